@@ -1,0 +1,122 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One list for every target: Swift 6 mode comes with the tools version.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+// Versions are exact because Package.resolved is not committed.
+let dependencies: [Package.Dependency] = [
+    // The protobuf runtime of the wire format: every language has one, so strangers can join.
+    .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0", traits: []),
+    // Flags, help and usage errors of the two programs.
+    .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+    // The hub's HTTP server; `traits: []` leaves out configuration files and full Foundation.
+    .package(
+        url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1", traits: []),
+    // TLS for the hub, and the public key of its certificate, which invite codes carry.
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6"),
+    // Byte buffers and event loops beneath Hummingbird; named because we touch them directly.
+    .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+    // One log line format and one clean shutdown for the hub.
+    .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
+]
+
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let arguments = Target.Dependency.product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+
+/// A target of the house, under `Sources/NAME`.
+func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
+}
+
+/// The tests of one target, under `Tests/NAMETests`.
+func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
+        path: "Tests/\(name)Tests", swiftSettings: settings)
+}
+
+/// A C library of the system, under `Sources/CLibraries/NAME`: a header of inline typed wrappers.
+func system(_ name: String, package: String) -> Target {
+    .systemLibrary(
+        name: name, path: "Sources/CLibraries/\(name)", providers: [.apt([package])])
+}
+
+let package = Package(
+    name: "waystation",
+    products: [
+        .executable(name: "waystation", targets: ["waystation"]),
+        .executable(name: "waystation-server", targets: ["waystation-server"]),
+    ],
+    dependencies: dependencies,
+    targets: [
+        // C libraries: the journal and the ledger, the device's HTTP, the frame, SHA-256.
+        system("CSQLite", package: "libsqlite3-dev"),
+        system("CCurl", package: "libcurl4-openssl-dev"),
+        system("CZlib", package: "zlib1g-dev"),
+        // libcrypto is on every machine that has libcurl4-openssl-dev; only its SHA-256 is used.
+        system("CCrypto", package: "libcurl4-openssl-dev"),
+
+        // Row 0
+        target("SyncCore"),
+        // Row 1
+        target("NeedModel", ["SyncCore"]),
+        // Row 2
+        target("WireFormat", ["SyncCore", "NeedModel", "CZlib", protobuf]),
+        target("SQLiteStore", ["CSQLite"]),
+        target("TerminalUI"),
+        // Row 3
+        target("DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
+        target("HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "CCrypto"]),
+        // Row 4
+        target(
+            "DeviceSync", ["SyncCore", "NeedModel", "WireFormat", "DeviceJournal", "CCurl"]),
+        target(
+            "HubServer",
+            [
+                "SyncCore", "NeedModel", "WireFormat", "HubLedger",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdTLS", package: "hummingbird"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]),
+        // Row 5
+        .executableTarget(
+            name: "waystation",
+            dependencies: [
+                "SyncCore", "NeedModel", "TerminalUI", "DeviceJournal", "DeviceSync", arguments,
+            ],
+            path: "Sources/waystation", swiftSettings: settings),
+        .executableTarget(
+            name: "waystation-server",
+            dependencies: [
+                "SyncCore", "NeedModel", "TerminalUI", "HubLedger", "HubServer", arguments,
+            ],
+            path: "Sources/waystation-server", swiftSettings: settings),
+
+        tests(of: "SyncCore"),
+        tests(of: "NeedModel", ["SyncCore"]),
+        tests(of: "WireFormat", ["SyncCore", "NeedModel"]),
+        tests(of: "SQLiteStore"),
+        tests(of: "TerminalUI"),
+        tests(of: "DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
+        tests(of: "HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
+        tests(of: "DeviceSync", ["SyncCore", "NeedModel", "DeviceJournal"]),
+        tests(of: "HubServer", ["HubLedger"]),
+        // The two real programs over loopback; also the check that rows import downwards only.
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["waystation", "waystation-server"],
+            path: "Tests/EndToEndTests", swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

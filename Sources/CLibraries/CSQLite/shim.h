@@ -1,0 +1,46 @@
+// What Swift cannot import of sqlite3.h: destructor constants that are casts, variadic functions,
+// and pointers into the caller's text.
+#pragma once
+#include <sqlite3.h>
+#include <stddef.h>
+
+/// Compiles the first statement of `count` bytes of SQL and tells how many bytes that took.
+/// The statement is NULL when those bytes hold only white space and comments.
+static inline int waystation_prepare(
+    sqlite3 *database, const void *sql, int count, unsigned int flags, sqlite3_stmt **statement,
+    int *consumed
+) {
+    const char *tail = (const char *)sql;
+    int code = sqlite3_prepare_v3(database, (const char *)sql, count, flags, statement, &tail);
+    *consumed = (int)(tail - (const char *)sql);
+    return code;
+}
+
+// A NULL pointer would bind NULL instead of an empty value, hence the `""`.
+
+/// Binds a copy of UTF-8 text, which may contain NUL.
+static inline int waystation_bind_text(
+    sqlite3_stmt *statement, int index, const void *text, size_t count
+) {
+    return sqlite3_bind_text64(
+        statement, index, count ? (const char *)text : "", count, SQLITE_TRANSIENT, SQLITE_UTF8);
+}
+
+/// Binds a copy of bytes.
+static inline int waystation_bind_bytes(
+    sqlite3_stmt *statement, int index, const void *bytes, size_t count
+) {
+    return sqlite3_bind_blob64(statement, index, count ? bytes : "", count, SQLITE_TRANSIENT);
+}
+
+/// Binds bytes that the caller keeps alive and unchanged until it binds something else.
+static inline int waystation_bind_borrowed_bytes(
+    sqlite3_stmt *statement, int index, const void *bytes, size_t count
+) {
+    return sqlite3_bind_blob64(statement, index, count ? bytes : "", count, SQLITE_STATIC);
+}
+
+/// Sets one of the SQLITE_DBCONFIG switches and reports what is in force afterwards.
+static inline int waystation_configure(sqlite3 *database, int option, int on, int *in_force) {
+    return sqlite3_db_config(database, option, on, in_force);
+}

@@ -1,0 +1,11 @@
+// zlib's initialisers are macros, which Swift does not import.
+#pragma once
+#include <zlib.h>
+
+static inline int waystation_deflate_init(z_stream *stream, int level) {
+    return deflateInit2(stream, level, Z_DEFLATED, 15, 9, Z_DEFAULT_STRATEGY);
+}
+
+static inline int waystation_inflate_init(z_stream *stream) {
+    return inflateInit2(stream, 15);
+}

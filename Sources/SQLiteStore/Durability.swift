@@ -1,0 +1,87 @@
+// How a change gets to the disk.
+//
+// A commit appends the changed pages to the write-ahead log beside the database (FILE-wal) and
+// syncs that once (`synchronous = FULL`); only then does it return. A checkpoint folds the log's
+// pages into the database and lets the log start again from its beginning.
+//
+// Left alone, SQLite folds and deletes the log when the last connection closes, which costs a
+// short-lived program five syncs for one insert. So the log stays when we close, for the next
+// program to go on with, and is folded only when it has grown to a number of frames. A database
+// is therefore FILE and FILE-wal together: copy it with `backup`, never with `cp`.
+
+import CSQLite
+
+extension Connection {
+    /// How hard a checkpoint tries.
+    package enum CheckpointMode: Sendable {
+        /// Folds what no reader needs any more, and waits for nobody.
+        case passive
+        /// Waits for readers and writers, folds everything and empties the log's file.
+        case truncate
+    }
+
+    /// The log after a checkpoint.
+    package struct Checkpoint: Equatable, Sendable {
+        /// Frames in the log; a frame is one page of one commit.
+        package let frames: Int
+        /// Those that are in the database too.
+        package let foldedFrames: Int
+    }
+
+    /// Makes every commit of this connection survive a power cut, and enforces foreign keys.
+    ///
+    /// To be called once, after opening and outside transactions.
+    ///
+    /// - Parameter autocheckpointFrames: The length of the log at which a commit also folds it; 0
+    ///   leaves that to ``checkpoint(_:)``.
+    /// - Throws: ``SQLiteError``; also when SQLite accepts a setting but does not put it in force,
+    ///   as it does with a log in a database without a file.
+    package func makeDurable(autocheckpointFrames: Int32) throws(SQLiteError) {
+        let journal = try prepare(uncached: "PRAGMA journal_mode = WAL")
+        let mode = try journal.step() ? journal.text(at: 0) : "unknown"
+        journal.reset()
+        try require(mode == "wal", "journal_mode is \(mode), not wal")
+
+        try execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+        let fullSynchronous: Int64 = 2
+        try require(try pragma("PRAGMA synchronous") == fullSynchronous, "synchronous is not FULL")
+        try require(try pragma("PRAGMA foreign_keys") == 1, "foreign_keys is not ON")
+
+        var persists: Int32 = 1
+        sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persists)
+        persists = -1  // Asks instead of setting.
+        sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persists)
+        try require(persists == 1, "closing would delete the log")
+        var keepsLog: Int32 = 0
+        let configured = waystation_configure(
+            handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, &keepsLog)
+        try require(configured == SQLITE_OK && keepsLog == 1, "closing would fold the log")
+
+        sqlite3_wal_autocheckpoint(handle, autocheckpointFrames)
+    }
+
+    private func require(_ condition: Bool, _ complaint: String) throws(SQLiteError) {
+        guard !condition else { return }
+        throw SQLiteError(
+            extendedCode: SQLITE_ERROR, operation: "set up \(path) for safe writing",
+            detail: complaint)
+    }
+
+    /// Folds the write-ahead log into the database.
+    ///
+    /// - Returns: How long the log is and how much of it was folded; both 0 without a log.
+    /// - Throws: ``SQLiteError``, of kind `busy` if `.truncate` waited in vain.
+    @discardableResult
+    package func checkpoint(_ mode: CheckpointMode = .passive) throws(SQLiteError) -> Checkpoint {
+        var frames: Int32 = 0
+        var foldedFrames: Int32 = 0
+        let code = sqlite3_wal_checkpoint_v2(
+            handle, "main",
+            mode == .passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_TRUNCATE,
+            &frames, &foldedFrames)
+        guard code == SQLITE_OK else {
+            throw SQLiteError(code, on: handle, operation: "fold the log of \(path)")
+        }
+        return Checkpoint(frames: Int(max(frames, 0)), foldedFrames: Int(max(foldedFrames, 0)))
+    }
+}

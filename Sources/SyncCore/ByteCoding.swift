@@ -1,0 +1,106 @@
+/// Appends numbers and texts to bytes: LEB128 varints, zigzag for signed ones.
+///
+/// - SeeAlso: `protocol/SPEC.md` §3.
+package struct ByteWriter: Sendable {
+    package private(set) var bytes: [UInt8] = []
+
+    package init() {}
+
+    package mutating func put(byte: UInt8) { bytes.append(byte) }
+
+    /// 1 to 10 bytes.
+    package mutating func put(_ number: UInt64) {
+        var rest = number
+        while rest >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(rest))
+    }
+
+    package mutating func put(_ number: Int) { put(UInt64(number)) }
+
+    package mutating func put(signed number: Int64) {
+        put(UInt64(bitPattern: number << 1 ^ number >> 63))
+    }
+
+    package mutating func put(raw content: some Sequence<UInt8>) {
+        bytes.append(contentsOf: content)
+    }
+
+    /// A varint length, then the bytes.
+    package mutating func put(block content: some Collection<UInt8>) {
+        put(content.count)
+        bytes.append(contentsOf: content)
+    }
+
+    /// UTF-8 as a block.
+    package mutating func put(_ text: String) { put(block: Array(text.utf8)) }
+}
+
+/// Bytes that do not follow their format.
+package enum ByteCodingError: Error, Hashable {
+    case truncated
+    case varintTooLong
+    case invalidUTF8
+    case trailingBytes
+}
+
+/// Reads what ``ByteWriter`` wrote; every read is bounded by the bytes that are there.
+package struct ByteReader: Sendable {
+    private let bytes: [UInt8]
+    private var index = 0
+
+    package init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    package var isAtEnd: Bool { index == bytes.count }
+
+    package mutating func byte() throws(ByteCodingError) -> UInt8 {
+        guard index < bytes.count else { throw .truncated }
+        defer { index += 1 }
+        return bytes[index]
+    }
+
+    package mutating func number() throws(ByteCodingError) -> UInt64 {
+        var result: UInt64 = 0
+        for shift in stride(from: 0, to: 70, by: 7) {
+            let next = try byte()
+            if shift == 63 && next > 1 { throw .varintTooLong }
+            result |= UInt64(next & 0x7F) << UInt64(shift)
+            if next < 0x80 { return result }
+        }
+        throw .varintTooLong
+    }
+
+    package mutating func signed() throws(ByteCodingError) -> Int64 {
+        let raw = try number()
+        return Int64(bitPattern: raw >> 1) ^ -Int64(bitPattern: raw & 1)
+    }
+
+    /// A number that is used as a count or length; never more than the bytes left can bear.
+    package mutating func count() throws(ByteCodingError) -> Int {
+        let raw = try number()
+        guard raw <= UInt64(bytes.count - index) else { throw .truncated }
+        return Int(raw)
+    }
+
+    package mutating func block() throws(ByteCodingError) -> [UInt8] {
+        try raw(count())
+    }
+
+    package mutating func raw(_ count: Int) throws(ByteCodingError) -> [UInt8] {
+        guard count >= 0, count <= bytes.count - index else { throw .truncated }
+        defer { index += count }
+        return Array(bytes[index..<index + count])
+    }
+
+    package mutating func text() throws(ByteCodingError) -> String {
+        let content = try block()
+        guard let text = String(validating: content, as: UTF8.self) else { throw .invalidUTF8 }
+        return text
+    }
+
+    package func end() throws(ByteCodingError) {
+        if !isAtEnd { throw .trailingBytes }
+    }
+}

@@ -1,0 +1,46 @@
+/// A 64-bit hash for digests and for naming scopes: FNV-1a, finished with MurmurHash3's mixer.
+///
+/// Not for secrets: it guards against accidents, not against forgers.
+///
+/// - SeeAlso: `protocol/SPEC.md` §9, with test vectors.
+package struct ContentHash: Sendable {
+    private var state: UInt64 = 0xcbf2_9ce4_8422_2325
+
+    package init() {}
+
+    package mutating func combine(_ bytes: some Sequence<UInt8>) {
+        for byte in bytes { state = (state ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    }
+
+    /// Little-endian, 8 bytes.
+    package mutating func combine(_ number: UInt64) {
+        for shift in stride(from: 0, to: 64, by: 8) {
+            state = (state ^ (number >> UInt64(shift) & 0xFF)) &* 0x100_0000_01b3
+        }
+    }
+
+    package var value: UInt64 {
+        var mixed = state
+        mixed = (mixed ^ mixed >> 33) &* 0xff51_afd7_ed55_8ccd
+        mixed = (mixed ^ mixed >> 33) &* 0xc4ce_b9fe_1a85_ec53
+        return mixed ^ mixed >> 33
+    }
+}
+
+/// The digest of a bucket: the sum, modulo 2^64, of one hash for each live version in it.
+///
+/// A sum can be kept up to date by adding what comes and subtracting what goes, in any order.
+package enum BucketDigest {
+    /// The share of one live version.
+    package static func share(record: RecordID, field: UInt32, version: Version) -> UInt64 {
+        var hash = ContentHash()
+        hash.combine(record.bytes)
+        hash.combine(UInt64(field))
+        hash.combine(version.dot.replica.rawValue)
+        hash.combine(version.dot.counter)
+        // A cleared field and an empty text differ.
+        hash.combine(UInt64(version.value.map { $0.count + 1 } ?? 0))
+        if let value = version.value { hash.combine(value) }
+        return hash.value
+    }
+}

@@ -1,0 +1,30 @@
+/// Every bound of the protocol, in one place, each with its unit in its name.
+///
+/// Both sides check them: the far side answers with a clear error, never with a cut-off value.
+package enum Limits {
+    /// A frame on the wire.
+    package static let frameBytesMax = 1 << 20
+    /// A frame's message once inflated; inflating stops there.
+    package static let inflatedBytesMax = 8 << 20
+    package static let changesPerBatchMax = 16_384
+    package static let changesPerGroupMax = 64
+    /// One value of one field.
+    package static let valueBytesMax = 16_384
+    /// Uncompressed content of one batch that a device aims at, at first and at most.
+    package static let batchBytesStart = 48 << 10
+    package static let batchBytesMin = 2 << 10
+    package static let batchBytesMax = 2 << 20
+    /// Uncompressed content of one page, at first and at most.
+    package static let pageBytesStart = 64 << 10
+    package static let pageBytesMin = 2 << 10
+    package static let pageBytesMax = 2 << 20
+    /// Round trips of one sync; more means that something is wrong.
+    package static let roundTripsPerSyncMax = 10_000
+    /// Transport failures in a row before a sync gives up.
+    package static let transportTriesMax = 3
+    package static let ancestorsMax = 64
+    /// Distinct boots and bases in one batch.
+    package static let tableEntriesMax = 16_384
+    /// Buckets of one device's scope.
+    package static let bucketsPerScopeMax = 10_000
+}

@@ -1,0 +1,143 @@
+import SyncCore
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+// The packed columns that batches and pages share.
+
+typealias WireChanges = Waystation_V1_Changes
+typealias WireRecords = Waystation_V1_Records
+
+/// Encodes numbers as differences to the one before, in wrapping arithmetic: any number has a
+/// difference to any other, so nothing can overflow.
+struct DeltaEncoder {
+    private var last: UInt64 = 0
+
+    mutating func next(_ number: UInt64) -> Int64 {
+        defer { last = number }
+        return Int64(bitPattern: number &- last)
+    }
+
+    mutating func next(_ number: Int64) -> Int64 { next(UInt64(bitPattern: number)) }
+}
+
+struct DeltaDecoder {
+    private var last: UInt64 = 0
+
+    mutating func next(_ delta: Int64) -> UInt64 {
+        last &+= UInt64(bitPattern: delta)
+        return last
+    }
+}
+
+/// Gives replicas small numbers in order of appearance.
+struct ReplicaTable {
+    private(set) var replicas: [UInt64] = []
+    private var indexes: [ReplicaID: UInt32] = [:]
+
+    mutating func index(of replica: ReplicaID) -> UInt32 {
+        if let index = indexes[replica] { return index }
+        let index = UInt32(replicas.count)
+        indexes[replica] = index
+        replicas.append(replica.rawValue)
+        return index
+    }
+}
+
+extension WireRecords {
+    init(_ ids: some Sequence<RecordID>) {
+        self.init()
+        var table = ReplicaTable()
+        var numbers = DeltaEncoder()
+        var times = DeltaEncoder()
+        for id in ids {
+            replicaIndexes.append(table.index(of: id.replica))
+            self.numbers.append(numbers.next(id.number))
+            self.times.append(times.next(id.milliseconds))
+        }
+        replicas = table.replicas
+        if replicas.count <= 1 { replicaIndexes = [] }
+    }
+
+    func ids(countMax: Int) throws(FrameError) -> [RecordID] {
+        guard numbers.count <= countMax, times.count == numbers.count,
+            replicaIndexes.isEmpty || replicaIndexes.count == numbers.count,
+            numbers.isEmpty || !replicas.isEmpty
+        else { throw .malformed("record columns of different lengths") }
+        var result: [RecordID] = []
+        result.reserveCapacity(numbers.count)
+        var numberDecoder = DeltaDecoder()
+        var timeDecoder = DeltaDecoder()
+        for index in numbers.indices {
+            let number = numberDecoder.next(numbers[index])
+            let time = timeDecoder.next(times[index])
+            let replicaIndex = replicaIndexes.isEmpty ? 0 : Int(replicaIndexes[index])
+            guard replicaIndex < replicas.count, number <= RecordID.numberMask,
+                time <= ReplicaID.bitMask, replicas[replicaIndex] <= ReplicaID.bitMask
+            else { throw .malformed("a record id out of range") }
+            result.append(
+                RecordID(
+                    milliseconds: Int64(time),
+                    replica: ReplicaID(truncating: replicas[replicaIndex]), number: number))
+        }
+        return result
+    }
+}
+
+/// Values of one column, for the size column: 0 and up to `markers - 1` are markers, and a value
+/// of n bytes is `markers + n`.
+enum SizedValue: Hashable {
+    case marker(UInt32)
+    case bytes([UInt8])
+}
+
+extension WireChanges {
+    /// - Parameter markers: How many sizes are markers: 1 in a batch, 2 in a page.
+    init(_ changes: [(field: UInt32, value: SizedValue)], markers: UInt32) {
+        self.init()
+        fields = changes.map(\.field)
+        // Sorting by field brings like texts together, and deflate finds them.
+        for index in Self.order(of: fields) {
+            switch changes[index].value {
+            case .marker(let marker):
+                sizes.append(marker)
+            case .bytes(let bytes):
+                sizes.append(markers + UInt32(bytes.count))
+                values.append(contentsOf: bytes)
+            }
+        }
+    }
+
+    func unpacked(
+        markers: UInt32, countMax: Int
+    ) throws(FrameError) -> [(field: UInt32, value: SizedValue)] {
+        guard fields.count <= countMax, sizes.count == fields.count else {
+            throw .malformed("change columns of different lengths, or too many changes")
+        }
+        var result = fields.map { (field: $0, value: SizedValue.marker(0)) }
+        var offset = values.startIndex
+        for (position, index) in Self.order(of: fields).enumerated() {
+            let size = sizes[position]
+            guard size >= markers else {
+                result[index].value = .marker(size)
+                continue
+            }
+            let length = Int(size - markers)
+            guard length <= Limits.valueBytesMax, length <= values.endIndex - offset else {
+                throw .malformed("a value longer than allowed or than what is there")
+            }
+            result[index].value = .bytes(Array(values[offset..<offset + length]))
+            offset += length
+        }
+        guard offset == values.endIndex else { throw .malformed("values left over") }
+        return result
+    }
+
+    /// The indexes of a field column, stably sorted by field.
+    private static func order(of fields: [UInt32]) -> [Int] {
+        fields.indices.sorted { (fields[$0], $0) < (fields[$1], $1) }
+    }
+}

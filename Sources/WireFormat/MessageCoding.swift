@@ -1,0 +1,531 @@
+import NeedModel
+package import SyncCore
+import SwiftProtobuf
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+// Between the messages of `Messages.swift` and protobuf bytes. Decoding trusts nothing: every
+// count, index and length is checked before it is used.
+
+private func parsed<Message: SwiftProtobuf.Message>(
+    _ type: Message.Type, _ bytes: [UInt8]
+) throws(FrameError) -> Message {
+    do {
+        return try Message(serializedBytes: bytes)
+    } catch {
+        throw .malformed("not the protobuf message that belongs here")
+    }
+}
+
+private func serialized(_ message: some SwiftProtobuf.Message) -> [UInt8] {
+    do {
+        return try message.serializedBytes()
+    } catch {
+        // Only required fields (proto2) and messages above 2 GiB can fail, and we have neither.
+        preconditionFailure("protobuf cannot encode: \(error)")
+    }
+}
+
+extension Position {
+    fileprivate var wire: Waystation_V1_Position {
+        .with {
+            $0.term = term.rawValue
+            $0.sequence = sequence
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Position) {
+        self.init(term: TermID(truncating: wire.term), sequence: wire.sequence)
+    }
+}
+
+extension Dot {
+    fileprivate var wire: Waystation_V1_Dot {
+        .with {
+            $0.replica = replica.rawValue
+            $0.counter = counter
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Dot) {
+        self.init(ReplicaID(truncating: wire.replica), wire.counter)
+    }
+}
+
+// MARK: - Batch
+
+/// Groups as columns: the content of a request, and the form in which the ledger keeps it.
+package enum BatchCoding {
+    package static func encode(_ groups: [ChangeGroup]) -> [UInt8] { serialized(wire(groups)) }
+
+    package static func decode(
+        _ bytes: [UInt8]
+    ) throws(FrameError) -> [ChangeGroup] {
+        try groups(parsed(Waystation_V1_Batch.self, bytes))
+    }
+
+    static func wire(_ groups: [ChangeGroup]) -> Waystation_V1_Batch {
+        var batch = Waystation_V1_Batch()
+        guard let first = groups.first else { return batch }
+        batch.firstCounter = first.firstCounter
+        var bases: [Position: UInt32] = [:]
+        var boots: [UInt64: UInt32] = [:]
+        var elapsed = DeltaEncoder()
+        var walls = DeltaEncoder()
+        var changes: [(field: UInt32, value: SizedValue)] = []
+        for group in groups {
+            batch.groupChanges.append(UInt32(group.changes.count))
+            batch.groupKinds.append(group.createdKind.map { $0 &+ 1 } ?? 0)
+            if bases[group.base] == nil {
+                bases[group.base] = UInt32(batch.bases.count)
+                batch.bases.append(group.base.wire)
+            }
+            batch.groupBases.append(bases[group.base]!)
+            if boots[group.written.boot] == nil {
+                boots[group.written.boot] = UInt32(batch.boots.count)
+                batch.boots.append(group.written.boot)
+            }
+            batch.groupBoots.append(boots[group.written.boot]!)
+            batch.groupElapsed.append(elapsed.next(group.written.elapsedMilliseconds))
+            // Within one boot wall and boot clock walk together, so their difference stands still.
+            batch.groupWalls.append(
+                walls.next(
+                    group.written.wallMilliseconds &- group.written.elapsedMilliseconds))
+            for change in group.changes {
+                changes.append((change.field, change.value.map { .bytes($0) } ?? .marker(0)))
+            }
+        }
+        batch.records = WireRecords(groups.lazy.map(\.record))
+        batch.changes = WireChanges(changes, markers: 1)
+        return batch
+    }
+
+    static func groups(_ batch: Waystation_V1_Batch) throws(FrameError) -> [ChangeGroup] {
+        let count = batch.groupChanges.count
+        guard count <= Limits.changesPerBatchMax, batch.groupKinds.count == count,
+            batch.groupBases.count == count, batch.groupBoots.count == count,
+            batch.groupElapsed.count == count, batch.groupWalls.count == count,
+            batch.bases.count <= Limits.tableEntriesMax,
+            batch.boots.count <= Limits.tableEntriesMax
+        else { throw .malformed("group columns of different lengths, or too many groups") }
+        let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
+        let changes = try batch.changes.unpacked(
+            markers: 1, countMax: Limits.changesPerBatchMax)
+        guard records.count == count else { throw .malformed("a group without a record") }
+        guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
+            throw .malformed("a counter out of range")
+        }
+        var result: [ChangeGroup] = []
+        result.reserveCapacity(count)
+        var counter = batch.firstCounter
+        var offset = 0
+        var elapsed = DeltaDecoder()
+        var walls = DeltaDecoder()
+        for index in 0..<count {
+            let size = Int(batch.groupChanges[index])
+            guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
+                Int(batch.groupBases[index]) < batch.bases.count,
+                Int(batch.groupBoots[index]) < batch.boots.count
+            else { throw .malformed("a group without changes, base or boot") }
+            let slice = changes[offset..<offset + size]
+            guard Set(slice.map(\.field)).count == size else {
+                throw .malformed("a field twice in one group")
+            }
+            let elapsedMilliseconds = Int64(
+                bitPattern: elapsed.next(batch.groupElapsed[index]))
+            let difference = Int64(bitPattern: walls.next(batch.groupWalls[index]))
+            result.append(
+                ChangeGroup(
+                    record: records[index],
+                    createdKind: batch.groupKinds[index] == 0
+                        ? nil : batch.groupKinds[index] - 1,
+                    firstCounter: counter,
+                    changes: slice.map { entry in
+                        guard case .bytes(let bytes) = entry.value else {
+                            return Change(field: entry.field, value: nil)
+                        }
+                        return Change(field: entry.field, value: bytes)
+                    },
+                    base: Position(batch.bases[Int(batch.groupBases[index])]),
+                    written: ClockReading(
+                        wallMilliseconds: difference &+ elapsedMilliseconds,
+                        boot: batch.boots[Int(batch.groupBoots[index])],
+                        elapsedMilliseconds: elapsedMilliseconds)))
+            counter += UInt64(size)
+            offset += size
+        }
+        guard offset == changes.count else { throw .malformed("changes without a group") }
+        return result
+    }
+}
+
+// MARK: - Requests
+
+extension SyncRequest {
+    package func encoded() -> [UInt8] {
+        serialized(
+            Waystation_V1_SyncRequest.with {
+                $0.attempt = attempt
+                $0.replica = replica.rawValue
+                $0.nextCounter = nextCounter
+                if cursor != .origin { $0.cursor = cursor.wire }
+                $0.scope = scope
+                $0.clocks = .with {
+                    $0.wallMilliseconds = clocks.wallMilliseconds
+                    $0.boot = clocks.boot
+                    $0.elapsedMilliseconds = clocks.elapsedMilliseconds
+                }
+                $0.resume = Data(resume)
+                $0.pageBytes = UInt32(clamping: pageBytes)
+                if !groups.isEmpty { $0.batch = BatchCoding.wire(groups) }
+                $0.ancestors = ancestors.map(\.wire)
+                $0.heldFrom = heldFrom ?? 0
+            })
+    }
+
+    package init(decoding bytes: [UInt8]) throws(FrameError) {
+        let wire = try parsed(Waystation_V1_SyncRequest.self, bytes)
+        guard wire.replica != 0, wire.replica <= ReplicaID.bitMask, wire.nextCounter > 0,
+            wire.ancestors.count <= Limits.ancestorsMax
+        else { throw .malformed("no replica, no counter, or too many ancestors") }
+        let groups = wire.hasBatch ? try BatchCoding.groups(wire.batch) : []
+        if let last = groups.last, last.nextCounter > wire.nextCounter {
+            throw .malformed("a change beyond the next counter")
+        }
+        self.init(
+            attempt: wire.attempt, replica: ReplicaID(truncating: wire.replica),
+            nextCounter: wire.nextCounter,
+            cursor: wire.hasCursor ? Position(wire.cursor) : .origin, scope: wire.scope,
+            clocks: ClockReading(
+                wallMilliseconds: wire.clocks.wallMilliseconds, boot: wire.clocks.boot,
+                elapsedMilliseconds: wire.clocks.elapsedMilliseconds),
+            resume: Array(wire.resume),
+            pageBytes: min(
+                max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
+            groups: groups,
+            ancestors: wire.ancestors.map { Dot($0) }.sorted(),
+            heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom)
+    }
+}
+
+// MARK: - Answers
+
+extension SyncAnswer {
+    package func encoded() -> [UInt8] {
+        serialized(
+            Waystation_V1_SyncAnswer.with {
+                $0.attempt = attempt
+                $0.hubMilliseconds = hubMilliseconds
+                if let outcomes { $0.outcomes = outcomes.wire }
+                if let page { $0.page = page.wire }
+                if let assignment { $0.assignment = assignment.wire }
+            })
+    }
+
+    package init(decoding bytes: [UInt8]) throws(FrameError) {
+        let wire = try parsed(Waystation_V1_SyncAnswer.self, bytes)
+        self.init(
+            attempt: wire.attempt, hubMilliseconds: wire.hubMilliseconds,
+            outcomes: wire.hasOutcomes ? Outcomes(wire.outcomes) : nil,
+            page: wire.hasPage ? try Page(wire.page) : nil,
+            assignment: wire.hasAssignment ? try Assignment(wire.assignment) : nil)
+    }
+}
+
+extension Outcomes {
+    fileprivate var wire: Waystation_V1_Outcomes {
+        .with {
+            $0.settledCounter = settledCounter
+            $0.firstSequence = firstSequence
+            $0.superseded = superseded.map { entry in
+                .with {
+                    $0.firstCounter = entry.firstCounter
+                    $0.fields = entry.fields
+                }
+            }
+            $0.refusals = refusals.map { refusal in
+                .with {
+                    $0.firstCounter = refusal.firstCounter
+                    $0.code = refusal.code
+                    $0.field = refusal.field
+                    $0.reason = refusal.reason
+                }
+            }
+            $0.forkCounter = forkCounter ?? 0
+            $0.expectedCounter = expectedCounter ?? 0
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Outcomes) {
+        self.init(
+            settledCounter: wire.settledCounter, firstSequence: wire.firstSequence,
+            superseded: wire.superseded.map {
+                Superseded(firstCounter: $0.firstCounter, fields: $0.fields)
+            },
+            refusals: wire.refusals.map {
+                Refusal(
+                    firstCounter: $0.firstCounter, code: $0.code, field: $0.field,
+                    reason: $0.reason)
+            },
+            forkCounter: wire.forkCounter == 0 ? nil : wire.forkCounter,
+            expectedCounter: wire.expectedCounter == 0 ? nil : wire.expectedCounter)
+    }
+}
+
+extension Page {
+    fileprivate var wire: Waystation_V1_Page {
+        var page = Waystation_V1_Page()
+        page.restart = restart
+        if let cursor { page.cursor = cursor.wire }
+        page.resume = Data(resume)
+        page.records = WireRecords(records.lazy.map(\.id))
+        var table = ReplicaTable()
+        var counters = DeltaEncoder()
+        var sequences = DeltaEncoder()
+        var stamps = DeltaEncoder()
+        var changes: [(field: UInt32, value: SizedValue)] = []
+        for (index, record) in records.enumerated() {
+            page.recordKinds.append(record.kind)
+            page.recordVersions.append(
+                UInt32(record.fields.reduce(0) { $0 + $1.versions.count }))
+            page.recordFlags.append(
+                (record.createdMilliseconds == nil ? 0 : 1)
+                    | (record.contested.isEmpty ? 0 : 2))
+            if let created = record.createdMilliseconds {
+                page.recordCreated.append(created &- record.id.milliseconds)
+            }
+            if !record.contested.isEmpty {
+                page.contested.append(
+                    .with {
+                        $0.recordIndex = UInt32(index)
+                        $0.fields = record.contested
+                    })
+            }
+            for field in record.fields {
+                for version in field.versions {
+                    page.versionReplicas.append(table.index(of: version.stamp.dot.replica))
+                    page.versionCounters.append(counters.next(version.stamp.dot.counter))
+                    page.versionSequences.append(sequences.next(version.sequence))
+                    page.versionStamps.append(stamps.next(version.stamp.milliseconds))
+                    let value: SizedValue =
+                        switch version.value {
+                        case .asSent: .marker(0)
+                        case .cleared: .marker(1)
+                        case .bytes(let bytes): .bytes(bytes)
+                        }
+                    changes.append((field.field, value))
+                }
+            }
+        }
+        page.replicas = table.replicas
+        page.changes = WireChanges(changes, markers: 2)
+        if !departed.isEmpty { page.departed = WireRecords(departed) }
+        page.writers = writers.map { writer in
+            .with {
+                $0.replica = writer.replica.rawValue
+                $0.name = writer.name
+            }
+        }
+        page.digests = digests.map { digest in
+            .with {
+                $0.bucket = digest.bucket
+                $0.value = digest.value
+            }
+        }
+        return page
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Page) throws(FrameError) {
+        let countMax = Limits.inflatedBytesMax
+        let ids = try wire.records.ids(countMax: countMax)
+        let changes = try wire.changes.unpacked(markers: 2, countMax: countMax)
+        guard wire.recordKinds.count == ids.count, wire.recordVersions.count == ids.count,
+            wire.recordFlags.count == ids.count, wire.versionReplicas.count == changes.count,
+            wire.versionCounters.count == changes.count,
+            wire.versionSequences.count == changes.count,
+            wire.versionStamps.count == changes.count
+        else { throw .malformed("page columns of different lengths") }
+        var contested: [UInt32: [UInt32]] = [:]
+        for entry in wire.contested { contested[entry.recordIndex] = entry.fields }
+        var counters = DeltaDecoder()
+        var sequences = DeltaDecoder()
+        var stamps = DeltaDecoder()
+        var creations = wire.recordCreated.makeIterator()
+        var offset = 0
+        var records: [PageRecord] = []
+        records.reserveCapacity(ids.count)
+        for (index, id) in ids.enumerated() {
+            let count = Int(wire.recordVersions[index])
+            guard count <= changes.count - offset else {
+                throw .malformed("a record without its versions")
+            }
+            var fields: [PageRecord.Field] = []
+            for position in offset..<offset + count {
+                guard Int(wire.versionReplicas[position]) < wire.replicas.count else {
+                    throw .malformed("a version without a writer")
+                }
+                let dot = Dot(
+                    ReplicaID(
+                        truncating: wire.replicas[Int(wire.versionReplicas[position])]),
+                    counters.next(wire.versionCounters[position]))
+                let value: PageRecord.Value =
+                    switch changes[position].value {
+                    case .marker(0): .asSent
+                    case .marker: .cleared
+                    case .bytes(let bytes): .bytes(bytes)
+                    }
+                let version = PageRecord.Version(
+                    value: value,
+                    stamp: Stamp(
+                        milliseconds: Int64(
+                            bitPattern: stamps.next(wire.versionStamps[position])), dot: dot),
+                    sequence: sequences.next(wire.versionSequences[position]))
+                if fields.last?.field == changes[position].field {
+                    fields[fields.count - 1].versions.append(version)
+                } else {
+                    fields.append(
+                        PageRecord.Field(field: changes[position].field, versions: [version]))
+                }
+            }
+            offset += count
+            var created: Int64?
+            if wire.recordFlags[index] & 1 != 0 {
+                guard let sinceID = creations.next() else {
+                    throw .malformed("a whole record without its creation")
+                }
+                created = id.milliseconds &+ sinceID
+            }
+            records.append(
+                PageRecord(
+                    id: id, kind: wire.recordKinds[index], createdMilliseconds: created,
+                    contested: contested[UInt32(index)] ?? [], fields: fields))
+        }
+        guard offset == changes.count else { throw .malformed("versions without a record") }
+        self.init(
+            restart: wire.restart, cursor: wire.hasCursor ? Position(wire.cursor) : nil,
+            resume: Array(wire.resume), records: records,
+            departed: wire.hasDeparted ? try wire.departed.ids(countMax: countMax) : [],
+            writers: wire.writers.map {
+                Writer(replica: ReplicaID(truncating: $0.replica), name: $0.name)
+            },
+            digests: wire.digests.map { Digest(bucket: $0.bucket, value: $0.value) })
+    }
+}
+
+extension Assignment {
+    fileprivate var wire: Waystation_V1_Assignment {
+        .with {
+            $0.scope = scope.id
+            $0.buckets = scope.buckets.map(\.name)
+            $0.role = UInt32(role.rawValue)
+            $0.deviceName = deviceName
+            $0.territory = territory
+            $0.team = team
+            $0.banner = banner
+            $0.offsetMinutes = Int32(offsetMinutes)
+            $0.device = device
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Assignment) throws(FrameError) {
+        guard let role = Role(rawValue: UInt8(clamping: wire.role)),
+            wire.buckets.count <= Limits.bucketsPerScopeMax,
+            abs(wire.offsetMinutes) <= 24 * 60
+        else { throw .malformed("an assignment with an unknown role or too many buckets") }
+        var buckets: [Bucket] = []
+        for name in wire.buckets {
+            guard let bucket = Bucket(name: name) else { throw .malformed("an unknown bucket") }
+            buckets.append(bucket)
+        }
+        let scope = Scope(buckets)
+        guard scope.id == wire.scope else { throw .malformed("a scope that is not its name") }
+        self.init(
+            device: wire.device, deviceName: wire.deviceName, role: role,
+            territory: wire.territory, team: wire.team, banner: wire.banner,
+            offsetMinutes: Int(wire.offsetMinutes), scope: scope)
+    }
+}
+
+// MARK: - Enrolment and history
+
+extension EnrollRequest {
+    package func encoded() -> [UInt8] {
+        serialized(
+            Waystation_V1_EnrollRequest.with {
+                $0.code = code
+                $0.replica = replica.rawValue
+            })
+    }
+
+    package init(decoding bytes: [UInt8]) throws(FrameError) {
+        let wire = try parsed(Waystation_V1_EnrollRequest.self, bytes)
+        self.init(code: wire.code, replica: ReplicaID(truncating: wire.replica))
+    }
+}
+
+extension EnrollAnswer {
+    package func encoded() -> [UInt8] {
+        serialized(
+            Waystation_V1_EnrollAnswer.with {
+                $0.token = token
+                $0.assignment = assignment.wire
+                $0.forkCounter = forkCounter ?? 0
+            })
+    }
+
+    package init(decoding bytes: [UInt8]) throws(FrameError) {
+        let wire = try parsed(Waystation_V1_EnrollAnswer.self, bytes)
+        self.init(
+            token: wire.token, assignment: try Assignment(wire.assignment),
+            forkCounter: wire.forkCounter == 0 ? nil : wire.forkCounter)
+    }
+}
+
+/// The messages of `POST /v1/history`: a record's id, and its admitted changes, oldest first.
+package enum HistoryCoding {
+    package static func encode(record: RecordID) -> [UInt8] {
+        serialized(Waystation_V1_HistoryRequest.with { $0.record = Data(record.bytes) })
+    }
+
+    package static func decodeRequest(_ bytes: [UInt8]) throws(FrameError) -> RecordID {
+        let wire = try parsed(Waystation_V1_HistoryRequest.self, bytes)
+        guard let id = RecordID(bytes: wire.record) else { throw .malformed("not a record id") }
+        return id
+    }
+
+    package static func encode(entries: [HistoryEntry]) -> [UInt8] {
+        serialized(
+            Waystation_V1_HistoryAnswer.with {
+                $0.entries = entries.map { entry in
+                    .with {
+                        $0.dot = entry.stamp.dot.wire
+                        $0.sequence = entry.sequence
+                        $0.stampMilliseconds = entry.stamp.milliseconds
+                        $0.field = entry.field
+                        $0.isCleared = entry.value == nil
+                        $0.value = Data(entry.value ?? [])
+                        $0.writer = entry.writer
+                        $0.clock = entry.clock.entries.map(\.wire)
+                        $0.flags =
+                            (entry.isLive ? 1 : 0) | (entry.isWinner ? 2 : 0)
+                            | (entry.isTimeUncertain ? 4 : 0)
+                    }
+                }
+            })
+    }
+
+    package static func decodeAnswer(_ bytes: [UInt8]) throws(FrameError) -> [HistoryEntry] {
+        try parsed(Waystation_V1_HistoryAnswer.self, bytes).entries.map { wire in
+            HistoryEntry(
+                field: wire.field, value: wire.isCleared ? nil : Array(wire.value),
+                stamp: Stamp(milliseconds: wire.stampMilliseconds, dot: Dot(wire.dot)),
+                sequence: wire.sequence, writer: wire.writer,
+                clock: VectorClock(wire.clock.map { Dot($0) }), isLive: wire.flags & 1 != 0,
+                isWinner: wire.flags & 2 != 0, isTimeUncertain: wire.flags & 4 != 0)
+        }
+    }
+}
