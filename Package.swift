@@ -20,8 +20,10 @@ let dependencies: [Package.Dependency] = [
         url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1", traits: []),
     // TLS for the hub, and the public key of its certificate, which invite codes carry.
     .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6"),
-    // Byte buffers and event loops beneath Hummingbird; named because we touch them directly.
+    // Byte buffers, event loops and header fields beneath Hummingbird; named because we touch them
+    // directly.
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-http-types.git", exact: "1.8.0"),
     // One log line format and one clean shutdown for the hub.
     .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
@@ -72,7 +74,7 @@ let package = Package(
         // Row 2
         target("WireFormat", ["SyncCore", "NeedModel", "CZlib", protobuf]),
         target("SQLiteStore", ["CSQLite"]),
-        target("TerminalUI"),
+        target("TerminalUI", ["NeedModel", "SyncCore"]),
         // Row 3
         target("DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
         target("HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "CCrypto"]),
@@ -83,12 +85,15 @@ let package = Package(
             "HubServer",
             [
                 "SyncCore", "NeedModel", "WireFormat", "HubLedger",
-                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         // Row 5
         .executableTarget(
@@ -108,7 +113,7 @@ let package = Package(
         tests(of: "NeedModel", ["SyncCore"]),
         tests(of: "WireFormat", ["SyncCore", "NeedModel"]),
         tests(of: "SQLiteStore"),
-        tests(of: "TerminalUI"),
+        tests(of: "TerminalUI", ["NeedModel"]),
         tests(of: "DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
         tests(of: "HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
         tests(of: "DeviceSync", ["SyncCore", "NeedModel", "DeviceJournal"]),

@@ -15,7 +15,8 @@ package enum Admission: Hashable, Sendable {
     case expected(counter: UInt64)
 
     /// - Parameters:
-    ///   - groups: The batch's groups, their counters consecutive.
+    ///   - groups: The batch's groups, their counters consecutive; empty only when the device
+    ///     holds none without an outcome.
     ///   - expected: The counter that the hub awaits from this replica; 1 for a new one.
     ///   - deviceNextCounter: The next counter that the device will give out. A device behind the
     ///     hub was restored from an older copy of its journal.
@@ -35,7 +36,10 @@ package enum Admission: Hashable, Sendable {
         if known < groups.count, groups[known].firstCounter > expected {
             return .expected(counter: expected)
         }
-        if deviceNextCounter < expected {
+        // Only once everything that the device holds was compared: of counters that are still to
+        // come nobody knows yet whether the hub's content is the device's own.
+        let isAll = groups.last.map { $0.nextCounter == deviceNextCounter } ?? true
+        if isAll && deviceNextCounter < expected {
             return .fork(index: known, counter: deviceNextCounter)
         }
         return .admit(knownGroups: known)

@@ -29,7 +29,8 @@ package enum StampLaw {
     /// - Parameters:
     ///   - estimate: When the change was made, in milliseconds; see ``WriteTimeEstimate``.
     ///   - newestSeen: The newest stamp at or below the change's base, if any.
-    ///   - newestOwn: The newest stamp that the ledger gave its replica before this group, if any.
+    ///   - newestOwn: The newest stamp that the ledger gave its replica, or those that it descends
+    ///     from, before this group, if any.
     ///   - newestCovered: The newest live version of the same field that the change covers, if any.
     ///   - now: The ledger's clock.
     /// - Returns: Milliseconds; later than `now` only by the successor of `newestCovered`.

@@ -1,16 +1,12 @@
-import Glibc
-import Synchronization
+package import NeedModel
 
-/// Turns milliseconds since 1970 into what a clock on the wall shows.
+/// What a clock on the wall shows at some distance from UTC.
 ///
-/// A zone is what `TZ` may hold: a rule ("CST-8", where the sign is POSIX's, so this is eight hours
-/// east of Greenwich) or a name ("Asia/Shanghai"). glibc takes a name it does not know for UTC and
-/// says nothing. Times outside the years 1 to 9999 are cut to them, since RFC 3339 has four digits.
+/// The distance is the banner's, given with the assignment, so that two devices show one time alike
+/// whatever zone their machines believe to be in. It is fixed: places with summer time would need
+/// the zone's rules, and the C library keeps those in state that the whole process shares.
 ///
-/// The C library knows one zone at a time, that of `TZ`. So the first use of a zone sets `TZ` for
-/// the whole process and leaves it there; later uses of the same zone touch nothing. `setenv` must
-/// not run beside a `getenv` of another thread (libcurl calls it): programs use one zone, and
-/// should ask for a time in it once before they start threads.
+/// Times outside the years 1 to 9999 are cut to them, since RFC 3339 has four digits.
 package struct CivilTime: Sendable, Equatable {
     package let date: CivilDate
     package let hour: Int
@@ -20,31 +16,25 @@ package struct CivilTime: Sendable, Equatable {
     /// East of Greenwich.
     package let offsetMinutes: Int
 
-    /// The zone of this machine: `TZ`, else the system's own setting.
-    package static func localZone(environment: [String: String]) -> String {
-        environment["TZ"] ?? ":/etc/localtime"
-    }
-
-    package init(milliseconds: Int64, zone: String) {
+    /// - Parameters:
+    ///   - milliseconds: Since 1970-01-01T00:00Z.
+    ///   - offsetMinutes: East of Greenwich, less than a day either way; cut to that.
+    package init(milliseconds: Int64, offsetMinutes: Int) {
         // A day inside the years 1 to 9999, so that no offset leads out of them.
         let utc = min(max(milliseconds, -62_135_510_400_000), 253_402_214_399_999)
-        let seconds = Int(utc.dividingFloored(by: 1000).quotient)
-        // Whole minutes, as RFC 3339 has them, and the clock shown agrees with the offset shown.
-        offsetMinutes = Int(
-            Int64(zoneInForce.offsetSeconds(at: seconds, zone: zone)).dividingFloored(by: 60)
-                .quotient)
-        let local = utc + Int64(offsetMinutes) * 60_000
-        let (days, rest) = local.dividingFloored(by: 86_400_000)
-        date = CivilDate(daysSince1970: Int(days))
-        hour = Int(rest / 3_600_000)
-        minute = Int(rest / 60_000 % 60)
-        second = Int(rest / 1000 % 60)
-        millisecond = Int(rest % 1000)
+        self.offsetMinutes = min(max(offsetMinutes, -1439), 1439)
+        date = CivilDate(milliseconds: utc, offsetMinutes: self.offsetMinutes)
+        let local = utc + Int64(self.offsetMinutes) * 60_000
+        let rest = Int(local - date.daysSince1970 * 86_400_000)
+        hour = rest / 3_600_000
+        minute = rest / 60_000 % 60
+        second = rest / 1000 % 60
+        millisecond = rest % 1000
     }
 
     /// `2026-11-21T22:03:04.123+08:00`, always of this length: for pipes and `--json`.
-    package static func rfc3339(milliseconds: Int64, zone: String) -> String {
-        let time = CivilTime(milliseconds: milliseconds, zone: zone)
+    package static func rfc3339(milliseconds: Int64, offsetMinutes: Int) -> String {
+        let time = CivilTime(milliseconds: milliseconds, offsetMinutes: offsetMinutes)
         let offset = abs(time.offsetMinutes)
         return "\(time.date)T\(time.clock):\(padded(time.second, 2)).\(padded(time.millisecond, 3))"
             + (time.offsetMinutes < 0 ? "-" : "+")
@@ -52,14 +42,9 @@ package struct CivilTime: Sendable, Equatable {
     }
 
     /// `2026-11-21 22:03`: for a terminal.
-    package static func short(milliseconds: Int64, zone: String) -> String {
-        let time = CivilTime(milliseconds: milliseconds, zone: zone)
+    package static func short(milliseconds: Int64, offsetMinutes: Int) -> String {
+        let time = CivilTime(milliseconds: milliseconds, offsetMinutes: offsetMinutes)
         return "\(time.date) \(time.clock)"
-    }
-
-    /// The day that it is in a zone.
-    package static func today(zone: String, now: Int64) -> CivilDate {
-        CivilTime(milliseconds: now, zone: zone).date
     }
 
     /// `2 hours ago`, `2 小时前`, `in 3 days`, `3 天后`, `just now`, `刚刚`: rounded towards now.
@@ -91,33 +76,8 @@ package struct CivilTime: Sendable, Equatable {
     private var clock: String { "\(padded(hour, 2)):\(padded(minute, 2))" }
 }
 
-extension Int64 {
-    /// Rounds down, so that a time before 1970 has its day and its clock like any other.
-    fileprivate func dividingFloored(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
-        let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
-        return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
-    }
+/// Writes a number that is not negative with leading zeros.
+private func padded(_ number: Int, _ digits: Int) -> String {
+    let text = String(number)
+    return String(repeating: "0", count: max(0, digits - text.count)) + text
 }
-
-/// The zone that the C library is set to, and the lock before it.
-private final class ZoneInForce: Sendable {
-    private let name = Mutex<String?>(nil)
-
-    /// - Parameter seconds: Since 1970, within the years 1 to 9999.
-    func offsetSeconds(at seconds: Int, zone: String) -> Int {
-        name.withLock { name in
-            if name != zone {
-                setenv("TZ", zone, 1)
-                tzset()
-                name = zone
-            }
-            var time: time_t = seconds
-            var result = tm()
-            // Fails only for years beyond Int32, which the caller has cut off.
-            guard localtime_r(&time, &result) != nil else { return 0 }
-            return result.tm_gmtoff
-        }
-    }
-}
-
-private let zoneInForce = ZoneInForce()

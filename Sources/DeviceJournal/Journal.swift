@@ -1,0 +1,462 @@
+import Glibc
+package import NeedModel
+import SQLiteStore
+package import SyncCore
+import WireFormat
+
+/// One device's durable state: what the hub says, what was recorded here and is not there yet, and
+/// how to reach the hub.
+///
+/// Calls block and are synchronous; clocks come in as arguments, randomness at the start, so that
+/// a simulator can drive the real thing. Every command is one durable transaction: when it returns,
+/// a power cut loses nothing. Nothing is cached between calls, so any number of programs may use
+/// one journal at the same time. Not Sendable, like the connection inside.
+///
+/// - SeeAlso: DESIGN.md §4; `JournalSchema.swift` for what lies where.
+package final class Journal {
+    package let path: String
+    let connection: Connection
+    var random: any RandomNumberGenerator
+
+    /// Opens a journal.
+    ///
+    /// - Parameters:
+    ///   - path: The database file; its directory must exist.
+    ///   - creating: Whether to create a journal that is not there. A new one has drawn its
+    ///     replica but belongs to nobody before ``enroll(server:token:pin:authority:answer:clocks:)``.
+    ///   - random: For replicas and order numbers.
+    ///   - busyTimeoutMilliseconds: How long to wait for other commands.
+    /// - Throws: ``JournalError``; ``JournalError/notEnrolled`` when there is no file and none is
+    ///   to be made.
+    package init(
+        path: String, creating: Bool = false,
+        random: any RandomNumberGenerator = SystemRandomNumberGenerator(),
+        busyTimeoutMilliseconds: Int32 = JournalLimits.busyTimeoutMilliseconds
+    ) throws(JournalError) {
+        self.path = path
+        self.random = random
+        do {
+            try Self.prepareFile(path, creating: creating)
+            connection = try Connection(
+                path: path, mode: .readWrite, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
+        } catch {
+            throw JournalError(error, path: path)
+        }
+        do {
+            // An enrolment that died before its first transaction leaves an empty file.
+            let isEmpty = try connection.first("SELECT 1 FROM sqlite_schema") { _ in true } == nil
+            guard creating || !isEmpty else { throw JournalError.notEnrolled }
+            // Before anything is switched: the file may belong to another program.
+            try connection.migrate(
+                JournalSchema.migrations, applicationID: JournalSchema.applicationID)
+            try connection.makeDurable(autocheckpointFrames: JournalLimits.logFramesMax)
+            if creating { try drawFirstReplica() }
+        } catch {
+            throw JournalError(error, path: path)
+        }
+    }
+
+    /// Makes sure that only the owner can read the token, before anything is in the file. SQLite
+    /// gives the log the mode of the database.
+    private static func prepareFile(_ path: String, creating: Bool) throws(JournalError) {
+        let flags = O_RDWR | O_CLOEXEC | (creating ? O_CREAT : 0)
+        let descriptor = open(path, flags, 0o600)
+        guard descriptor >= 0 else {
+            switch errno {
+            case ENOENT where !creating: throw .notEnrolled
+            case ENOSPC, EDQUOT: throw .diskFull
+            case EACCES, EPERM, EROFS: throw .readOnly(path: path)
+            default: throw .cannotOpen(path: path, detail: String(cString: strerror(errno)))
+            }
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        if fstat(descriptor, &status) == 0, status.st_mode & 0o077 != 0 {
+            // Failing means that the file is not ours; then its owner has decided.
+            _ = fchmod(descriptor, 0o600)
+        }
+    }
+
+    private func drawFirstReplica() throws {
+        guard try connection.first("SELECT 1 FROM writer", read: { _ in true }) == nil else {
+            return
+        }
+        try connection.transaction {
+            // Once more: another program may have been faster to the lock.
+            let isThere = try connection.first("SELECT 1 FROM writer", read: { _ in true })
+            guard isThere == nil else { return }
+            let replica = ReplicaID.random(using: &random)
+            try connection.run(
+                "INSERT INTO writer VALUES (1, ?, 1, 1)", .bits(replica.rawValue))
+            try connection.run(
+                "INSERT INTO lineage (replica) VALUES (?)", .bits(replica.rawValue))
+        }
+    }
+
+    /// Runs one durable transaction.
+    func storing<Result>(_ body: () throws -> Result) throws(JournalError) -> Result {
+        do {
+            return try connection.transaction(.immediate, body)
+        } catch {
+            throw JournalError(error, path: path)
+        }
+    }
+
+    /// Reads one unchanging state.
+    func reading<Result>(_ body: () throws -> Result) throws(JournalError) -> Result {
+        do {
+            return try connection.transaction(.deferred, body)
+        } catch {
+            throw JournalError(error, path: path)
+        }
+    }
+
+    /// Folds the log into the database, as far as nobody reads it. Never needed for safety, so a
+    /// failure is left to the next commit.
+    func foldLog() {
+        _ = try? connection.checkpoint(.passive)
+    }
+}
+
+extension SQLValue {
+    /// The signed number with the same bits.
+    static func bits(_ number: UInt64) -> SQLValue { .integer(Int64(bitPattern: number)) }
+}
+
+extension Statement {
+    borrowing func bits(at column: Int32) -> UInt64 { UInt64(bitPattern: integer(at: column)) }
+
+    borrowing func replica(at column: Int32) -> ReplicaID { ReplicaID(truncating: bits(at: column)) }
+
+    borrowing func record(at column: Int32) throws -> RecordID {
+        guard let id = RecordID(bytes: bytes(at: column)) else { throw ByteCodingError.truncated }
+        return id
+    }
+}
+
+// MARK: - Who we are
+
+/// Who this device is, as the hub last said.
+package struct Identity: Hashable, Sendable {
+    package var device: Int64
+    package var name: String
+    package var role: Role
+    /// Of a worker or an office; empty for a team.
+    package var territory: String
+    /// The team's code; empty for others.
+    package var team: String
+    package var banner: String
+    /// The banner's distance from UTC.
+    package var offsetMinutes: Int
+    package var server: String
+    package var replica: ReplicaID
+}
+
+/// How to reach the hub.
+package struct HubAccess: Hashable, Sendable {
+    package var server: String
+    package var token: String
+    /// SHA-256 of the hub's public key, 32 bytes.
+    package var pin: [UInt8]?
+    /// A PEM file of authorities.
+    package var authority: String?
+}
+
+/// A thing of the past weeks that the person may want to know of.
+package struct Notice: Hashable, Sendable {
+    package enum Kind: Int64, Sendable {
+        /// The journal had been copied or restored: what waited goes on under a new replica.
+        case forked = 1
+        /// The hub had lost changes that this device does not hold any more.
+        case gap = 2
+    }
+
+    package var kind: Kind
+    /// By the hub's clock.
+    package var milliseconds: Int64
+    /// How many commands it concerned.
+    package var amount: Int
+
+    /// One sentence.
+    package var description: String {
+        switch kind {
+        case .forked:
+            "This journal was found to be a copy or a restored backup; it went on as a new one, "
+                + "and \(amount) waiting command\(amount == 1 ? "" : "s") with it."
+        case .gap:
+            "The hub had lost earlier changes that this device does not hold any more."
+        }
+    }
+}
+
+/// What `waystation status` tells.
+package struct JournalStatus: Hashable, Sendable {
+    package var identity: Identity?
+    /// Commands that the hub has not decided on.
+    package var waitingGroups: Int
+    /// The changes in them.
+    package var waitingChanges: Int
+    package var refused: Int
+    package var conflicts: Int
+    /// Needs that are shown, without withdrawn ones.
+    package var needs: Int
+    /// The hub's clock at the end of the newest complete pull.
+    package var lastSyncMilliseconds: Int64?
+    /// Whether a pull was begun and has not ended.
+    package var isPullUnderWay: Bool
+    /// Newest first.
+    package var notices: [Notice]
+}
+
+extension Journal {
+    /// Who this device is; `nil` before enrolment.
+    package func identity() throws(JournalError) -> Identity? {
+        try reading { try readIdentity() }
+    }
+
+    /// Whether ``identity()`` is there.
+    package func isEnrolled() throws(JournalError) -> Bool { try identity() != nil }
+
+    /// - Throws: ``JournalError/notEnrolled``.
+    package func hubAccess() throws(JournalError) -> HubAccess {
+        try reading {
+            let access = try connection.first(
+                "SELECT server, token, pin, authority FROM enrolment"
+            ) { row in
+                HubAccess(
+                    server: row.text(at: 0), token: row.text(at: 1), pin: row.optionalBytes(at: 2),
+                    authority: row.optionalText(at: 3))
+            }
+            guard let access else { throw JournalError.notEnrolled }
+            return access
+        }
+    }
+
+    /// The present replica, which enrolment tells the hub.
+    package func replica() throws(JournalError) -> ReplicaID {
+        try reading { try readWriter().replica }
+    }
+
+    /// How many commands the hub has not decided on.
+    package func waitingGroups() throws(JournalError) -> Int {
+        try reading { try readWaitingGroups() }
+    }
+
+    package func status() throws(JournalError) -> JournalStatus {
+        try reading {
+            let context = try readContext()
+            let waiting = try readOutbox().filter { !$0.isSettled }
+            let pull = try readPull()
+            let needs = try allNeeds(context: context)
+            let notices = try connection.all(
+                "SELECT kind, milliseconds, amount FROM notice ORDER BY number DESC"
+            ) { row in
+                Notice.Kind(rawValue: row.integer(at: 0)).map {
+                    Notice(
+                        kind: $0, milliseconds: row.integer(at: 1), amount: Int(row.integer(at: 2)))
+                }
+            }
+            let refused = try connection.first("SELECT count(*) FROM refused") {
+                Int($0.integer(at: 0))
+            }
+            return JournalStatus(
+                identity: context.identity, waitingGroups: waiting.count,
+                waitingChanges: waiting.reduce(0) { $0 + $1.content.changes.count },
+                refused: refused ?? 0,
+                conflicts: needs.reduce(0) { $0 + $1.conflicts.count },
+                needs: needs.count { !$0.isWithdrawn },
+                lastSyncMilliseconds: pull.completedAt, isPullUnderWay: !pull.resume.isEmpty,
+                notices: notices.compactMap { $0 })
+        }
+    }
+
+    func readIdentity() throws -> Identity? {
+        let found = try connection.first(
+            """
+            SELECT device, device_name, role, territory, team, banner, offset_minutes, server
+            FROM enrolment
+            """
+        ) { row -> Identity in
+            guard let role = Role(rawValue: UInt8(clamping: row.integer(at: 2))) else {
+                throw ByteCodingError.truncated
+            }
+            return Identity(
+                device: row.integer(at: 0), name: row.text(at: 1), role: role,
+                territory: row.text(at: 3), team: row.text(at: 4), banner: row.text(at: 5),
+                offsetMinutes: Int(row.integer(at: 6)), server: row.text(at: 7), replica: .none)
+        }
+        guard var identity = found else { return nil }
+        identity.replica = try readWriter().replica
+        return identity
+    }
+
+    func requireIdentity() throws -> Identity {
+        guard let identity = try readIdentity() else { throw JournalError.notEnrolled }
+        return identity
+    }
+
+    /// The buckets assigned; empty before enrolment.
+    func readScope() throws -> Scope {
+        let bytes = try connection.first("SELECT buckets FROM enrolment") { $0.bytes(at: 0) }
+        guard let bytes else { return .empty }
+        var reader = ByteReader(bytes)
+        var buckets: [Bucket] = []
+        while !reader.isAtEnd {
+            if let bucket = Bucket(name: try reader.text()) { buckets.append(bucket) }
+        }
+        return Scope(buckets)
+    }
+
+    func storeAssignment(_ assignment: Assignment) throws {
+        var buckets = ByteWriter()
+        for bucket in assignment.scope.buckets { buckets.put(bucket.name) }
+        try connection.run(
+            """
+            UPDATE enrolment SET device = ?, device_name = ?, role = ?, territory = ?, team = ?,
+                banner = ?, offset_minutes = ?, buckets = ?
+            """,
+            .integer(assignment.device), .text(assignment.deviceName),
+            .integer(Int64(assignment.role.rawValue)), .text(assignment.territory),
+            .text(assignment.team), .text(assignment.banner),
+            .integer(assignment.offsetMinutes), .bytes(buckets.bytes))
+        // The present replica belongs to the device that the hub says we are.
+        try connection.run(
+            "UPDATE lineage SET device = ? WHERE shared IS NULL", .integer(assignment.device))
+    }
+}
+
+// MARK: - Rows that change with every command or sync
+
+/// The row `writer`.
+struct WriterRow {
+    var replica: ReplicaID
+    var nextCounter: UInt64
+    var nextRecord: UInt64
+}
+
+/// The row `pull`.
+struct PullRow {
+    var cursor: Position
+    /// The id of the scope held at the cursor.
+    var scope: UInt64
+    /// Not empty while a pull is under way.
+    var resume: [UInt8]
+    var heldFrom: UInt64?
+    var completedAt: Int64?
+}
+
+/// A row of `lineage`: a replica that this journal was or is.
+struct LineageRow {
+    var replica: ReplicaID
+    var device: Int64?
+    /// `nil` for the present replica.
+    var shared: UInt64?
+}
+
+extension Journal {
+    func readWriter() throws -> WriterRow {
+        let writer = try connection.first(
+            "SELECT replica, next_counter, next_record FROM writer"
+        ) { row in
+            WriterRow(
+                replica: row.replica(at: 0), nextCounter: row.bits(at: 1),
+                nextRecord: row.bits(at: 2))
+        }
+        guard let writer else { throw JournalError.notEnrolled }
+        return writer
+    }
+
+    func storeWriter(_ writer: WriterRow) throws {
+        try connection.run(
+            "UPDATE writer SET replica = ?, next_counter = ?, next_record = ?",
+            .bits(writer.replica.rawValue), .bits(writer.nextCounter), .bits(writer.nextRecord))
+    }
+
+    func readPull() throws -> PullRow {
+        let pull = try connection.first(
+            "SELECT term, sequence, scope, resume, held_from, completed_at FROM pull"
+        ) { row in
+            PullRow(
+                cursor: Position(term: row.replica(at: 0), sequence: row.bits(at: 1)),
+                scope: row.bits(at: 2), resume: row.bytes(at: 3),
+                heldFrom: row.optionalInteger(at: 4).map { UInt64(bitPattern: $0) },
+                completedAt: row.optionalInteger(at: 5))
+        }
+        guard let pull else { throw ByteCodingError.truncated }
+        return pull
+    }
+
+    func storePull(_ pull: PullRow) throws {
+        try connection.run(
+            """
+            UPDATE pull SET term = ?, sequence = ?, scope = ?, resume = ?, held_from = ?,
+                completed_at = ?
+            """,
+            .bits(pull.cursor.term.rawValue), .bits(pull.cursor.sequence), .bits(pull.scope),
+            .bytes(pull.resume), SQLValue(pull.heldFrom.map { Int64(bitPattern: $0) }),
+            SQLValue(pull.completedAt))
+    }
+
+    func readLineage() throws -> [LineageRow] {
+        try connection.all("SELECT replica, device, shared FROM lineage ORDER BY number") { row in
+            LineageRow(
+                replica: row.replica(at: 0), device: row.optionalInteger(at: 1),
+                shared: row.optionalInteger(at: 2).map { UInt64(bitPattern: $0) })
+        }
+    }
+
+    /// Own groups that the pulled state does not contain, in the order of writing.
+    func readOutbox() throws -> [OutboxGroup] {
+        try connection.all(
+            """
+            SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
+            """
+        ) { try OutboxGroup(row: $0) }
+    }
+
+    func readOutbox(of record: RecordID) throws -> [OutboxGroup] {
+        try connection.all(
+            """
+            SELECT number, replica, counter, record, state, content FROM outbox
+            WHERE record = ? ORDER BY number
+            """, .bytes(record.bytes)
+        ) { try OutboxGroup(row: $0) }
+    }
+
+    func readWaitingGroups() throws -> Int {
+        try connection.first("SELECT count(*) FROM outbox WHERE state = 0") {
+            Int($0.integer(at: 0))
+        } ?? 0
+    }
+
+    /// Appends one command's changes: the one place where counters are given out.
+    ///
+    /// - Returns: The group's number in the order of writing.
+    @discardableResult
+    func append(
+        record: RecordID, createdKind: Kind?, changes: [Change], writer: inout WriterRow,
+        clocks: ClockReading
+    ) throws -> Int64 {
+        let content = GroupContent(
+            createdKind: createdKind?.rawValue, base: try readPull().cursor, written: clocks,
+            changes: changes)
+        return try append(record: record, content: content, writer: &writer)
+    }
+
+    @discardableResult
+    func append(
+        record: RecordID, content: GroupContent, writer: inout WriterRow
+    ) throws -> Int64 {
+        precondition(!content.changes.isEmpty, "a command changes something")
+        guard content.batchBytes <= JournalLimits.groupBytesMax,
+            content.changes.count <= Limits.changesPerGroupMax
+        else { throw JournalError.tooLarge }
+        guard writer.nextCounter < 1 << 60 else { throw JournalError.exhausted }
+        try connection.run(
+            "INSERT INTO outbox (replica, counter, record, state, content) VALUES (?, ?, ?, 0, ?)",
+            .bits(writer.replica.rawValue), .bits(writer.nextCounter), .bytes(record.bytes),
+            .bytes(content.bytes))
+        writer.nextCounter += UInt64(content.changes.count)
+        return connection.lastInsertedRow
+    }
+}

@@ -1,0 +1,474 @@
+package import NeedModel
+import SQLiteStore
+package import SyncCore
+
+// What a screen shows: the hub's state as last pulled, with the own groups that it does not contain
+// laid over it in the order of writing.
+
+/// What is needed to show any record, read once per call.
+struct ReadingContext {
+    var identity: Identity?
+    /// The last counter shared with the present replica; of the present one, the greatest there is.
+    var lineage: [ReplicaID: UInt64]
+    var people: [ReplicaID: String]
+    var boots: [UInt64: BootAnchor]
+    /// The order under which a job was shown.
+    var seen: [RecordID: UInt64]
+
+    func writerName(_ replica: ReplicaID) -> String? {
+        lineage[replica] != nil ? identity?.name : people[replica]
+    }
+}
+
+/// A row of `record`.
+struct RecordRow {
+    var id: RecordID
+    var kind: UInt32
+    var created: Int64
+    var isVisible: Bool
+    var state: RecordState
+
+    /// Columns: id, kind, created, visible, state.
+    init(row: borrowing Statement) throws {
+        id = try row.record(at: 0)
+        kind = UInt32(truncatingIfNeeded: row.integer(at: 1))
+        created = row.integer(at: 2)
+        isVisible = row.bool(at: 3)
+        state = try RecordState(bytes: row.bytes(at: 4))
+    }
+}
+
+extension Journal {
+    /// One need, also a withdrawn one.
+    ///
+    /// - Throws: ``JournalError/notFound(_:)`` when it is not held, or is no need.
+    package func snapshot(of id: RecordID) throws(JournalError) -> NeedSnapshot {
+        try reading { try requireNeed(id, context: readContext()) }
+    }
+
+    /// All needs held, in the order of their ids, so by the time of recording.
+    package func needs(includingWithdrawn: Bool = false) throws(JournalError) -> [NeedSnapshot] {
+        try reading {
+            try allNeeds(context: readContext()).filter { includingWithdrawn || !$0.isWithdrawn }
+        }
+    }
+
+    /// The needs that were dispatched, as this device should see them: a team's device those of
+    /// its own current orders, others all. Withdrawn ones are left out.
+    package func jobs() throws(JournalError) -> [NeedSnapshot] {
+        try reading {
+            let context = try readContext()
+            return try allNeeds(context: context).filter { need in
+                guard let dispatch = need.dispatch, !need.isWithdrawn else { return false }
+                guard let identity = context.identity, identity.role == .team else { return true }
+                return dispatch.team == identity.team
+            }
+        }
+    }
+
+    /// Needs with an open conflict, also withdrawn ones.
+    package func needsInConflict() throws(JournalError) -> [NeedSnapshot] {
+        try reading { try allNeeds(context: readContext()).filter { !$0.conflicts.isEmpty } }
+    }
+
+    /// Remarks on a need, oldest first.
+    package func notes(of need: RecordID) throws(JournalError) -> [NoteSnapshot] {
+        try reading {
+            let context = try readContext()
+            _ = try requireNeed(need, context: context)
+            let rows = try connection.all(
+                "SELECT id, kind, created, visible, state FROM record WHERE parent = ?",
+                .bytes(need.bytes)
+            ) { try RecordRow(row: $0) }
+            var groups = try readOutbox()
+            let held = Set(rows.map(\.id))
+            groups.removeAll { group in
+                !held.contains(group.record) && group.content.createdKind != Kind.note.rawValue
+            }
+            return compose(rows: rows, kind: .note, groups: groups, context: context)
+                .compactMap { note in
+                    let parent = note.value(NoteField.need.rawValue).flatMap { RecordID(bytes: $0) }
+                    guard parent == need else { return nil }
+                    return NoteSnapshot(
+                        id: note.id, need: need, text: note.text(NoteField.text.rawValue) ?? "",
+                        created: note.created, creator: note.creator, isOwn: note.isOwn,
+                        isWaiting: note.isWaiting)
+                }
+                .sorted { ($0.created.milliseconds, $0.id) < ($1.created.milliseconds, $1.id) }
+        }
+    }
+
+    /// What this device holds of a need's history, oldest first: live versions and own changes.
+    package func history(of id: RecordID) throws(JournalError) -> [HistoryLine] {
+        try reading {
+            let need = try requireNeed(id, context: readContext())
+            let cursor = try readPull().cursor
+            return need.record.fields.values.flatMap { field in
+                field.versions.enumerated().map { index, version in
+                    var clock = VectorClock([version.dot])
+                    if version.isPending { clock.observe(Dot(cursor.term, cursor.sequence)) }
+                    return HistoryLine(
+                        field: NeedField(rawValue: field.field), fieldNumber: field.field,
+                        value: version.value, time: version.time, writer: version.writer,
+                        isOwn: version.isOwn, dot: version.dot, sequence: version.sequence,
+                        clock: clock, isLive: true, isWinner: index == 0)
+                }
+            }.sorted {
+                ($0.time.milliseconds, $0.dot) < ($1.time.milliseconds, $1.dot)
+            }
+        }
+    }
+
+    /// Whether a replica is one that this journal was or is.
+    package func isOwn(_ replica: ReplicaID) throws(JournalError) -> Bool {
+        try reading { try readLineage().contains { $0.replica == replica } }
+    }
+
+    /// Notes that the person has been shown these jobs, under their current orders.
+    package func markSeen(_ ids: [RecordID]) throws(JournalError) {
+        // Most lists show nothing new, and those shall not write.
+        let fresh = try reading {
+            let context = try readContext()
+            return try ids.compactMap { id -> (RecordID, UInt64)? in
+                guard let need = try need(id, context: context), let dispatch = need.dispatch,
+                    context.seen[id] != dispatch.order
+                else { return nil }
+                return (id, dispatch.order)
+            }
+        }
+        guard !fresh.isEmpty else { return }
+        try storing {
+            for (id, order) in fresh {
+                try connection.run(
+                    "INSERT OR REPLACE INTO seen VALUES (?, ?)", .bytes(id.bytes), .bits(order))
+            }
+        }
+    }
+}
+
+// MARK: - Reference data
+
+extension Journal {
+    /// All territories held, by code.
+    package func territories() throws(JournalError) -> [Territory] {
+        try reading { try readTerritories() }
+    }
+
+    package func territoryTree() throws(JournalError) -> TerritoryTree {
+        TerritoryTree(try territories())
+    }
+
+    /// The grids in which this device may record, by code.
+    package func ownGrids() throws(JournalError) -> [Territory] {
+        try reading {
+            let scope = try readScope()
+            return try readTerritories().filter {
+                $0.level == .grid && scope.contains(.grid($0.code))
+            }
+        }
+    }
+
+    /// By code.
+    package func teams() throws(JournalError) -> [NamedCode] {
+        try reading { try readNamedCodes(.team) }
+    }
+
+    /// By code.
+    package func categories() throws(JournalError) -> [NamedCode] {
+        try reading { try readNamedCodes(.category) }
+    }
+
+    /// The code of a grid given by code or name, or by a part of the name that only it has.
+    package func gridCode(matching text: String) throws(JournalError) -> String {
+        let grids = try territories().filter { $0.level == .grid }
+        let found = try Self.code(
+            matching: text, among: grids.map { NamedCode(code: $0.code, name: $0.name) })
+        guard let found else { throw .unknownGrid(text) }
+        return found
+    }
+
+    package func categoryCode(matching text: String) throws(JournalError) -> String {
+        guard let found = try Self.code(matching: text, among: categories()) else {
+            throw .unknownCategory(text)
+        }
+        return found
+    }
+
+    package func teamCode(matching text: String) throws(JournalError) -> String {
+        guard let found = try Self.code(matching: text, among: teams()) else {
+            throw .unknownTeam(text)
+        }
+        return found
+    }
+
+    private static func code(
+        matching text: String, among entries: [NamedCode]
+    ) throws(JournalError) -> String? {
+        if entries.contains(where: { $0.code == text }) { return text }
+        for candidates in [
+            entries.filter { $0.name == text },
+            text.isEmpty ? [] : entries.filter { $0.name.contains(text) },
+        ] where !candidates.isEmpty {
+            guard candidates.count == 1 else {
+                throw .ambiguousName(text, codes: candidates.prefix(8).map(\.code))
+            }
+            return candidates[0].code
+        }
+        return nil
+    }
+
+    func readTerritories() throws -> [Territory] {
+        try records(of: .territory).compactMap { state in
+            func text(_ field: TerritoryField) -> String? { state.text(field.rawValue) }
+            guard let code = text(.code),
+                let level = text(.level).flatMap({ TerritoryLevel(rawValue: $0) })
+            else { return nil }
+            return Territory(
+                code: code, name: text(.name) ?? code, level: level, parent: text(.parent))
+        }.sorted { $0.code < $1.code }
+    }
+
+    func readNamedCodes(_ kind: Kind) throws -> [NamedCode] {
+        // Teams and categories number their codes and names alike.
+        try records(of: kind).compactMap { state in
+            guard let code = state.text(TeamField.code.rawValue) else { return nil }
+            return NamedCode(
+                code: code, name: state.text(TeamField.name.rawValue) ?? code,
+                territory: kind == .team ? state.text(TeamField.territory.rawValue) : nil)
+        }.sorted { $0.code < $1.code }
+    }
+
+    /// Reference data has no own changes laid over it.
+    private func records(of kind: Kind) throws -> [RecordState] {
+        try connection.all(
+            "SELECT state FROM record WHERE kind = ? AND visible = 1",
+            .integer(Int64(kind.rawValue))
+        ) { try RecordState(bytes: $0.bytes(at: 0)) }
+    }
+}
+
+extension RecordState {
+    func text(_ field: UInt32) -> String? {
+        winner(field)?.value.flatMap { String(validating: $0, as: UTF8.self) }
+    }
+}
+
+// MARK: - Composing
+
+extension Journal {
+    func readContext() throws -> ReadingContext {
+        var context = ReadingContext(
+            identity: try readIdentity(), lineage: [:], people: [:], boots: try readBoots(),
+            seen: [:])
+        for row in try readLineage() { context.lineage[row.replica] = row.shared ?? .max }
+        try connection.forEach("SELECT replica, name FROM person") { row in
+            context.people[row.replica(at: 0)] = row.text(at: 1)
+        }
+        try connection.forEach("SELECT record, dispatch_order FROM seen") { row in
+            context.seen[try row.record(at: 0)] = row.bits(at: 1)
+        }
+        return context
+    }
+
+    func readRecord(_ id: RecordID) throws -> RecordRow? {
+        try connection.first(
+            "SELECT id, kind, created, visible, state FROM record WHERE id = ?", .bytes(id.bytes)
+        ) { try RecordRow(row: $0) }
+    }
+
+    func need(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot? {
+        let view = compose(
+            id: id, row: try readRecord(id), groups: try readOutbox(of: id), context: context)
+        guard let view, view.kind == Kind.need.rawValue else { return nil }
+        return NeedSnapshot(view, context: context)
+    }
+
+    func requireNeed(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot {
+        guard let need = try need(id, context: context) else {
+            throw JournalError.notFound(id.description)
+        }
+        return need
+    }
+
+    func allNeeds(context: ReadingContext) throws -> [NeedSnapshot] {
+        let rows = try connection.all(
+            "SELECT id, kind, created, visible, state FROM record WHERE kind = ?",
+            .integer(Int64(Kind.need.rawValue))
+        ) { try RecordRow(row: $0) }
+        return compose(rows: rows, kind: .need, groups: try readOutbox(), context: context)
+            .map { NeedSnapshot($0, context: context) }
+    }
+
+    /// All records of a kind, those that are only in the outbox too, by id.
+    private func compose(
+        rows: [RecordRow], kind: Kind, groups: [OutboxGroup], context: ReadingContext
+    ) -> [RecordView] {
+        let groupsByRecord = Dictionary(grouping: groups, by: \.record)
+        let held = Set(rows.map(\.id))
+        var views = rows.compactMap { row in
+            compose(
+                id: row.id, row: row, groups: groupsByRecord[row.id] ?? [], context: context)
+        }
+        for (id, groups) in groupsByRecord where !held.contains(id) {
+            if let view = compose(id: id, row: nil, groups: groups, context: context),
+                view.kind == kind.rawValue
+            {
+                views.append(view)
+            }
+        }
+        return views.sorted { $0.id < $1.id }
+    }
+
+    /// One record as it is shown.
+    ///
+    /// - Parameters:
+    ///   - row: What was pulled of it, if anything.
+    ///   - groups: Its part of the outbox, in the order of writing.
+    /// - Returns: `nil` when it is hidden, or neither pulled nor created here.
+    func compose(
+        id: RecordID, row: RecordRow?, groups: [OutboxGroup], context: ReadingContext
+    ) -> RecordView? {
+        let creation = groups.first { $0.content.createdKind != nil }
+        if let row, !row.isVisible { return nil }
+        guard let kind = row?.kind ?? creation?.content.createdKind else { return nil }
+        let created =
+            row.map { ShownTime(milliseconds: $0.created, isApproximate: false) }
+            ?? ShownTime(
+                milliseconds: creation.map { context.boots.corrected($0.content.written) }?
+                    .milliseconds ?? id.milliseconds, isApproximate: true)
+        var view = RecordView(
+            id: id, kind: kind, created: created, creator: context.writerName(id.replica),
+            isOwn: context.lineage[id.replica] != nil, fields: [:], contested: [],
+            isWaiting: groups.contains { !$0.isSettled })
+        for (field, versions) in row?.state.fields ?? [:] {
+            view.fields[field] = FieldView(
+                field: field,
+                versions: versions.map { version in
+                    VersionView(
+                        value: version.value,
+                        time: ShownTime(
+                            milliseconds: version.stamp.milliseconds, isApproximate: false),
+                        dot: version.stamp.dot, sequence: version.sequence,
+                        writer: context.writerName(version.stamp.dot.replica),
+                        isOwn: context.lineage[version.stamp.dot.replica] != nil,
+                        isPending: false)
+                })
+        }
+        var contested = Set(row?.state.contested ?? [])
+        for group in groups { lay(group, over: &view, contested: &contested, context: context) }
+        view.contested = contested.sorted()
+        return view
+    }
+
+    /// Puts one own group on top of what is shown so far.
+    private func lay(
+        _ group: OutboxGroup, over view: inout RecordView, contested: inout Set<UInt32>,
+        context: ReadingContext
+    ) {
+        /// Whether the group's writer had seen a version: the hub will judge by the same.
+        func covers(_ version: VersionView) -> Bool {
+            if version.isPending { return true }
+            if version.sequence <= group.content.base.sequence { return true }
+            guard let shared = context.lineage[version.dot.replica] else { return false }
+            return version.dot.replica == group.replica
+                ? version.dot.counter < group.counter : version.dot.counter <= shared
+        }
+        let tombstone = NeedField.withdrawal.rawValue
+        let isNeed = view.kind == Kind.need.rawValue
+        var counter = group.counter
+        for change in group.content.changes {
+            let version = VersionView(
+                value: change.value,
+                time: ShownTime(
+                    milliseconds: context.boots.corrected(group.content.written).milliseconds,
+                    isApproximate: true),
+                dot: Dot(group.replica, counter), sequence: 0,
+                writer: context.identity?.name, isOwn: true, isPending: true)
+            counter += 1
+            let others = (view.fields[change.field]?.versions ?? []).filter { !covers($0) }
+            view.fields[change.field] = FieldView(
+                field: change.field, versions: [version] + others)
+            guard isNeed else { continue }
+            if change.field == tombstone {
+                contested = []
+                guard change.value != nil else { continue }
+                for (field, register) in view.fields where field != tombstone {
+                    if register.versions.contains(where: { !covers($0) }) {
+                        contested.insert(field)
+                    }
+                }
+            } else if let delete = view.fields[tombstone]?.versions.first, delete.value != nil {
+                if !covers(delete) {
+                    contested.insert(change.field)
+                } else if others.isEmpty {
+                    contested.remove(change.field)
+                }
+            }
+        }
+    }
+}
+
+extension NeedSnapshot {
+    init(_ record: RecordView, context: ReadingContext) {
+        let progress = NeedProgress { field in
+            // The order of showing stands in for stamps, which pending versions do not have yet.
+            let versions = record.fields[field.rawValue]?.versions ?? []
+            return Register(
+                live: versions.enumerated().map { index, version in
+                    Version(
+                        value: version.value,
+                        stamp: Stamp(milliseconds: Int64(-index), dot: version.dot),
+                        sequence: version.sequence, clock: ShortClock(base: 0))
+                })
+        }
+        self.record = record
+        status = progress.status
+        dispatch = progress.dispatch
+        answer = progress.answer
+        rating = progress.rating
+        answerVersion = progress.answerVersion.flatMap { version in
+            record.fields[NeedField.answer.rawValue]?.versions.first { $0.dot == version.dot }
+        }
+        if let dispatch, let identity = context.identity, identity.role == .team,
+            dispatch.team == identity.team, !status.isClosed
+        {
+            isNew = context.seen[record.id] != dispatch.order
+        } else {
+            isNew = false
+        }
+        conflicts = NeedField.allCases.compactMap { ConflictSnapshot($0, in: record) }
+    }
+}
+
+extension ConflictSnapshot {
+    /// - Returns: `nil` when the field is not in conflict.
+    init?(_ field: NeedField, in record: RecordView) {
+        guard let register = record.fields[field.rawValue] else { return nil }
+        var candidates = register.versions.map { (field: field, version: $0) }
+        var isContested = false
+        if field == .withdrawal, register.value != nil {
+            for contested in record.contested {
+                guard let other = NeedField(rawValue: contested),
+                    let version = record.fields[contested]?.versions.first
+                else { continue }
+                candidates.append((other, version))
+                isContested = true
+            }
+        }
+        guard isContested || register.isInConflict else { return nil }
+        let shown = register.shown.dot
+        candidates.sort { left, right in
+            (left.version.isPending ? 1 : 0, left.version.time.milliseconds, left.version.dot)
+                > (right.version.isPending ? 1 : 0, right.version.time.milliseconds,
+                    right.version.dot)
+        }
+        need = record.id
+        self.field = field
+        isContestedWithdrawal = isContested
+        versions = candidates.enumerated().map { index, candidate in
+            Version(
+                number: index + 1, field: candidate.field, version: candidate.version,
+                isShown: candidate.version.dot == shown)
+        }
+    }
+}

@@ -1,0 +1,203 @@
+package import NeedModel
+import SQLiteStore
+package import SyncCore
+
+/// A command that the hub refused; it is not shown in the need any more, but kept here with its
+/// reason until the person retries or drops it.
+package struct RefusedGroup: Hashable, Sendable {
+    /// Its name for people, from 1, never given out twice.
+    package var number: Int64
+    package var record: RecordID
+    /// The need that it is about: the record itself, or the one that a note belongs to.
+    package var need: RecordID?
+    /// `nil` for a code of a later release.
+    package var code: RejectionCode?
+    package var codeNumber: UInt32
+    /// The field at fault, if it was one.
+    package var field: UInt32?
+    /// By the hub, in English, without residents' data.
+    package var reason: String
+    /// By the hub's clock.
+    package var refusedMilliseconds: Int64
+    package var written: ShownTime
+    /// The kind of the record that it would have created.
+    package var createdKind: UInt32?
+    package var changes: [Change]
+}
+
+extension Journal {
+    /// What the hub refused, oldest first.
+    package func refused() throws(JournalError) -> [RefusedGroup] {
+        try reading { try readRefused() }
+    }
+
+    /// Finds a refused command by its number, or by the digits of its record's id when that has
+    /// only one.
+    package func refused(matching text: String) throws(JournalError) -> RefusedGroup {
+        let all = try refused()
+        if let number = Int64(text), let found = all.first(where: { $0.number == number }) {
+            return found
+        }
+        guard let digits = try? Self.digits(of: text) else { throw .notRefused(text) }
+        let candidates = all.filter {
+            $0.record.digits.hasSuffix(digits) || $0.record.digits.hasPrefix(digits)
+        }
+        guard let first = candidates.first else { throw .notRefused(text) }
+        guard candidates.count == 1 else {
+            throw .ambiguousName(text, codes: candidates.map { "\($0.number)" })
+        }
+        return first
+    }
+
+    /// Does a refused command anew, as of now, with some of its values replaced.
+    ///
+    /// Commands that were refused only because this one's record was not created go with it.
+    ///
+    /// - Parameter replacing: Fields that take another value; a field that the command did not set
+    ///   is added to it.
+    /// - Returns: How many commands wait again.
+    @discardableResult
+    package func retry(
+        _ number: Int64, replacing: [FieldEdit] = [], clocks: ClockReading
+    ) throws(JournalError) -> Int {
+        try storing {
+            let identity = try requireIdentity()
+            let entry = try requireRefused(number)
+            guard replacing.isEmpty || entry.isNeed else {
+                throw JournalError.invalid(
+                    field: replacing[0].field, reason: "not part of what was refused")
+            }
+            try check(replacing, identity: identity, action: .retry, isCreation: false)
+            var content = entry
+            for edit in replacing {
+                let change = Change(field: edit.field.rawValue, value: edit.value?.bytes)
+                if let index = content.changes.firstIndex(where: { $0.field == change.field }) {
+                    content.changes[index] = change
+                } else {
+                    content.changes.append(change)
+                }
+            }
+            // A cleared optional field need not be part of a new record.
+            if content.createdKind != nil { content.changes.removeAll { $0.value == nil } }
+            var writer = try readWriter()
+            var record = entry.record
+            if entry.createdKind != nil, entry.code == .recordExists {
+                // The name is taken, as it can be after a copy of the journal was in use.
+                record = try newRecord(writer: &writer, clocks: clocks)
+                try rename(entry.record, to: record)
+            }
+            let dependents =
+                entry.createdKind == nil
+                ? []
+                : try readRefused().filter {
+                    $0.number != number && $0.code == .depends
+                        && ($0.record == record || $0.need == record)
+                }
+            for group in [content] + dependents {
+                guard !group.changes.isEmpty else { throw JournalError.tooLarge }
+                try append(
+                    record: group.number == number ? record : group.record,
+                    createdKind: group.createdKind.flatMap { Kind(rawValue: $0) },
+                    changes: group.changes, writer: &writer, clocks: clocks)
+                try connection.run("DELETE FROM refused WHERE number = ?", .integer(group.number))
+            }
+            try storeWriter(writer)
+            return 1 + dependents.count
+        }
+    }
+
+    /// Forgets a refused command for good, and those that depended on its record.
+    package func drop(_ number: Int64) throws(JournalError) {
+        try storing {
+            let entry = try requireRefused(number)
+            try connection.run("DELETE FROM refused WHERE number = ?", .integer(number))
+            guard entry.createdKind != nil else { return }
+            for other in try readRefused()
+            where other.code == .depends && (other.record == entry.record || other.need == entry.record)
+            {
+                try connection.run("DELETE FROM refused WHERE number = ?", .integer(other.number))
+            }
+        }
+    }
+
+    func storeRefused(
+        _ group: OutboxGroup, code: UInt32, field: UInt32, reason: String, at milliseconds: Int64
+    ) throws {
+        try connection.run(
+            """
+            INSERT INTO refused (record, code, field, reason, refused_at, content)
+            VALUES (?, ?, ?, ?, ?, ?)
+            """,
+            .bytes(group.record.bytes), .integer(Int64(code)), .integer(Int64(field)),
+            .text(reason), .integer(milliseconds), .bytes(group.content.bytes))
+    }
+
+    private func readRefused() throws -> [RefusedGroup] {
+        let boots = try readBoots()
+        return try connection.all(
+            """
+            SELECT number, record, code, field, reason, refused_at, content FROM refused
+            ORDER BY number
+            """
+        ) { row in
+            let content = try GroupContent(bytes: row.bytes(at: 6))
+            let record = try row.record(at: 1)
+            let code = UInt32(truncatingIfNeeded: row.integer(at: 2))
+            let field = UInt32(truncatingIfNeeded: row.integer(at: 3))
+            let parent = content.changes.first { $0.field == NoteField.need.rawValue }?.value
+            return RefusedGroup(
+                number: row.integer(at: 0), record: record,
+                need: content.createdKind == Kind.note.rawValue
+                    ? parent.flatMap { RecordID(bytes: $0) } : record,
+                code: RejectionCode(rawValue: code), codeNumber: code,
+                field: field == 0 ? nil : field, reason: row.text(at: 4),
+                refusedMilliseconds: row.integer(at: 5),
+                written: ShownTime(
+                    milliseconds: boots.corrected(content.written).milliseconds,
+                    isApproximate: true),
+                createdKind: content.createdKind, changes: content.changes)
+        }
+    }
+
+    private func requireRefused(_ number: Int64) throws -> RefusedGroup {
+        guard let entry = try readRefused().first(where: { $0.number == number }) else {
+            throw JournalError.notRefused("\(number)")
+        }
+        return entry
+    }
+
+    /// Gives what was refused about one record another name, in notes too.
+    private func rename(_ old: RecordID, to new: RecordID) throws {
+        for entry in try readRefused() {
+            var content = try requireContent(entry.number)
+            var isChanged = entry.record == old
+            if content.createdKind == Kind.note.rawValue {
+                for index in content.changes.indices
+                where content.changes[index].field == NoteField.need.rawValue
+                    && content.changes[index].value == old.bytes
+                {
+                    content.changes[index].value = new.bytes
+                    isChanged = true
+                }
+            }
+            guard isChanged else { continue }
+            try connection.run(
+                "UPDATE refused SET record = ?, content = ? WHERE number = ?",
+                .bytes((entry.record == old ? new : entry.record).bytes), .bytes(content.bytes),
+                .integer(entry.number))
+        }
+    }
+
+    private func requireContent(_ number: Int64) throws -> GroupContent {
+        let content = try connection.first(
+            "SELECT content FROM refused WHERE number = ?", .integer(number)
+        ) { try GroupContent(bytes: $0.bytes(at: 0)) }
+        guard let content else { throw JournalError.notRefused("\(number)") }
+        return content
+    }
+}
+
+extension RefusedGroup {
+    /// Whether its fields are those of a need.
+    package var isNeed: Bool { createdKind == nil || createdKind == Kind.need.rawValue }
+}

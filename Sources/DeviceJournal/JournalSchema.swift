@@ -1,0 +1,124 @@
+import SQLiteStore
+
+// The journal: one SQLite database, `journal.sqlite`, mode 0600 since it holds the token.
+//
+//     writer     one row: the replica, and the counter and record number that come next
+//     lineage    every replica that this journal ever was; `shared` is the last counter that the
+//                successor has in common with it, NULL for the present one
+//     enrolment  one row once enrolled: how to reach the hub, and who we are there
+//     pull       one row: where the newest complete pull ended and what it held, the pull under way
+//     staging    the pages of the pull under way, as they came, values filled in
+//     record     what the hub says, as of the last complete pull
+//     outbox     own groups that the pulled state does not contain yet, in the order of writing
+//     refused    own groups that the hub refused, until the person retries or drops them
+//     person     whose replica is whose
+//     boot       in which boot of this machine which hub time was measured
+//     seen       jobs that the person has been shown, by order
+//     notice     a few things to tell in `status`
+//
+// `writer` and `outbox` stand apart from everything large, so that a recorded need dirties two
+// pages. Unsigned numbers of 64 bits are stored as the signed ones with the same bits.
+enum JournalSchema {
+    /// "WJnl".
+    static let applicationID: Int32 = 0x574A_6E6C
+
+    static var migrations: [Migration] { [Migration(version: 1, sql: version1)] }
+
+    /// Of an outbox row.
+    static let waiting: Int64 = 0
+    static let settled: Int64 = 1
+
+    private static let version1 = """
+        CREATE TABLE writer (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            replica INTEGER NOT NULL,
+            next_counter INTEGER NOT NULL,
+            next_record INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE lineage (
+            number INTEGER PRIMARY KEY,
+            replica INTEGER NOT NULL UNIQUE,
+            device INTEGER,
+            shared INTEGER
+        ) STRICT;
+        CREATE TABLE enrolment (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            server TEXT NOT NULL,
+            token TEXT NOT NULL,
+            pin BLOB,
+            authority TEXT,
+            device INTEGER NOT NULL,
+            device_name TEXT NOT NULL,
+            role INTEGER NOT NULL,
+            territory TEXT NOT NULL,
+            team TEXT NOT NULL,
+            banner TEXT NOT NULL,
+            offset_minutes INTEGER NOT NULL,
+            buckets BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE pull (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            term INTEGER NOT NULL,
+            sequence INTEGER NOT NULL,
+            scope INTEGER NOT NULL,
+            resume BLOB NOT NULL,
+            assignment BLOB,
+            held_from INTEGER,
+            completed_at INTEGER
+        ) STRICT;
+        CREATE TABLE staging (
+            number INTEGER PRIMARY KEY,
+            page BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE record (
+            id BLOB PRIMARY KEY,
+            kind INTEGER NOT NULL,
+            parent BLOB,
+            created INTEGER NOT NULL,
+            visible INTEGER NOT NULL,
+            state BLOB NOT NULL
+        ) STRICT;
+        CREATE INDEX record_by_kind ON record (kind);
+        CREATE INDEX record_by_parent ON record (parent) WHERE parent IS NOT NULL;
+        CREATE INDEX record_hidden ON record (id) WHERE visible = 0;
+        CREATE TABLE outbox (
+            number INTEGER PRIMARY KEY,
+            replica INTEGER NOT NULL,
+            counter INTEGER NOT NULL,
+            record BLOB NOT NULL,
+            state INTEGER NOT NULL,
+            content BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE refused (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            record BLOB NOT NULL,
+            code INTEGER NOT NULL,
+            field INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            refused_at INTEGER NOT NULL,
+            content BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE person (
+            replica INTEGER PRIMARY KEY,
+            name TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE boot (
+            number INTEGER PRIMARY KEY,
+            boot INTEGER NOT NULL UNIQUE,
+            hub INTEGER NOT NULL,
+            elapsed INTEGER NOT NULL,
+            wall INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE seen (
+            record BLOB PRIMARY KEY,
+            dispatch_order INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE notice (
+            number INTEGER PRIMARY KEY,
+            kind INTEGER NOT NULL,
+            milliseconds INTEGER NOT NULL,
+            amount INTEGER NOT NULL
+        ) STRICT;
+        INSERT INTO pull VALUES (1, 0, 0, 0, x'', NULL, NULL, NULL);
+        """
+}

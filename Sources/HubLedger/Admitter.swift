@@ -1,0 +1,485 @@
+import NeedModel
+import SyncCore
+import WireFormat
+
+/// Who writes: an enrolled device through its replica, or the hub itself through its term.
+struct Writer {
+    /// Stored already.
+    var replica: ReplicaRow
+    /// `nil` for the hub, which may do everything.
+    var device: Device?
+    /// The device's buckets as of now.
+    var scope: Scope
+    var clocks: ClockReading
+}
+
+/// Admits the groups of one writer into the ledger, inside one transaction.
+///
+/// Each group is judged whole, before anything of it is applied; then its changes get their
+/// sequences and stamps and are merged into the live versions of their records. ``finish()``
+/// writes what was touched, once a record, and appends the batch to the feed.
+///
+/// - SeeAlso: `protocol/SPEC.md` §4 and §6.
+final class Admitter {
+    private let storage: any LedgerStorage
+    private let terms: TermLine
+    private let now: Int64
+    private var writer: Writer
+    private let headBefore: UInt64
+    private var head: UInt64
+    /// The newest stamp of the whole ledger so far.
+    private var newestStamp: Int64?
+
+    private var records: [RecordID: TouchedRecord] = [:]
+    private var touchOrder: [RecordID] = []
+    private var groups: [ChangeGroup] = []
+    private(set) var outcomes: [StoredOutcome] = []
+    private var stampsAtBase: [UInt64: Int64?] = [:]
+
+    private struct TouchedRecord {
+        var record: StoredRecord
+        var isNew: Bool
+        var placementBefore: Placement
+        var digestBefore: UInt64
+        var isChanged = false
+    }
+
+    init(
+        storage: any LedgerStorage, terms: TermLine, head: UInt64, now: Int64, writer: Writer
+    ) throws {
+        self.storage = storage
+        self.terms = terms
+        self.now = now
+        self.writer = writer
+        self.head = head
+        headBefore = head
+        newestStamp = try storage.newestStamp(atOrBelow: head)
+    }
+
+    /// The sequence, and for the hub itself the counter, of the next admitted change.
+    var nextSequence: UInt64 { head + 1 }
+
+    /// The needs that this batch created and that carry no order yet.
+    var needsToRoute: [RecordID] {
+        touchOrder.filter { id in
+            guard let touched = records[id], touched.isNew else { return false }
+            return touched.record.kind == Kind.need.rawValue
+                && touched.record.progress.status == .recorded
+        }
+    }
+
+    func admit(_ group: ChangeGroup) throws {
+        groups.append(group)
+        if let rejection = try fault(in: group) {
+            if group.createdKind != nil, try load(group.record) == nil {
+                try storage.setCreationRefused(true, group.record)
+            }
+            outcomes.append(StoredOutcome(outcome: rejection))
+            return
+        }
+        try apply(group)
+    }
+
+    // MARK: Judging
+
+    private func rejected(
+        _ code: RejectionCode, field: UInt32 = 0, _ reason: String
+    ) -> GroupOutcome {
+        .rejected(code: code.rawValue, field: field, reason: reason)
+    }
+
+    private func fault(in group: ChangeGroup) throws -> GroupOutcome? {
+        let stored = try load(group.record)
+        let kind: Kind
+        if let created = group.createdKind {
+            guard let known = Kind(rawValue: created) else {
+                return rejected(.upgrade, "this hub does not know records of kind \(created)")
+            }
+            kind = known
+            if stored != nil { return rejected(.recordExists, "the record exists") }
+            let mayName =
+                group.record.isWellFormed
+                && (group.record.replica == writer.replica.id
+                    || writer.replica.ancestors.contains {
+                        $0.replica == group.record.replica
+                    })
+            if !mayName { return rejected(.recordExists, "the id is not this writer's to give") }
+        } else if let stored {
+            guard let known = Kind(rawValue: stored.kind) else {
+                return rejected(.upgrade, "this hub does not know the record's kind")
+            }
+            kind = known
+        } else if try storage.isCreationRefused(group.record) {
+            return rejected(.depends, "the record's creation was refused")
+        } else {
+            return rejected(.unknownRecord, "there is no such record")
+        }
+        if let device = writer.device {
+            if group.createdKind != nil, !device.role.mayCreate(kind) {
+                return rejected(.role, "this role may not record that")
+            }
+            for change in group.changes
+            where !device.role.mayWrite(kind, field: change.field) {
+                return rejected(.role, field: change.field, "this role may not write that")
+            }
+        }
+        if let invalid = faultInValues(of: group, kind: kind) { return invalid }
+        if let unknown = try faultInReferences(of: group, kind: kind, stored: stored) {
+            return unknown
+        }
+        if writer.device != nil, try !isInScope(group, kind: kind, stored: stored) {
+            return rejected(.scope, "the record is not in this device's territory or team")
+        }
+        return nil
+    }
+
+    private func faultInValues(of group: ChangeGroup, kind: Kind) -> GroupOutcome? {
+        for change in group.changes {
+            if let rule = FieldRule.rule(kind: kind, field: change.field),
+                let fault = rule.fault(in: change.value)
+            {
+                return rejected(.invalid, field: change.field, fault)
+            }
+        }
+        guard group.createdKind != nil else { return nil }
+        let given = Set(group.changes.map(\.field))
+        let required: [UInt32] =
+            switch kind {
+            case .need: NeedField.allCases.map(\.rawValue)
+            case .note: NoteField.allCases.map(\.rawValue)
+            case .territory, .team, .category: []
+            }
+        for field in required
+        where !given.contains(field)
+            && FieldRule.rule(kind: kind, field: field)?.isRequired == true
+        {
+            return rejected(.invalid, field: field, "missing")
+        }
+        return nil
+    }
+
+    private func faultInReferences(
+        of group: ChangeGroup, kind: Kind, stored: StoredRecord?
+    ) throws -> GroupOutcome? {
+        for change in group.changes {
+            guard let bytes = change.value else { continue }
+            switch kind {
+            case .note:
+                guard NoteField(rawValue: change.field) == .need,
+                    case .record(let need) = FieldValue(.record, bytes: bytes)
+                else { continue }
+                if let parent = try load(need), parent.kind == Kind.need.rawValue { continue }
+                return try storage.isCreationRefused(need)
+                    ? rejected(.depends, field: change.field, "the need was refused")
+                    : rejected(.unknownRecord, field: change.field, "there is no such need")
+            case .need:
+                guard let field = NeedField(rawValue: change.field) else { continue }
+                if let fault = try fault(in: field, bytes: bytes, stored: stored) {
+                    return fault
+                }
+            case .territory, .team, .category:
+                continue
+            }
+        }
+        return nil
+    }
+
+    private func fault(
+        in field: NeedField, bytes: [UInt8], stored: StoredRecord?
+    ) throws -> GroupOutcome? {
+        switch field {
+        case .grid:
+            guard case .text(let code) = FieldValue(.text, bytes: bytes),
+                try storage.territory(code)?.level == .grid
+            else { return rejected(.unknownGrid, field: field.rawValue, "no such grid") }
+        case .category:
+            guard case .text(let code) = FieldValue(.text, bytes: bytes),
+                try storage.isCategory(code) || !storage.hasCategories()
+            else { return rejected(.unknownCategory, field: field.rawValue, "no such category") }
+        case .dispatch:
+            guard case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes),
+                try storage.team(dispatch.team) != nil
+            else { return rejected(.unknownTeam, field: field.rawValue, "no such team") }
+        case .answer:
+            guard let device = writer.device, device.role == .team, let stored,
+                case .answer(let answer) = FieldValue(.answer, bytes: bytes),
+                let current = stored.progress.dispatch, current.order == answer.order,
+                current.team != device.team
+            else { return nil }
+            return rejected(.scope, field: field.rawValue, "the order went to another team")
+        case .rating:
+            // Only a grade of the current order can be told to be early: a former order may have
+            // been finished on a device that is still offline.
+            guard case .rating(let rating) = FieldValue(.rating, bytes: bytes),
+                let progress = stored?.progress, progress.dispatch != nil
+            else { return rejected(.notFinished, field: field.rawValue, "nothing was finished") }
+            if progress.dispatch?.order == rating.order && progress.answer?.verdict != .finished {
+                return rejected(.notFinished, field: field.rawValue, "not finished yet")
+            }
+        case .text, .resident, .phone, .address, .urgency, .location, .withdrawal:
+            break
+        }
+        return nil
+    }
+
+    /// Scope is judged as of the change's base, so late work of a former team is not refused.
+    private func isInScope(
+        _ group: ChangeGroup, kind: Kind, stored: StoredRecord?
+    ) throws -> Bool {
+        guard let device = writer.device else { return true }
+        let base = terms.cut(group.base, head: headBefore)
+        let scopeAtBase = try storage.scope(device: device.id, at: base) ?? writer.scope
+        func isHeld(_ placement: Placement) -> Bool {
+            writer.scope.contains(placement) || scopeAtBase.contains(placement)
+        }
+        let record: StoredRecord?
+        if group.createdKind == nil {
+            record = stored
+        } else if kind == .note {
+            record = try parent(of: group)
+        } else {
+            return isHeld(Placement(grid: text(of: .grid, in: group)))
+        }
+        guard let record else { return false }
+        if isHeld(record.placement) { return true }
+        return try placement(of: record, at: base).map(isHeld) ?? false
+    }
+
+    /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.
+    private func placement(of record: StoredRecord, at base: UInt64) throws -> Placement? {
+        if record.firstSequence > base { return nil }
+        for number in try storage.historyBatches(of: record.key) {
+            guard let batch = try storage.batch(number: number), batch.lastSequence > base else {
+                continue
+            }
+            let touched = try TouchedRecords.decode(batch.touched) { _ in true }
+            for entry in touched.entries where entry.key == record.key {
+                if let before = entry.bucketsBefore { return Placement(before) }
+            }
+        }
+        return record.placement
+    }
+
+    // MARK: Applying
+
+    private func apply(_ group: ChangeGroup) throws {
+        let base = writer.device == nil ? head : terms.cut(group.base, head: headBefore)
+        let clock = ShortClock(base: base, ancestors: writer.replica.ancestors)
+        let estimate = try estimate(of: group)
+        let newestSeen = try newestStamp(at: base)
+        let newestOwn = writer.replica.newestStamp
+        let firstSequence = head + 1
+
+        if group.createdKind != nil { try create(group) }
+        guard var touched = records[group.record] else {
+            preconditionFailure("a judged group's record is loaded")
+        }
+        var stamps: [Int64] = []
+        var superseded: [UInt32] = []
+        for (index, change) in group.changes.enumerated() {
+            head += 1
+            let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
+            var version = Version(
+                value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
+                clock: clock)
+            var register = touched.record.state[change.field]
+            version.stamp.milliseconds = StampLaw.milliseconds(
+                estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
+                newestCovered: register.newestCovered(by: version), now: now)
+            register.insert(version)
+            if register.winner?.dot != dot { superseded.append(change.field) }
+            touched.record.state[change.field] = register
+            stamps.append(version.stamp.milliseconds)
+        }
+        let newest = stamps.max()
+        writer.replica.newestStamp = max(writer.replica.newestStamp ?? .min, newest ?? .min)
+        newestStamp = max(newestStamp ?? .min, newest ?? .min)
+        if group.createdKind != nil {
+            touched.record.createdMilliseconds = stamps[0]
+            touched.record.firstSequence = firstSequence
+        }
+        touched.record.lastSequence = head
+        touched.isChanged = true
+        let placement = touched.record.placement
+        place(&touched.record)
+        records[group.record] = touched
+        if touched.record.placement != placement { try moveNotes(on: touched) }
+        outcomes.append(
+            StoredOutcome(
+                outcome: .applied(superseded: superseded.sorted()), sequence: firstSequence,
+                basis: estimate.basis, stamps: stamps))
+    }
+
+    private func estimate(of group: ChangeGroup) throws -> WriteTimeEstimate {
+        guard let device = writer.device else {
+            return WriteTimeEstimate(
+                written: group.written, sent: group.written, hub: now, measuredOffset: 0)
+        }
+        let offset = try storage.bootOffset(device: device.id, boot: group.written.boot)
+        return WriteTimeEstimate(
+            written: group.written, sent: writer.clocks, hub: now, measuredOffset: offset)
+    }
+
+    private func newestStamp(at base: UInt64) throws -> Int64? {
+        if base == 0 { return nil }
+        if let known = stampsAtBase[base] { return known }
+        let newest = try storage.newestStamp(atOrBelow: base)
+        stampsAtBase[base] = newest
+        return newest
+    }
+
+    private func create(_ group: ChangeGroup) throws {
+        try storage.setCreationRefused(false, group.record)
+        var record = StoredRecord(
+            key: try storage.newKey(for: group.record), id: group.record,
+            kind: group.createdKind ?? 0, createdMilliseconds: 0, device: writer.device?.id,
+            parent: nil, grid: nil, team: nil, firstSequence: 0, lastSequence: 0,
+            state: RecordState())
+        if record.kind == Kind.note.rawValue, let parent = try parent(of: group) {
+            record.parent = parent.key
+            record.device = parent.device
+            record.grid = parent.grid
+            record.team = parent.team
+        }
+        records[group.record] = TouchedRecord(
+            record: record, isNew: true, placementBefore: record.placement, digestBefore: 0)
+        touchOrder.append(group.record)
+    }
+
+    /// Derives a need's place from its fields.
+    private func place(_ record: inout StoredRecord) {
+        guard record.kind == Kind.need.rawValue else { return }
+        record.grid = record.state[NeedField.grid.rawValue].winner?.value.flatMap {
+            guard case .text(let code) = FieldValue(.text, bytes: $0) else { return nil }
+            return code
+        }
+        record.team = record.progress.dispatch?.team
+    }
+
+    /// Notes lie where their need lies.
+    private func moveNotes(on need: TouchedRecord) throws {
+        if !need.isNew {
+            for key in try storage.children(of: need.record.key) {
+                if let note = try storage.record(key: key) { _ = try load(note.id) }
+            }
+        }
+        for id in touchOrder where records[id]?.record.parent == need.record.key {
+            records[id]?.record.grid = need.record.grid
+            records[id]?.record.team = need.record.team
+            records[id]?.isChanged = true
+        }
+    }
+
+    private func parent(of group: ChangeGroup) throws -> StoredRecord? {
+        guard
+            let bytes = group.changes.first(where: { $0.field == NoteField.need.rawValue })?.value,
+            case .record(let need) = FieldValue(.record, bytes: bytes)
+        else { return nil }
+        return try load(need)
+    }
+
+    private func text(of field: NeedField, in group: ChangeGroup) -> String? {
+        guard let bytes = group.changes.first(where: { $0.field == field.rawValue })?.value,
+            case .text(let text) = FieldValue(.text, bytes: bytes)
+        else { return nil }
+        return text
+    }
+
+    /// The record as this batch left it so far.
+    private func load(_ id: RecordID) throws -> StoredRecord? {
+        if let touched = records[id] { return touched.record }
+        guard let record = try storage.record(id) else { return nil }
+        records[id] = TouchedRecord(
+            record: record, isNew: false, placementBefore: record.placement,
+            digestBefore: record.digest)
+        touchOrder.append(id)
+        return record
+    }
+
+    // MARK: Finishing
+
+    struct Finished {
+        var head: UInt64
+        var newestStamp: Int64?
+    }
+
+    /// Writes records, replica, batch, history and digests.
+    @discardableResult
+    func finish() throws -> Finished {
+        guard let first = groups.first, let last = groups.last else {
+            return Finished(head: head, newestStamp: newestStamp)
+        }
+        var entries: [TouchedRecords.Entry] = []
+        for id in touchOrder {
+            guard let touched = records[id], touched.isNew || touched.isChanged else { continue }
+            if touched.isNew {
+                try storage.insertRecord(touched.record)
+            } else {
+                try storage.updateRecord(touched.record)
+            }
+            let moved = !touched.isNew && touched.record.placement != touched.placementBefore
+            entries.append(
+                TouchedRecords.Entry(
+                    key: touched.record.key, isCreated: touched.isNew,
+                    buckets: touched.record.placement.buckets,
+                    bucketsBefore: moved ? touched.placementBefore.buckets : nil))
+            let digest = touched.record.digest
+            for bucket in touched.record.placement.buckets {
+                let stays = !touched.isNew && touched.placementBefore.buckets.contains(bucket)
+                try storage.addToDigest(
+                    stays ? digest &- touched.digestBefore : digest, bucket: bucket)
+            }
+            if moved {
+                let kept = touched.record.placement.buckets
+                for bucket in touched.placementBefore.buckets where !kept.contains(bucket) {
+                    try storage.addToDigest(0 &- touched.digestBefore, bucket: bucket)
+                }
+            }
+        }
+        writer.replica.nextCounter = last.nextCounter
+        try storage.updateReplica(writer.replica)
+        let number = try storage.appendBatch(
+            BatchRow(
+                firstSequence: headBefore + 1, lastSequence: head,
+                replicaRow: writer.replica.row, firstCounter: first.firstCounter,
+                nextCounter: last.nextCounter, receivedMilliseconds: now,
+                newestStamp: newestStamp, content: try StoredContent.encode(groups),
+                outcomes: StoredOutcome.encode(outcomes),
+                touched: TouchedRecords(entries: entries).encoded()))
+        for entry in entries where !entry.isCreated {
+            try storage.appendHistory(record: entry.key, batch: number)
+        }
+        return Finished(head: head, newestStamp: newestStamp)
+    }
+}
+
+/// A batch's groups as the ledger keeps them: compressed, without the dictionary, so that they can
+/// be read after the dictionary has changed.
+enum StoredContent {
+    static func encode(_ groups: [ChangeGroup]) throws -> [UInt8] {
+        try Frame.encode(BatchCoding.encode(groups), usesDictionary: false)
+    }
+
+    static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {
+        do {
+            return try BatchCoding.decode(Frame.decode(bytes).message)
+        } catch {
+            throw LedgerError.damaged("a stored batch cannot be read")
+        }
+    }
+}
+
+extension Placement {
+    /// The place that a feed entry's buckets stand for.
+    init(_ buckets: [Bucket]) {
+        self.init()
+        for bucket in buckets {
+            switch bucket {
+            case .reference: isReference = true
+            case .recordedBy(let id): device = id
+            case .team(let code): team = code
+            case .grid(let code): grid = code
+            }
+        }
+    }
+}

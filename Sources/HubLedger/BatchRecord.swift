@@ -1,0 +1,167 @@
+import NeedModel
+import SyncCore
+
+// What the ledger keeps of a batch beside its content: the outcomes, so that a retry gets the
+// identical answer, and the records it touched, which is what the feed reads.
+
+/// The outcome of one group as stored.
+///
+/// Bytes: 0 (applied), sequence, basis, stamp of the first change (signed), the other stamps'
+/// differences to it (signed), count of superseded fields, the fields; or 1 (rejected), code,
+/// field, reason.
+struct StoredOutcome: Hashable {
+    var outcome: GroupOutcome
+    /// Of the first change; 0 when rejected.
+    var sequence: UInt64 = 0
+    var basis: WriteTimeEstimate.Basis = .elapsed
+    /// One a change, milliseconds; empty when rejected.
+    var stamps: [Int64] = []
+
+    static func encode(_ outcomes: [StoredOutcome]) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.put(outcomes.count)
+        for entry in outcomes {
+            switch entry.outcome {
+            case .applied(let superseded):
+                writer.put(byte: 0)
+                writer.put(entry.sequence)
+                writer.put(byte: entry.basis.rawValue)
+                writer.put(entry.stamps.count)
+                let first = entry.stamps.first ?? 0
+                for (index, stamp) in entry.stamps.enumerated() {
+                    writer.put(signed: index == 0 ? stamp : stamp - first)
+                }
+                writer.put(superseded.count)
+                for field in superseded { writer.put(UInt64(field)) }
+            case .rejected(let code, let field, let reason):
+                writer.put(byte: 1)
+                writer.put(UInt64(code))
+                writer.put(UInt64(field))
+                writer.put(reason)
+            }
+        }
+        return writer.bytes
+    }
+
+    static func decode(_ bytes: [UInt8]) throws -> [StoredOutcome] {
+        var reader = ByteReader(bytes)
+        var result: [StoredOutcome] = []
+        for _ in 0..<(try reader.count()) {
+            if try reader.byte() == 0 {
+                let sequence = try reader.number()
+                let basis = WriteTimeEstimate.Basis(rawValue: try reader.byte()) ?? .wall
+                var stamps: [Int64] = []
+                for index in 0..<(try reader.count()) {
+                    let number = try reader.signed()
+                    stamps.append(index == 0 ? number : stamps[0] + number)
+                }
+                var superseded: [UInt32] = []
+                for _ in 0..<(try reader.count()) {
+                    superseded.append(UInt32(truncatingIfNeeded: try reader.number()))
+                }
+                result.append(
+                    StoredOutcome(
+                        outcome: .applied(superseded: superseded), sequence: sequence,
+                        basis: basis, stamps: stamps))
+            } else {
+                let code = UInt32(truncatingIfNeeded: try reader.number())
+                let field = UInt32(truncatingIfNeeded: try reader.number())
+                let reason = try reader.text()
+                result.append(
+                    StoredOutcome(
+                        outcome: .rejected(code: code, field: field, reason: reason)))
+            }
+        }
+        return result
+    }
+}
+
+/// The records that one batch touched, with the buckets that they lie in, and, where they moved,
+/// those that they lay in before.
+///
+/// Bytes: count of bucket names, the names; count of entries; for each the key's difference to the
+/// entry before (signed), flags (1 created, 2 moved), count of buckets, their indexes, and, when
+/// moved, the same for the buckets before.
+struct TouchedRecords: Hashable {
+    struct Entry: Hashable {
+        var key: Int64
+        var isCreated: Bool
+        var buckets: [Bucket]
+        /// `nil` when the record stayed where it was.
+        var bucketsBefore: [Bucket]?
+    }
+
+    var entries: [Entry]
+
+    func encoded() -> [UInt8] {
+        var names: [String] = []
+        var indexes: [Bucket: Int] = [:]
+        func index(of bucket: Bucket) -> Int {
+            if let index = indexes[bucket] { return index }
+            indexes[bucket] = names.count
+            names.append(bucket.name)
+            return names.count - 1
+        }
+        var body = ByteWriter()
+        body.put(entries.count)
+        var last: Int64 = 0
+        for entry in entries {
+            body.put(signed: entry.key &- last)
+            last = entry.key
+            body.put(byte: (entry.isCreated ? 1 : 0) | (entry.bucketsBefore == nil ? 0 : 2))
+            for list in [entry.buckets, entry.bucketsBefore].compactMap({ $0 }) {
+                body.put(list.count)
+                for bucket in list { body.put(index(of: bucket)) }
+            }
+        }
+        var writer = ByteWriter()
+        writer.put(names.count)
+        for name in names { writer.put(name) }
+        writer.put(raw: body.bytes)
+        return writer.bytes
+    }
+
+    /// - Parameter isWanted: Whether a bucket matters to the reader; when none of the batch's
+    ///   buckets does, the entries are not even read.
+    static func decode(
+        _ bytes: [UInt8], isWanted: (Bucket) -> Bool
+    ) throws -> TouchedRecords {
+        var reader = ByteReader(bytes)
+        var buckets: [Bucket] = []
+        var anyWanted = false
+        for _ in 0..<(try reader.count()) {
+            guard let bucket = Bucket(name: try reader.text()) else {
+                throw LedgerError.damaged("an unknown bucket in the feed")
+            }
+            anyWanted = anyWanted || isWanted(bucket)
+            buckets.append(bucket)
+        }
+        if !anyWanted { return TouchedRecords(entries: []) }
+        var entries: [Entry] = []
+        var key: Int64 = 0
+        for _ in 0..<(try reader.count()) {
+            key &+= try reader.signed()
+            let flags = try reader.byte()
+            let now = try list(&reader, of: buckets)
+            let before = flags & 2 == 0 ? nil : try list(&reader, of: buckets)
+            entries.append(
+                Entry(
+                    key: key, isCreated: flags & 1 != 0, buckets: now, bucketsBefore: before))
+        }
+        return TouchedRecords(entries: entries)
+    }
+
+    private static func list(
+        _ reader: inout ByteReader, of buckets: [Bucket]
+    ) throws -> [Bucket] {
+        var result: [Bucket] = []
+        for _ in 0..<(try reader.count()) {
+            let index = try reader.number()
+            guard index < UInt64(buckets.count) else {
+                throw LedgerError.damaged("a feed entry without its bucket")
+            }
+            result.append(buckets[Int(index)])
+        }
+        return result
+    }
+}

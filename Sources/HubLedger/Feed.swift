@@ -1,0 +1,313 @@
+import NeedModel
+import SyncCore
+import WireFormat
+
+/// Serves the pages of a pull, inside the transaction that admitted the request's batch.
+///
+/// A pull first walks the buckets that the device does not hold yet, from the start, and then
+/// follows the feed: for every batch beyond the cursor, the records it touched, as they are now.
+/// A record that changes while the pull goes on comes again with a later page, so the last page
+/// leaves the device with exactly the ledger's state at its cursor.
+struct Feed {
+    let storage: any LedgerStorage
+    let terms: TermLine
+    let head: UInt64
+    let device: Device
+    /// The buckets that the device may hold, as of now.
+    let scope: Scope
+
+    struct Served {
+        var page: Page
+        /// Whether the device must be told its assignment.
+        var needsAssignment: Bool
+    }
+
+    /// Where a pull stands between two pages; travels as the page's `resume`.
+    ///
+    /// Bytes: scope id, term, and, as varints, cursor, walk's bucket index + 1 (0 in the feed),
+    /// key, the head when the walk began or the feed's position, entry offset in the next batch.
+    struct Progress: Hashable {
+        var scopeID: UInt64
+        var term: TermID
+        /// The cursor's place on this ledger's line, from which the pull started.
+        var cursor: UInt64
+        var phase: Phase
+
+        enum Phase: Hashable {
+            case walk(bucket: Int, key: Int64, headAtStart: UInt64)
+            case feed(position: UInt64, offset: Int)
+        }
+
+        var bytes: [UInt8] {
+            var writer = ByteWriter()
+            writer.put(scopeID)
+            writer.put(term.rawValue)
+            writer.put(cursor)
+            switch phase {
+            case .walk(let bucket, let key, let headAtStart):
+                writer.put(bucket + 1)
+                writer.put(signed: key)
+                writer.put(headAtStart)
+            case .feed(let position, let offset):
+                writer.put(0)
+                writer.put(position)
+                writer.put(offset)
+            }
+            return writer.bytes
+        }
+
+        init(scopeID: UInt64, term: TermID, cursor: UInt64, phase: Phase) {
+            self.scopeID = scopeID
+            self.term = term
+            self.cursor = cursor
+            self.phase = phase
+        }
+
+        init?(_ bytes: [UInt8]) {
+            var reader = ByteReader(bytes)
+            guard let scopeID = try? reader.number(), let term = try? reader.number(),
+                let cursor = try? reader.number(), let bucket = try? reader.number()
+            else { return nil }
+            self.scopeID = scopeID
+            self.term = TermID(truncating: term)
+            self.cursor = cursor
+            if bucket > 0 {
+                guard let key = try? reader.signed(), let start = try? reader.number(),
+                    bucket <= UInt64(Limits.bucketsPerScopeMax)
+                else { return nil }
+                phase = .walk(bucket: Int(bucket) - 1, key: key, headAtStart: start)
+            } else {
+                guard let position = try? reader.number(), let offset = try? reader.number(),
+                    offset <= UInt64(Limits.changesPerBatchMax) * 2
+                else { return nil }
+                phase = .feed(position: position, offset: Int(offset))
+            }
+        }
+    }
+
+    /// - Parameter sent: The dots of the changes in this request, whose values need not come back.
+    func serve(_ request: SyncRequest, sent: Range<UInt64>?) throws -> Served {
+        // A cursor off this ledger's line comes from a ledger that was since restored: what the
+        // device holds cannot be told, so it is sent everything.
+        let isOnLine = terms.contains(request.cursor, head: head)
+        let cursor = isOnLine ? request.cursor.sequence : 0
+        let held: Scope =
+            !isOnLine || request.cursor == .origin
+            ? .empty
+            : request.scope == scope.id
+                ? scope : try storage.scope(device: device.id, id: request.scope) ?? .empty
+        let isUnheld = held.buckets.isEmpty
+        var page = Page()
+        var progress: Progress
+        if !request.resume.isEmpty, let resumed = Progress(request.resume), isValid(resumed),
+            resumed.cursor == cursor
+        {
+            progress = resumed
+        } else {
+            page.restart = !request.resume.isEmpty
+            let added = held == scope ? [] : scope.buckets.filter { !held.contains($0) }
+            progress = Progress(
+                scopeID: scope.id, term: terms.current, cursor: cursor,
+                phase: added.isEmpty
+                    ? .feed(position: isUnheld ? head : cursor, offset: 0)
+                    : .walk(bucket: 0, key: .min, headAtStart: head))
+        }
+        var collector = PageCollector(
+            bytesMax: request.pageBytes, replica: request.replica, sent: sent)
+        if case .walk(let bucket, let key, let headAtStart) = progress.phase {
+            let added = scope.buckets.filter { !held.contains($0) }
+            progress.phase = try walk(
+                added, from: bucket, after: key, headAtStart: headAtStart,
+                into: &collector, thenFeedFrom: isUnheld ? headAtStart : cursor)
+        }
+        if case .feed(let position, let offset) = progress.phase, !collector.isFull {
+            let next = try follow(
+                from: position, offset: offset, cursor: isUnheld ? nil : cursor, held: held,
+                into: &collector)
+            if let next {
+                progress.phase = next
+            } else {
+                page.cursor = Position(term: terms.term(at: head), sequence: head)
+            }
+        }
+        if page.cursor == nil { page.resume = progress.bytes }
+        page.records = collector.records
+        page.departed = collector.departed
+        page.writers = try writers(of: page.records)
+        return Served(
+            page: page,
+            needsAssignment: request.scope != scope.id && (request.resume.isEmpty || page.restart))
+    }
+
+    private func isValid(_ progress: Progress) -> Bool {
+        guard progress.scopeID == scope.id, terms.entries.contains(where: {
+            $0.term == progress.term
+        }) else { return false }
+        switch progress.phase {
+        case .walk(_, _, let headAtStart): return headAtStart <= head
+        case .feed(let position, _): return position <= head
+        }
+    }
+
+    /// Reads new buckets record by record.
+    ///
+    /// - Returns: Where to go on, or the feed when all buckets are through.
+    private func walk(
+        _ buckets: [Bucket], from first: Int, after firstKey: Int64, headAtStart: UInt64,
+        into collector: inout PageCollector, thenFeedFrom position: UInt64
+    ) throws -> Progress.Phase {
+        var key = firstKey
+        var index = first
+        while index < buckets.count {
+            let records = try storage.records(
+                in: buckets[index], after: key, limit: LedgerLimits.recordsPerReadMax)
+            for record in records {
+                if collector.isFull {
+                    return .walk(bucket: index, key: key, headAtStart: headAtStart)
+                }
+                key = record.key
+                // A record in several new buckets comes with the first of them.
+                let places = Set(record.placement.buckets)
+                if !buckets[..<index].contains(where: { places.contains($0) }) {
+                    collector.add(record, after: nil)
+                }
+            }
+            if records.count < LedgerLimits.recordsPerReadMax {
+                index += 1
+                key = .min
+            }
+        }
+        return .feed(position: position, offset: 0)
+    }
+
+    /// Follows the feed.
+    ///
+    /// - Parameter cursor: Where the device's state stands; `nil` when it holds nothing, so that
+    ///   every record comes whole.
+    /// - Returns: Where to go on, `nil` when the head is reached.
+    private func follow(
+        from start: UInt64, offset startOffset: Int, cursor: UInt64?, held: Scope,
+        into collector: inout PageCollector
+    ) throws -> Progress.Phase? {
+        var position = start
+        var offset = startOffset
+        var seen: Set<Int64> = []
+        func isVisible(_ buckets: [Bucket]) -> Bool {
+            buckets.contains { scope.contains($0) || held.contains($0) }
+        }
+        while position < head {
+            let batches = try storage.feed(
+                after: position, limit: LedgerLimits.feedBatchesPerReadMax)
+            if batches.isEmpty { break }
+            for batch in batches {
+                let touched = try TouchedRecords.decode(batch.touched) {
+                    scope.contains($0) || held.contains($0)
+                }
+                for (index, entry) in touched.entries.enumerated().dropFirst(offset) {
+                    let before = entry.bucketsBefore ?? (entry.isCreated ? [] : entry.buckets)
+                    guard isVisible(entry.buckets) || isVisible(before) else { continue }
+                    if collector.isFull { return .feed(position: position, offset: index) }
+                    guard seen.insert(entry.key).inserted,
+                        let record = try storage.record(key: entry.key)
+                    else { continue }
+                    if !scope.contains(record.placement) {
+                        collector.depart(record.id)
+                        continue
+                    }
+                    let wasHeld =
+                        cursor != nil && !entry.isCreated
+                        && before.contains { held.contains($0) }
+                    collector.add(record, after: wasHeld ? cursor : nil)
+                }
+                position = batch.end
+                offset = 0
+            }
+        }
+        return nil
+    }
+
+    /// The people behind a page's writers, but for the device's own.
+    private func writers(of records: [PageRecord]) throws -> [Page.Writer] {
+        var result: [Page.Writer] = []
+        var seen: Set<ReplicaID> = []
+        var names: [Int64: String] = [:]
+        func note(_ replica: ReplicaID) throws {
+            guard seen.insert(replica).inserted, let row = try storage.replica(replica) else {
+                return
+            }
+            guard let id = row.device else {
+                result.append(Page.Writer(replica: replica, name: ""))
+                return
+            }
+            if id == device.id { return }
+            let name = try names[id] ?? storage.device(id)?.device.name ?? ""
+            names[id] = name
+            result.append(Page.Writer(replica: replica, name: name))
+        }
+        for record in records {
+            guard let kind = Kind(rawValue: record.kind), !kind.isReference else { continue }
+            if record.createdMilliseconds != nil { try note(record.id.replica) }
+            for field in record.fields {
+                for version in field.versions { try note(version.stamp.dot.replica) }
+            }
+        }
+        return result
+    }
+}
+
+/// Gathers the records of one page until it is full.
+struct PageCollector {
+    private let bytesMax: Int
+    private let replica: ReplicaID
+    private let sent: Range<UInt64>?
+    private var bytes = 0
+    private(set) var records: [PageRecord] = []
+    private(set) var departed: [RecordID] = []
+
+    init(bytesMax: Int, replica: ReplicaID, sent: Range<UInt64>?) {
+        self.bytesMax = bytesMax
+        self.replica = replica
+        self.sent = sent
+    }
+
+    var isFull: Bool { bytes >= bytesMax }
+
+    mutating func depart(_ id: RecordID) {
+        bytes += 8
+        departed.append(id)
+    }
+
+    /// - Parameter cursor: Only fields that changed after it are sent; `nil` sends all.
+    mutating func add(_ record: StoredRecord, after cursor: UInt64?) {
+        bytes += 16
+        var fields: [PageRecord.Field] = []
+        for entry in record.state.fields {
+            if let cursor, !entry.register.versions.contains(where: { $0.sequence > cursor }) {
+                continue
+            }
+            let versions = entry.register.versions.map { version in
+                let isSent =
+                    version.dot.replica == replica
+                    && sent?.contains(version.dot.counter) ?? false
+                let value: PageRecord.Value
+                if isSent {
+                    value = .asSent
+                } else if let content = version.value {
+                    value = .bytes(content)
+                    bytes += content.count
+                } else {
+                    value = .cleared
+                }
+                bytes += 8
+                return PageRecord.Version(
+                    value: value, stamp: version.stamp, sequence: version.sequence)
+            }
+            fields.append(PageRecord.Field(field: entry.field, versions: versions))
+        }
+        records.append(
+            PageRecord(
+                id: record.id, kind: record.kind,
+                createdMilliseconds: cursor == nil ? record.createdMilliseconds : nil,
+                contested: record.contestedFields, fields: fields))
+    }
+}

@@ -1,0 +1,874 @@
+package import NeedModel
+package import SyncCore
+package import WireFormat
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// The hub's durable state: admits what devices bring, and serves what they may hold.
+///
+/// Calls block and belong to one thread. Several processes may use one ledger (the operator's
+/// commands work while the server runs): head, terms and reference data are read inside each
+/// transaction and never kept across it.
+///
+/// - SeeAlso: `protocol/SPEC.md` §4 and §6.
+package final class Ledger {
+    private let storage: any LedgerStorage
+    private let clock: () -> Int64
+    private var random: RandomSource
+    /// Whether this process has opened its term; it does so with its first admitted change.
+    private var hasTerm = false
+    /// Last-sync times that are not stored yet: an empty sync is not worth a commit of its own.
+    private var pendingSyncNotes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
+
+    /// Creates a ledger; the file must not exist.
+    package static func create(
+        at path: String, banner: String, name: String, offsetMinutes: Int,
+        clock: @escaping () -> Int64
+    ) throws {
+        guard access(path, F_OK) != 0 else {
+            throw LedgerError.file(
+                "there is a file at \(path) already", hint: "choose another path")
+        }
+        guard !banner.isEmpty, !name.isEmpty, abs(offsetMinutes) <= 14 * 60 else {
+            throw LedgerError.invalid(
+                "a ledger needs a banner code, a name and an offset within 14 hours",
+                hint: "for example --banner 152921 --name 乌拉特 --offset +08:00")
+        }
+        let storage = try SQLiteLedgerStorage(path: path, creates: true)
+        try storage.transaction {
+            try storage.initialize(
+                LedgerSettings(banner: banner, name: name, offsetMinutes: offsetMinutes))
+        }
+    }
+
+    /// Opens a ledger that exists.
+    ///
+    /// - Parameters:
+    ///   - clock: Milliseconds since 1970.
+    ///   - random: Names terms, records and orders; the simulator passes a seeded one.
+    package convenience init(
+        opening path: String, clock: @escaping () -> Int64,
+        random: RandomSource = .system
+    ) throws {
+        guard access(path, F_OK) == 0 else {
+            throw LedgerError.file(
+                "there is no ledger at \(path)", hint: "waystation-server init makes one")
+        }
+        self.init(
+            storage: try SQLiteLedgerStorage(path: path, creates: false), clock: clock,
+            random: random)
+        _ = try info()
+    }
+
+    init(
+        storage: any LedgerStorage, clock: @escaping () -> Int64,
+        random: RandomSource
+    ) {
+        self.storage = storage
+        self.clock = clock
+        self.random = random
+    }
+
+    package func info() throws -> LedgerInfo {
+        try storage.transaction {
+            let settings = try storage.settings()
+            return LedgerInfo(
+                banner: settings.banner, name: settings.name,
+                offsetMinutes: settings.offsetMinutes, term: try storage.terms().current,
+                head: try storage.head())
+        }
+    }
+
+    // MARK: Transactions that admit
+
+    /// What one transaction knows and moves on.
+    private final class Session {
+        var terms: TermLine
+        var head: UInt64
+        let now: Int64
+        let settings: LedgerSettings
+        var openedTerm = false
+
+        init(terms: TermLine, head: UInt64, now: Int64, settings: LedgerSettings) {
+            self.terms = terms
+            self.head = head
+            self.now = now
+            self.settings = settings
+        }
+    }
+
+    private func write<R>(_ body: (Session) throws -> R) throws -> R {
+        var opened = false
+        let result = try storage.transaction {
+            let session = Session(
+                terms: try storage.terms(), head: try storage.head(), now: clock(),
+                settings: try storage.settings())
+            let result = try body(session)
+            opened = session.openedTerm
+            return result
+        }
+        if opened { hasTerm = true }
+        return result
+    }
+
+    /// Opens this process's term unless it has one: an event of its own in the sequence, so that
+    /// no two starts of a ledger, one of them from a backup, ever give out the same position.
+    private func openTerm(_ session: Session) throws {
+        if hasTerm || session.openedTerm { return }
+        let term = TermID.random(using: &random)
+        let first = session.head + 1
+        session.terms.open(TermLine.Entry(term: term, first: first))
+        try storage.appendTerm(
+            TermLine.Entry(term: term, first: first), openedMilliseconds: session.now)
+        let row = try storage.insertReplica(
+            ReplicaRow(id: term, device: nil, nextCounter: first + 1))
+        _ = try storage.appendBatch(
+            BatchRow(
+                firstSequence: first, lastSequence: first, replicaRow: row, firstCounter: first,
+                nextCounter: first + 1, receivedMilliseconds: session.now,
+                newestStamp: try storage.newestStamp(atOrBelow: session.head),
+                content: try StoredContent.encode([]), outcomes: StoredOutcome.encode([]),
+                touched: TouchedRecords(entries: []).encoded()))
+        session.head = first
+        session.openedTerm = true
+    }
+
+    /// Lets the hub itself write; what it writes is never refused, or nothing of it is stored.
+    private func admitOwn(
+        _ session: Session, _ changes: [(record: RecordID, createdKind: Kind?, [Change])]
+    ) throws {
+        guard !changes.isEmpty else { return }
+        try openTerm(session)
+        guard let row = try storage.replica(session.terms.current) else {
+            throw LedgerError.damaged("a term without its replica")
+        }
+        let clocks = ClockReading(wallMilliseconds: session.now, boot: 0, elapsedMilliseconds: 0)
+        let admitter = try Admitter(
+            storage: storage, terms: session.terms, head: session.head, now: session.now,
+            writer: Writer(replica: row, device: nil, scope: .empty, clocks: clocks))
+        for (record, createdKind, fields) in changes {
+            try admitter.admit(
+                ChangeGroup(
+                    record: record, createdKind: createdKind?.rawValue,
+                    firstCounter: admitter.nextSequence, changes: fields,
+                    base: Position(
+                        term: session.terms.current, sequence: admitter.nextSequence - 1),
+                    written: clocks))
+            if case .rejected(_, _, let reason) = admitter.outcomes.last?.outcome {
+                throw LedgerError.invalid(reason, hint: "look at the territory and the teams")
+            }
+        }
+        session.head = try admitter.finish().head
+    }
+
+    /// A record id that the hub may give: of its current term.
+    private func newRecordID(_ session: Session, number: UInt64) -> RecordID {
+        RecordID(
+            milliseconds: session.now, replica: session.terms.current,
+            number: number & RecordID.numberMask)
+    }
+
+    // MARK: Devices
+
+    /// - Returns: `nil` for a token that was never given out or was replaced by a newer one.
+    package func device(withToken token: String) throws -> Device? {
+        try storage.transaction { try storage.device(tokenHash: Secrets.hash(token))?.device }
+    }
+
+    /// Trades an invite's code for a token.
+    ///
+    /// A journal that was enrolled before, by the same person in the same place, goes on as the
+    /// same device with a new token; any other journal becomes a new device, and if its replica is
+    /// known here, it is told to go on under a new one.
+    package func enroll(_ request: EnrollRequest) throws -> EnrollAnswer {
+        try write { session in
+            let hash = Secrets.hash(request.code.uppercased())
+            guard let invite = try storage.invite(codeHash: hash) else {
+                throw LedgerError.codeUnknown
+            }
+            if invite.usedMilliseconds != nil { throw LedgerError.codeUsed }
+            if invite.expiresMilliseconds <= session.now { throw LedgerError.codeExpired }
+            let replica =
+                request.replica == .none ? nil : try storage.replica(request.replica)
+            let former = try replica?.device.flatMap { try storage.device($0)?.device }
+            let token = Secrets.token()
+            let id: Int64
+            var forkCounter: UInt64?
+            if let former, former.name == invite.name, former.role == invite.role,
+                former.territory == invite.territory, former.team == invite.team
+            {
+                id = former.id
+                try storage.renewDevice(id, tokenHash: Secrets.hash(token))
+            } else {
+                id = try storage.insertDevice(
+                    DeviceRow(
+                        device: Device(
+                            id: 0, name: invite.name, role: invite.role,
+                            territory: invite.territory, team: invite.team, isRevoked: false),
+                        enrolledMilliseconds: session.now, lastSequence: 0, refusedGroups: 0,
+                        lostChanges: 0), tokenHash: Secrets.hash(token))
+                forkCounter = replica?.nextCounter
+            }
+            try storage.useInvite(codeHash: hash, device: id, atMilliseconds: session.now)
+            guard let row = try storage.device(id) else {
+                throw LedgerError.damaged("a device that was just stored is missing")
+            }
+            return EnrollAnswer(
+                token: token,
+                assignment: assignment(
+                    of: row.device, scope: try scope(of: row.device), session: session),
+                forkCounter: forkCounter)
+        }
+    }
+
+    private func scope(of device: Device) throws -> Scope {
+        var buckets: [Bucket] = [.reference, .recordedBy(device: device.id)]
+        switch device.role {
+        case .team: buckets.append(.team(device.team))
+        case .worker, .office:
+            buckets += try storage.grids(within: device.territory).map { .grid($0) }
+        }
+        return Scope(buckets.prefix(Limits.bucketsPerScopeMax))
+    }
+
+    private func assignment(of device: Device, scope: Scope, session: Session) -> Assignment {
+        Assignment(
+            device: device.id, deviceName: device.name, role: device.role,
+            territory: device.territory, team: device.team, banner: session.settings.name,
+            offsetMinutes: session.settings.offsetMinutes, scope: scope)
+    }
+
+    package func devices() throws -> [DeviceReport] {
+        try storage.transaction {
+            let head = try storage.head()
+            return try storage.devices().map { row in
+                let pending = pendingSyncNotes[row.device.id]
+                return DeviceReport(
+                    device: row.device, enrolledMilliseconds: row.enrolledMilliseconds,
+                    lastSyncMilliseconds: pending?.milliseconds ?? row.lastSyncMilliseconds,
+                    behind: head - min(head, pending?.sequence ?? row.lastSequence),
+                    refusedGroups: row.refusedGroups, lostChanges: row.lostChanges)
+            }
+        }
+    }
+
+    package func revoke(device id: Int64) throws {
+        try storage.transaction {
+            guard try storage.device(id) != nil else {
+                throw LedgerError.notFound("device \(id)")
+            }
+            try storage.revokeDevice(id, atMilliseconds: clock())
+        }
+    }
+
+    /// Makes a one-use code, and stores its hash.
+    ///
+    /// - Returns: Four groups of four characters, then, when the server has a certificate of its
+    ///   own, `P` and 52 characters of base 32: the SHA-256 of its public key.
+    package func invite(
+        role: Role, territory: String?, team: String?, name: String, lifetimeSeconds: Int64
+    ) throws -> String {
+        try storage.transaction {
+            guard !name.isEmpty, name.utf8.count <= 256 else {
+                throw LedgerError.invalid(
+                    "a device needs a name of at most 256 bytes", hint: "give --name")
+            }
+            guard (1...LedgerLimits.inviteSecondsMax).contains(lifetimeSeconds) else {
+                throw LedgerError.invalid(
+                    "a code lives for a second at least and a year at most",
+                    hint: "for example 72 hours")
+            }
+            switch role {
+            case .team:
+                guard let team, territory == nil, try storage.team(team) != nil else {
+                    throw LedgerError.invalid(
+                        "a team's device needs the id of a team that was imported, and no "
+                            + "territory", hint: "give --team, after importing the teams")
+                }
+            case .worker, .office:
+                guard let territory, team == nil, try storage.territory(territory) != nil else {
+                    throw LedgerError.invalid(
+                        "a worker's or an office's device needs the code of a territory that was "
+                            + "imported, and no team",
+                        hint: "give --territory, after importing the territory")
+                }
+            }
+            let code = Secrets.inviteCode()
+            try storage.insertInvite(
+                InviteRow(
+                    name: name, role: role, territory: territory ?? "", team: team ?? "",
+                    expiresMilliseconds: clock() + lifetimeSeconds * 1_000),
+                codeHash: Secrets.hash(code))
+            let key = try storage.settings().serverKey
+            return code + (key.map { "-P" + Secrets.base32Text($0) } ?? "")
+        }
+    }
+
+    /// Remembers the SHA-256 of the public key that devices are to pin; `nil` without TLS.
+    package func setServerKey(_ sha256: [UInt8]?) throws {
+        precondition(sha256 == nil || sha256?.count == 32, "a SHA-256 has 32 bytes")
+        try storage.transaction { try storage.setServerKey(sha256) }
+    }
+
+    // MARK: Sync
+
+    /// Admits the batches of several requests, and serves a page to each, in one durable commit.
+    ///
+    /// - Returns: An answer or an error for each request, in order. An error that concerns the
+    ///   ledger as a whole (disk, damage) is thrown, and nothing of any request is stored.
+    package func sync(
+        _ requests: [(device: Int64, request: SyncRequest)]
+    ) throws -> (answers: [Result<SyncAnswer, any Error>], figures: SyncFigures) {
+        var figures = SyncFigures()
+        var notes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
+        let answers = try write { session in
+            try requests.map { entry -> Result<SyncAnswer, any Error> in
+                let before = (session.head, session.terms, session.openedTerm)
+                do {
+                    var own = SyncFigures()
+                    let answer = try storage.savepoint {
+                        try self.answer(
+                            entry.request, device: entry.device, session: session,
+                            figures: &own)
+                    }
+                    figures.add(own)
+                    // A device has what its last complete pull gave it, and nothing of this page
+                    // until it says so with its next request.
+                    notes[entry.device] = (session.now, entry.request.cursor.sequence)
+                    if let cursor = answer.page?.cursor {
+                        notes[entry.device]?.sequence = cursor.sequence
+                    }
+                    return .success(answer)
+                } catch let error as LedgerError where !error.concernsWholeLedger {
+                    (session.head, session.terms, session.openedTerm) = before
+                    return .failure(error)
+                }
+            }
+        }
+        pendingSyncNotes.merge(notes) { $1 }
+        if figures.batches > 0 || pendingSyncNotes.count >= LedgerLimits.pendingSyncNotesMax {
+            try flush()
+        }
+        return (answers, figures)
+    }
+
+    /// Stores the last-sync times that are kept in memory.
+    package func flush() throws {
+        guard !pendingSyncNotes.isEmpty else { return }
+        try storage.transaction {
+            for (device, note) in pendingSyncNotes.sorted(by: { $0.key < $1.key }) {
+                try storage.noteSync(
+                    device: device, atMilliseconds: note.milliseconds, sequence: note.sequence)
+            }
+        }
+        pendingSyncNotes.removeAll()
+    }
+
+    private func answer(
+        _ request: SyncRequest, device id: Int64, session: Session,
+        figures: inout SyncFigures
+    ) throws -> SyncAnswer {
+        guard let row = try storage.device(id), !row.device.isRevoked else {
+            throw LedgerError.revoked
+        }
+        let device = row.device
+        let scope = try scope(of: device)
+        try measureBoot(request, device: id, session: session)
+        var answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: session.now)
+        let admitted = try admit(request, device: device, scope: scope, session: session)
+        answer.outcomes = admitted.outcomes
+        figures.add(admitted.figures)
+
+        let feed = Feed(
+            storage: storage, terms: session.terms, head: session.head, device: device,
+            scope: scope)
+        let served = try feed.serve(request, sent: admitted.sent)
+        answer.page = served.page
+        if served.needsAssignment {
+            answer.assignment = assignment(of: device, scope: scope, session: session)
+            if try storage.scope(device: id, at: session.head) != scope {
+                try storage.appendScope(scope, device: id, sequence: session.head)
+            }
+        }
+        return answer
+    }
+
+    /// Remembers how wrong the device's wall clock is in this boot, for changes that it made in
+    /// this boot and will send from a later one.
+    private func measureBoot(
+        _ request: SyncRequest, device: Int64, session: Session
+    ) throws {
+        guard request.clocks.boot != 0 else { return }
+        let offset = session.now.subtractingSaturated(request.clocks.wallMilliseconds)
+        let known = try storage.bootOffset(device: device, boot: request.clocks.boot)
+        if let known, abs(offset.subtractingSaturated(known).clampedForAbs) < 2_000 { return }
+        try storage.setBootOffset(
+            offset, device: device, boot: request.clocks.boot, atMilliseconds: session.now)
+    }
+
+    private struct Admitted {
+        var outcomes: Outcomes?
+        /// The counters of this request whose values the device need not be sent back.
+        var sent: Range<UInt64>?
+        var figures = SyncFigures()
+    }
+
+    private func admit(
+        _ request: SyncRequest, device: Device, scope: Scope, session: Session
+    ) throws -> Admitted {
+        var replica =
+            try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
+        let first = request.groups.first?.firstCounter ?? request.nextCounter
+        if replica.row == 0 || replica.device == nil {
+            if session.terms.entries.contains(where: { $0.term == request.replica }) {
+                return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
+            }
+            replica.device = device.id
+            replica.ancestors = try ownAncestors(request.ancestors, device: device.id)
+        } else if replica.device != device.id {
+            // Two devices drew one replica, or a journal was copied to another person's machine.
+            return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
+        }
+        if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter {
+            replica.lostChanges += heldFrom - replica.nextCounter
+            replica.nextCounter = heldFrom
+            try store(&replica)
+        }
+        let judged = try Admission.judge(
+            groups: request.groups, expected: replica.nextCounter,
+            deviceNextCounter: request.nextCounter
+        ) { counter in
+            try self.stored(replicaRow: replica.row, counter: counter)?.group
+        }
+        switch judged {
+        case .expected(let counter):
+            return Admitted(
+                outcomes: Outcomes(settledCounter: counter, expectedCounter: counter))
+        case .fork(let index, let counter):
+            var outcomes = Outcomes(settledCounter: counter, forkCounter: counter)
+            for group in request.groups[..<index] {
+                try repeatOutcome(of: group, replicaRow: replica.row, into: &outcomes)
+            }
+            return Admitted(outcomes: outcomes)
+        case .admit(let known):
+            if request.groups.isEmpty {
+                // The device has given out counters that it neither sends nor holds.
+                if request.nextCounter > replica.nextCounter {
+                    return Admitted(
+                        outcomes: Outcomes(
+                            settledCounter: replica.nextCounter,
+                            expectedCounter: replica.nextCounter))
+                }
+                return Admitted()
+            }
+            return try admit(
+                request, known: known, replica: replica, device: device, scope: scope,
+                session: session)
+        }
+    }
+
+    private func admit(
+        _ request: SyncRequest, known: Int, replica: ReplicaRow, device: Device, scope: Scope,
+        session: Session
+    ) throws -> Admitted {
+        var result = Admitted()
+        var outcomes = Outcomes(settledCounter: request.groups.last?.nextCounter ?? 0)
+        for group in request.groups[..<known] {
+            try repeatOutcome(of: group, replicaRow: replica.row, into: &outcomes)
+        }
+        if known < request.groups.count {
+            var replica = replica
+            try store(&replica)
+            try openTerm(session)
+            let admitter = try Admitter(
+                storage: storage, terms: session.terms, head: session.head, now: session.now,
+                writer: Writer(
+                    replica: replica, device: device, scope: scope, clocks: request.clocks))
+            outcomes.firstSequence = admitter.nextSequence
+            for group in request.groups[known...] {
+                try admitter.admit(group)
+                if let outcome = admitter.outcomes.last?.outcome {
+                    outcomes.note(outcome, firstCounter: group.firstCounter)
+                    result.figures.count(outcome, changes: group.changes.count)
+                }
+            }
+            session.head = try admitter.finish().head
+            result.figures.batches = 1
+            let refused = admitter.outcomes.count { !$0.isApplied }
+            if refused > 0 { try storage.addRefusedGroups(refused, device: device.id) }
+            try route(admitter.needsToRoute, session: session)
+        }
+        result.outcomes = outcomes
+        if let first = request.groups.first?.firstCounter {
+            result.sent = first..<outcomes.settledCounter
+        }
+        return result
+    }
+
+    /// Only replicas of the same device count as ancestors; anything else would let a device claim
+    /// to have seen what it never saw.
+    private func ownAncestors(_ ancestors: [Dot], device: Int64) throws -> [Dot] {
+        try ancestors.filter { ancestor in
+            guard let row = try storage.replica(ancestor.replica) else { return true }
+            return row.device == device
+        }
+    }
+
+    private func store(_ replica: inout ReplicaRow) throws {
+        if replica.row == 0 {
+            replica.row = try storage.insertReplica(replica)
+        } else {
+            try storage.updateReplica(replica)
+        }
+    }
+
+    private func stored(
+        replicaRow: Int64, counter: UInt64
+    ) throws -> (group: ChangeGroup, outcome: StoredOutcome)? {
+        guard replicaRow != 0,
+            let batch = try storage.batch(replicaRow: replicaRow, holding: counter)
+        else { return nil }
+        let groups = try StoredContent.decode(batch.content)
+        let outcomes = try StoredOutcome.decode(batch.outcomes)
+        guard let index = groups.firstIndex(where: { $0.firstCounter == counter }),
+            index < outcomes.count
+        else { return nil }
+        return (groups[index], outcomes[index])
+    }
+
+    private func repeatOutcome(
+        of group: ChangeGroup, replicaRow: Int64, into outcomes: inout Outcomes
+    ) throws {
+        guard let stored = try stored(replicaRow: replicaRow, counter: group.firstCounter) else {
+            throw LedgerError.damaged("an outcome that was judged is missing")
+        }
+        outcomes.note(stored.outcome.outcome, firstCounter: group.firstCounter)
+    }
+
+    // MARK: Dispatch
+
+    /// Dispatches new needs by the routes: the nearest territory that has one for the category.
+    private func route(_ needs: [RecordID], session: Session) throws {
+        var orders: [(record: RecordID, createdKind: Kind?, [Change])] = []
+        for id in needs {
+            guard let need = try storage.record(id), let grid = need.grid,
+                case .text(let category) = need.state[NeedField.category.rawValue].winner?.value
+                    .flatMap({ FieldValue(.text, bytes: $0) })
+            else { continue }
+            var territory = try storage.territory(grid)
+            var steps = 0
+            while let here = territory, steps < TerritoryLevel.allCases.count {
+                if let route = try storage.route(category: category, territory: here.code) {
+                    let today = CivilDate(
+                        milliseconds: session.now,
+                        offsetMinutes: session.settings.offsetMinutes)
+                    orders.append(
+                        (
+                            id, nil,
+                            [
+                                order(
+                                    team: route.team,
+                                    due: route.dueDays.map { today.adding(days: $0) })
+                            ]
+                        ))
+                    break
+                }
+                territory = try here.parent.flatMap { try storage.territory($0) }
+                steps += 1
+            }
+        }
+        try admitOwn(session, orders)
+    }
+
+    private func order(team: String, due: CivilDate?) -> Change {
+        let number = UInt64.random(in: 1...ReplicaID.bitMask, using: &random)
+        return Change(
+            field: NeedField.dispatch.rawValue,
+            value: FieldValue.dispatch(
+                FieldValue.Dispatch(order: number, team: team, due: due)
+            ).bytes)
+    }
+
+    /// Dispatches a need from the server itself, as the operator.
+    package func dispatch(_ need: RecordID, team: String, due: CivilDate?) throws {
+        try write { session in
+            guard let record = try storage.record(need), record.kind == Kind.need.rawValue else {
+                throw LedgerError.notFound("the need")
+            }
+            guard try storage.team(team) != nil else {
+                throw LedgerError.notFound("team \(team)")
+            }
+            if record.progress.status == .withdrawn {
+                throw LedgerError.invalid(
+                    "the need was withdrawn", hint: "undo the withdrawal first")
+            }
+            try admitOwn(session, [(need, nil, [order(team: team, due: due)])])
+        }
+    }
+
+    // MARK: Reference data
+
+    /// Adds and updates rows by their key; removes nothing.
+    ///
+    /// - Throws: ``LedgerError/row(line:column:_:)`` for the first bad cell; nothing is stored.
+    package func importTable(_ table: ReferenceTable, csv: String) throws -> ImportReport {
+        try write { session in
+            let importer = ReferenceImport(storage: storage)
+            let plan = try importer.plan(table, csv: csv)
+            for start in stride(
+                from: 0, to: plan.changes.count, by: LedgerLimits.hubChangesPerBatchMax)
+            {
+                // The term must be open before ids are drawn from it.
+                try openTerm(session)
+                let end = min(start + LedgerLimits.hubChangesPerBatchMax, plan.changes.count)
+                var own: [(record: RecordID, createdKind: Kind?, [Change])] = []
+                var number = session.head
+                for change in plan.changes[start..<end] {
+                    if let key = change.key {
+                        guard let record = try storage.record(key: key) else {
+                            throw LedgerError.damaged("reference data without its record")
+                        }
+                        own.append((record.id, nil, change.fields))
+                    } else {
+                        number += 1
+                        own.append(
+                            (newRecordID(session, number: number), change.kind, change.fields))
+                    }
+                }
+                try admitOwn(session, own)
+                for (change, entry) in zip(plan.changes[start..<end], own) {
+                    guard let record = try storage.record(entry.record) else { continue }
+                    try importer.store(change.row, key: record.key)
+                }
+            }
+            for route in plan.routes { try storage.setRoute(route) }
+            return plan.report
+        }
+    }
+
+    // MARK: Reading
+
+    /// - Parameter idText: Any unambiguous beginning or ending of a need's 32 digits.
+    package func resolve(_ idText: String) throws -> RecordID {
+        let wanted = idText.lowercased().filter { $0 != "-" }
+        guard wanted.count >= 4, wanted.allSatisfy(\.isHexDigit) else {
+            throw LedgerError.invalid(
+                "an id is given by at least four of its hexadecimal digits",
+                hint: "need list shows the ids")
+        }
+        let found = try storage.transaction {
+            try storage.recordIDs(of: .need).filter {
+                $0.digits.hasPrefix(wanted) || $0.digits.hasSuffix(wanted)
+            }
+        }
+        guard let id = found.first else { throw LedgerError.notFound("need \(idText)") }
+        guard found.count == 1 else {
+            throw LedgerError.invalid(
+                "\(found.count) needs match \(idText)", hint: "give more digits")
+        }
+        return id
+    }
+
+    package func needs() throws -> [NeedReport] {
+        try storage.transaction {
+            let today = CivilDate(
+                milliseconds: clock(), offsetMinutes: try storage.settings().offsetMinutes)
+            return try storage.records(of: .need, onlyInConflict: false).map { record in
+                let progress = record.progress
+                return NeedReport(
+                    id: record.id, createdMilliseconds: record.createdMilliseconds,
+                    creator: try name(of: record.id.replica),
+                    text: text(of: .text, in: record) ?? "",
+                    category: text(of: .category, in: record), grid: record.grid ?? "",
+                    progress: progress, isOverdue: progress.isOverdue(today: today),
+                    conflictingFields: conflictingFields(of: record))
+            }
+        }
+    }
+
+    package func conflicts() throws -> [ConflictReport] {
+        try storage.transaction {
+            try storage.records(of: .need, onlyInConflict: true).flatMap { record in
+                try conflictingFields(of: record).map { field in
+                    ConflictReport(
+                        record: record.id, field: field,
+                        versions: try record.state[field.rawValue].versions.map {
+                            (
+                                try name(of: $0.dot.replica), $0.stamp.milliseconds, $0.value
+                            )
+                        },
+                        contestedFields: field == .withdrawal
+                            ? record.contestedFields.compactMap { NeedField(rawValue: $0) } : [])
+                }
+            }
+        }
+    }
+
+    private func conflictingFields(of record: StoredRecord) -> [NeedField] {
+        var fields = record.state.fields.filter(\.register.isInConflict).compactMap {
+            NeedField(rawValue: $0.field)
+        }
+        if !record.contestedFields.isEmpty && !fields.contains(.withdrawal) {
+            fields.append(.withdrawal)
+        }
+        return fields
+    }
+
+    private func text(of field: NeedField, in record: StoredRecord) -> String? {
+        guard let bytes = record.state[field.rawValue].winner?.value,
+            case .text(let text) = FieldValue(.text, bytes: bytes)
+        else { return nil }
+        return text
+    }
+
+    /// The person behind a replica; empty for the hub itself.
+    private func name(of replica: ReplicaID) throws -> String {
+        guard let device = try storage.replica(replica)?.device else { return "" }
+        return try storage.device(device)?.device.name ?? ""
+    }
+
+    /// Every admitted change of a record that the device may hold, in the order of the sequence.
+    package func history(of id: RecordID, for device: Int64) throws -> [HistoryEntry] {
+        try storage.transaction {
+            guard let row = try storage.device(device), !row.device.isRevoked else {
+                throw LedgerError.revoked
+            }
+            guard let record = try storage.record(id),
+                try scope(of: row.device).contains(record.placement)
+            else { throw LedgerError.forbidden }
+            let terms = try storage.terms()
+            let head = try storage.head()
+            var numbers = try storage.historyBatches(of: record.key)
+            if let first = try storage.batch(holding: record.firstSequence) {
+                numbers.insert(first.number, at: 0)
+            }
+            var entries: [HistoryEntry] = []
+            var clocks: [UInt64: VectorClock] = [:]
+            for number in numbers {
+                guard let batch = try storage.batch(number: number),
+                    let writer = try storage.replica(row: batch.replicaRow)
+                else { throw LedgerError.damaged("the history names a batch that is missing") }
+                let outcomes = try StoredOutcome.decode(batch.outcomes)
+                let writerName = try name(of: writer.id)
+                for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes)
+                where group.record == id && outcome.isApplied {
+                    let base =
+                        writer.device == nil
+                        ? group.base.sequence : terms.cut(group.base, head: head)
+                    let admitted = try clocks[base] ?? storage.clock(at: base)
+                    clocks[base] = admitted
+                    for (index, change) in group.changes.enumerated() {
+                        let dot = Dot(writer.id, group.firstCounter + UInt64(index))
+                        let register = record.state[change.field]
+                        entries.append(
+                            HistoryEntry(
+                                field: change.field, value: change.value,
+                                stamp: Stamp(
+                                    milliseconds: outcome.stamps[index], dot: dot),
+                                sequence: outcome.sequence + UInt64(index),
+                                writer: writerName,
+                                clock: ShortClock(base: base, ancestors: writer.ancestors)
+                                    .expanded(
+                                        for: dot, term: terms.term(at: base), admitted: admitted),
+                                isLive: register.versions.contains { $0.dot == dot },
+                                isWinner: register.winner?.dot == dot,
+                                isTimeUncertain: outcome.basis == .wall))
+                    }
+                }
+            }
+            return entries
+        }
+    }
+
+    // MARK: Care
+
+    /// Looks for damage: the file's structure, every record's content, and the digests.
+    ///
+    /// - Returns: One line a finding; none when all is well.
+    package func check() throws -> [String] {
+        var findings = try storage.check()
+        try storage.transaction {
+            var digests: [Bucket: UInt64] = [:]
+            for kind in Kind.allCases {
+                do {
+                    for record in try storage.records(of: kind, onlyInConflict: false) {
+                        for bucket in record.placement.buckets {
+                            digests[bucket, default: 0] &+= record.digest
+                        }
+                    }
+                } catch {
+                    findings.append("a record of kind \(kind) cannot be read: \(error)")
+                }
+            }
+            for entry in try storage.digests()
+            where digests[entry.bucket, default: 0] != entry.value {
+                findings.append("the digest of bucket \(entry.bucket.name) does not match")
+            }
+        }
+        return findings
+    }
+
+    /// Copies the ledger as it is at one moment; safe while others write.
+    package func backup(to path: String) throws { try storage.backup(to: path) }
+
+    package func figures() throws -> LedgerFigures {
+        try storage.transaction { try storage.figures(nowMilliseconds: clock()) }
+    }
+}
+
+extension Outcomes {
+    fileprivate mutating func note(_ outcome: GroupOutcome, firstCounter: UInt64) {
+        switch outcome {
+        case .applied(let fields):
+            if !fields.isEmpty {
+                superseded.append(Superseded(firstCounter: firstCounter, fields: fields))
+            }
+        case .rejected(let code, let field, let reason):
+            refusals.append(
+                Refusal(firstCounter: firstCounter, code: code, field: field, reason: reason))
+        }
+    }
+}
+
+extension SyncFigures {
+    fileprivate mutating func count(_ outcome: GroupOutcome, changes: Int) {
+        switch outcome {
+        case .applied(let superseded):
+            changesApplied += changes - superseded.count
+            changesSuperseded += superseded.count
+        case .rejected: changesRejected += changes
+        }
+    }
+
+    fileprivate mutating func add(_ other: SyncFigures) {
+        batches += other.batches
+        changesApplied += other.changesApplied
+        changesSuperseded += other.changesSuperseded
+        changesRejected += other.changesRejected
+    }
+}
+
+extension StoredOutcome {
+    fileprivate var isApplied: Bool {
+        if case .applied = outcome { true } else { false }
+    }
+}
+
+extension LedgerError {
+    /// Whether the error is the ledger's own trouble, not one request's.
+    fileprivate var concernsWholeLedger: Bool {
+        switch self {
+        case .busy, .disk, .damaged, .file: true
+        case .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired, .revoked,
+            .forbidden:
+            false
+        }
+    }
+}
+
+extension Int64 {
+    /// Safe for `abs`.
+    fileprivate var clampedForAbs: Int64 { Swift.max(self, .min + 1) }
+}

@@ -1,0 +1,17 @@
+/// Bounds of the ledger's own, beside those of the protocol in `SyncCore/Limits.swift`.
+enum LedgerLimits {
+    /// Boots of one device whose clock offset is remembered.
+    static let bootsPerDeviceMax = 16
+    /// Batches of the feed read at once while looking for what a device may hold.
+    static let feedBatchesPerReadMax = 256
+    /// Records of a bucket read at once.
+    static let recordsPerReadMax = 256
+    /// A CSV file.
+    static let importBytesMax = 64 << 20
+    static let importRowsMax = 1_000_000
+    /// Changes of one batch that the hub writes itself, when it imports.
+    static let hubChangesPerBatchMax = 8_000
+    /// Last-sync times kept in memory until the next commit or ``Ledger/flush()``.
+    static let pendingSyncNotesMax = 10_000
+    static let inviteSecondsMax: Int64 = 366 * 86_400
+}

@@ -1,0 +1,219 @@
+import NeedModel
+import SyncCore
+
+/// What a database must offer to hold a ledger.
+///
+/// The ledger's rules (admission, merge, feed, operator's commands) are written against this alone,
+/// so a second database (PostgreSQL, when a banner outgrows SQLite) meets neither merge nor HTTP.
+/// All calls block; all are made inside ``transaction(_:)`` and belong to one thread.
+protocol LedgerStorage: AnyObject {
+    /// Runs a body that sees one consistent state and whose writes become durable together, when
+    /// it returns; if it throws, nothing of it remains.
+    func transaction<R>(_ body: () throws -> R) throws -> R
+    /// The same inside a transaction: a failure undoes only this part.
+    func savepoint<R>(_ body: () throws -> R) throws -> R
+
+    func settings() throws -> LedgerSettings
+    func setServerKey(_ key: [UInt8]?) throws
+
+    func terms() throws -> TermLine
+    func appendTerm(_ entry: TermLine.Entry, openedMilliseconds: Int64) throws
+
+    // Devices, invites, scopes
+    func device(_ id: Int64) throws -> DeviceRow?
+    func device(tokenHash: [UInt8]) throws -> DeviceRow?
+    func devices() throws -> [DeviceRow]
+    func insertDevice(_ row: DeviceRow, tokenHash: [UInt8]) throws -> Int64
+    func renewDevice(_ id: Int64, tokenHash: [UInt8]) throws
+    func revokeDevice(_ id: Int64, atMilliseconds: Int64) throws
+    func noteSync(device: Int64, atMilliseconds: Int64, sequence: UInt64) throws
+    func addRefusedGroups(_ count: Int, device: Int64) throws
+    func insertInvite(_ invite: InviteRow, codeHash: [UInt8]) throws
+    func invite(codeHash: [UInt8]) throws -> InviteRow?
+    func useInvite(codeHash: [UInt8], device: Int64, atMilliseconds: Int64) throws
+    func bootOffset(device: Int64, boot: UInt64) throws -> Int64?
+    func setBootOffset(_ offset: Int64, device: Int64, boot: UInt64, atMilliseconds: Int64) throws
+    /// The scope that the device was last told of at or below a sequence.
+    func scope(device: Int64, at sequence: UInt64) throws -> Scope?
+    /// A scope by its id, if this device was ever told of it.
+    func scope(device: Int64, id: UInt64) throws -> Scope?
+    func appendScope(_ scope: Scope, device: Int64, sequence: UInt64) throws
+
+    // Replicas
+    func replica(_ id: ReplicaID) throws -> ReplicaRow?
+    func replica(row: Int64) throws -> ReplicaRow?
+    func insertReplica(_ row: ReplicaRow) throws -> Int64
+    func updateReplica(_ row: ReplicaRow) throws
+
+    // Records
+    func record(_ id: RecordID) throws -> StoredRecord?
+    func record(key: Int64) throws -> StoredRecord?
+    /// The key that a new record gets.
+    func newKey(for id: RecordID) throws -> Int64
+    func insertRecord(_ record: StoredRecord) throws
+    func updateRecord(_ record: StoredRecord) throws
+    /// The keys of the notes on a need.
+    func children(of key: Int64) throws -> [Int64]
+    /// The records of a bucket in the order of their keys, beyond `key`.
+    func records(in bucket: Bucket, after key: Int64, limit: Int) throws -> [StoredRecord]
+    /// All records of a kind whose fields disagree, or all of a kind, in the order of their keys.
+    func records(of kind: Kind, onlyInConflict: Bool) throws -> [StoredRecord]
+    func recordIDs(of kind: Kind) throws -> [RecordID]
+    func isCreationRefused(_ id: RecordID) throws -> Bool
+    func setCreationRefused(_ isRefused: Bool, _ id: RecordID) throws
+    func addToDigest(_ difference: UInt64, bucket: Bucket) throws
+    func digests() throws -> [(bucket: Bucket, value: UInt64)]
+
+    // Batches
+    func head() throws -> UInt64
+    func newestStamp(atOrBelow sequence: UInt64) throws -> Int64?
+    func appendBatch(_ batch: BatchRow) throws -> Int64
+    /// The batch that holds a counter of a replica.
+    func batch(replicaRow: Int64, holding counter: UInt64) throws -> BatchRow?
+    func batch(holding sequence: UInt64) throws -> BatchRow?
+    func batch(number: Int64) throws -> BatchRow?
+    /// The batches beyond a sequence, in order: where each ends, and what it touched.
+    func feed(after sequence: UInt64, limit: Int) throws -> [(end: UInt64, touched: [UInt8])]
+    /// The batches that changed a record after its creation.
+    func historyBatches(of key: Int64) throws -> [Int64]
+    func appendHistory(record: Int64, batch: Int64) throws
+    /// For each replica, the greatest counter admitted at or below a sequence.
+    func clock(at sequence: UInt64) throws -> VectorClock
+
+    // Reference data
+    func territories() throws -> [Territory]
+    func territory(_ code: String) throws -> Territory?
+    func grids(within code: String) throws -> [String]
+    func referenceKey(_ table: ReferenceTable, code: String) throws -> Int64?
+    func setTerritory(_ territory: Territory, key: Int64) throws
+    func team(_ code: String) throws -> TeamRow?
+    func setTeam(_ team: TeamRow, key: Int64) throws
+    func hasCategories() throws -> Bool
+    func isCategory(_ code: String) throws -> Bool
+    func setCategory(code: String, name: String, key: Int64) throws
+    func route(category: String, territory: String) throws -> RouteRow?
+    func setRoute(_ route: RouteRow) throws
+
+    // The file
+    func check() throws -> [String]
+    func backup(to path: String) throws
+    func checkpoint() throws
+    func figures(nowMilliseconds: Int64) throws -> LedgerFigures
+}
+
+struct LedgerSettings: Hashable {
+    var banner: String
+    var name: String
+    var offsetMinutes: Int
+    /// SHA-256 of the public key that the server's certificate bears.
+    var serverKey: [UInt8]?
+}
+
+struct DeviceRow: Hashable {
+    var device: Device
+    var enrolledMilliseconds: Int64
+    var lastSyncMilliseconds: Int64?
+    var lastSequence: UInt64
+    var refusedGroups: Int
+    var lostChanges: UInt64
+}
+
+struct InviteRow: Hashable {
+    var name: String
+    var role: Role
+    var territory: String
+    var team: String
+    var expiresMilliseconds: Int64
+    var usedMilliseconds: Int64?
+}
+
+struct ReplicaRow: Hashable {
+    /// 0 until it is stored.
+    var row: Int64 = 0
+    var id: ReplicaID
+    /// `nil` for a term of the ledger.
+    var device: Int64?
+    /// The counter that the ledger awaits.
+    var nextCounter: UInt64 = 1
+    var newestStamp: Int64?
+    var ancestors: [Dot] = []
+    /// Changes that were acknowledged before a restore and are held by nobody any more.
+    var lostChanges: UInt64 = 0
+}
+
+struct TeamRow: Hashable {
+    var code: String
+    var name: String
+    var territory: String
+}
+
+struct RouteRow: Hashable {
+    var category: String
+    var territory: String
+    var team: String
+    var dueDays: Int64?
+}
+
+/// A record as it lies in the ledger.
+struct StoredRecord: Hashable {
+    var key: Int64
+    var id: RecordID
+    var kind: UInt32
+    /// The stamp of its creation.
+    var createdMilliseconds: Int64
+    /// The device whose bucket it lies in: the recorder of the need; `nil` for reference data and
+    /// for what the hub itself created.
+    var device: Int64?
+    /// For a note, the key of its need.
+    var parent: Int64?
+    var grid: String?
+    var team: String?
+    var firstSequence: UInt64
+    var lastSequence: UInt64
+    var state: RecordState
+
+    var placement: Placement {
+        Placement(
+            isReference: Kind(rawValue: kind)?.isReference ?? false, grid: grid, team: team,
+            device: device)
+    }
+
+    var progress: NeedProgress { NeedProgress { state[$0.rawValue] } }
+
+    /// See ``SyncCore/Tombstone``.
+    var contestedFields: [UInt32] {
+        guard kind == Kind.need.rawValue else { return [] }
+        let withdrawal = NeedField.withdrawal.rawValue
+        return Tombstone.contestedFields(
+            of: state[withdrawal], among: state.fields.filter { $0.field != withdrawal })
+    }
+
+    var isInConflict: Bool {
+        state.fields.contains { $0.register.isInConflict } || !contestedFields.isEmpty
+    }
+
+    var digest: UInt64 {
+        state.fields.reduce(0) { sum, entry in
+            entry.register.versions.reduce(sum) {
+                $0 &+ BucketDigest.share(record: id, field: entry.field, version: $1)
+            }
+        }
+    }
+}
+
+struct BatchRow: Hashable {
+    var number: Int64 = 0
+    var firstSequence: UInt64
+    /// One less than `firstSequence` when nothing of it was admitted.
+    var lastSequence: UInt64
+    var replicaRow: Int64
+    var firstCounter: UInt64
+    var nextCounter: UInt64
+    var receivedMilliseconds: Int64
+    /// The newest stamp of the whole ledger up to here.
+    var newestStamp: Int64?
+    /// ``WireFormat/BatchCoding``, in a frame without dictionary.
+    var content: [UInt8]
+    var outcomes: [UInt8]
+    var touched: [UInt8]
+}

@@ -1,0 +1,781 @@
+import NeedModel
+import SQLiteStore
+import SyncCore
+
+/// A ledger in one SQLite file: WAL, synchronous=FULL, so a commit is on the disk.
+final class SQLiteLedgerStorage: LedgerStorage {
+    private let connection: Connection
+    private let path: String
+    /// Rows and ids of replicas never change once committed; emptied whenever something is undone.
+    private var replicaRows: [ReplicaID: Int64] = [:]
+    private var replicaIDs: [Int64: ReplicaID] = [:]
+
+    /// - Parameter creates: Whether the file must not exist yet; otherwise it must.
+    init(path: String, creates: Bool) throws {
+        self.path = path
+        do {
+            connection = try Connection(path: path, mode: creates ? .readWriteCreate : .readWrite)
+            try connection.migrate(LedgerSchema.steps, applicationID: LedgerSchema.applicationID)
+            try connection.makeDurable(autocheckpointFrames: 1_000)
+        } catch {
+            throw Self.translated(error)
+        }
+    }
+
+    static func translated(_ error: any Error) -> any Error {
+        switch error {
+        case let error as SQLiteError:
+            switch error.kind {
+            case .busy, .locked: LedgerError.busy
+            case .full, .readOnly, .ioError: LedgerError.disk(error.description)
+            case .cannotOpen: LedgerError.file(error.description, hint: error.hint)
+            case .corrupt, .notADatabase: LedgerError.damaged(error.description)
+            case .constraint, .other: error
+            }
+        case let error as SchemaTooNew:
+            LedgerError.file(error.description, hint: error.hint)
+        case let error as ForeignDatabase:
+            LedgerError.file(error.description, hint: error.hint)
+        case is ByteCodingError:
+            LedgerError.damaged("a row breaks its format")
+        default: error
+        }
+    }
+
+    func transaction<R>(_ body: () throws -> R) throws -> R {
+        do {
+            return try connection.transaction(.immediate, body)
+        } catch {
+            forgetReplicas()
+            throw Self.translated(error)
+        }
+    }
+
+    func savepoint<R>(_ body: () throws -> R) throws -> R {
+        do {
+            return try connection.savepoint(body)
+        } catch {
+            forgetReplicas()
+            throw Self.translated(error)
+        }
+    }
+
+    private func forgetReplicas() {
+        replicaRows.removeAll()
+        replicaIDs.removeAll()
+    }
+
+    // MARK: Settings and terms
+
+    /// Stores the one row of a new ledger.
+    func initialize(_ settings: LedgerSettings) throws {
+        try connection.run(
+            "INSERT INTO ledger (id, banner, name, offset_minutes) VALUES (1, ?, ?, ?)",
+            .text(settings.banner), .text(settings.name), .integer(settings.offsetMinutes))
+    }
+
+    func settings() throws -> LedgerSettings {
+        let found = try connection.first(
+            "SELECT banner, name, offset_minutes, server_key FROM ledger"
+        ) {
+            LedgerSettings(
+                banner: $0.text(at: 0), name: $0.text(at: 1),
+                offsetMinutes: Int($0.integer(at: 2)), serverKey: $0.optionalBytes(at: 3))
+        }
+        guard let found else { throw LedgerError.damaged("the ledger has no settings") }
+        return found
+    }
+
+    func setServerKey(_ key: [UInt8]?) throws {
+        try connection.run(
+            "UPDATE ledger SET server_key = ?1 WHERE server_key IS NOT ?1", SQLValue(key))
+    }
+
+    func terms() throws -> TermLine {
+        TermLine(
+            try connection.all("SELECT id, first_sequence FROM term ORDER BY number") {
+                TermLine.Entry(
+                    term: TermID(truncating: UInt64(bitPattern: $0.integer(at: 0))),
+                    first: UInt64(bitPattern: $0.integer(at: 1)))
+            })
+    }
+
+    func appendTerm(_ entry: TermLine.Entry, openedMilliseconds: Int64) throws {
+        try connection.run(
+            "INSERT INTO term (id, first_sequence, opened_milliseconds) VALUES (?, ?, ?)",
+            .integer(Int64(entry.term.rawValue)), sequence(entry.first),
+            .integer(openedMilliseconds))
+    }
+
+    // MARK: Devices
+
+    func device(_ id: Int64) throws -> DeviceRow? {
+        try connection.first(
+            """
+            SELECT id, name, role, territory, team, revoked_milliseconds, enrolled_milliseconds,
+                last_sync_milliseconds, last_sequence, refused_groups,
+                (SELECT TOTAL(lost_changes) FROM replica WHERE device = device.id)
+            FROM device WHERE id = ?
+            """, .integer(id), read: Self.deviceRow)
+    }
+
+    func device(tokenHash: [UInt8]) throws -> DeviceRow? {
+        try connection.first(
+            """
+            SELECT id, name, role, territory, team, revoked_milliseconds, enrolled_milliseconds,
+                last_sync_milliseconds, last_sequence, refused_groups, 0
+            FROM device WHERE token_hash = ?
+            """, .bytes(tokenHash), read: Self.deviceRow)
+    }
+
+    func devices() throws -> [DeviceRow] {
+        try connection.all(
+            """
+            SELECT id, name, role, territory, team, revoked_milliseconds, enrolled_milliseconds,
+                last_sync_milliseconds, last_sequence, refused_groups,
+                (SELECT TOTAL(lost_changes) FROM replica WHERE device = device.id)
+            FROM device ORDER BY id
+            """, read: Self.deviceRow)
+    }
+
+    private static func deviceRow(_ row: borrowing Statement) throws -> DeviceRow {
+        guard let role = Role(rawValue: UInt8(clamping: row.integer(at: 2))) else {
+            throw LedgerError.damaged("a device without a role")
+        }
+        return DeviceRow(
+            device: Device(
+                id: row.integer(at: 0), name: row.text(at: 1), role: role,
+                territory: row.text(at: 3), team: row.text(at: 4), isRevoked: !row.isNull(at: 5)),
+            enrolledMilliseconds: row.integer(at: 6),
+            lastSyncMilliseconds: row.optionalInteger(at: 7),
+            lastSequence: UInt64(bitPattern: row.integer(at: 8)),
+            refusedGroups: Int(row.integer(at: 9)),
+            lostChanges: UInt64(bitPattern: row.integer(at: 10)))
+    }
+
+    func insertDevice(_ row: DeviceRow, tokenHash: [UInt8]) throws -> Int64 {
+        try connection.run(
+            """
+            INSERT INTO device (name, role, territory, team, token_hash, enrolled_milliseconds)
+            VALUES (?, ?, ?, ?, ?, ?)
+            """, .text(row.device.name), .integer(Int(row.device.role.rawValue)),
+            .text(row.device.territory), .text(row.device.team), .bytes(tokenHash),
+            .integer(row.enrolledMilliseconds))
+        return connection.lastInsertedRow
+    }
+
+    func renewDevice(_ id: Int64, tokenHash: [UInt8]) throws {
+        try connection.run(
+            "UPDATE device SET token_hash = ?, revoked_milliseconds = NULL WHERE id = ?",
+            .bytes(tokenHash), .integer(id))
+    }
+
+    func revokeDevice(_ id: Int64, atMilliseconds: Int64) throws {
+        try connection.run(
+            """
+            UPDATE device SET revoked_milliseconds = ?
+            WHERE id = ? AND revoked_milliseconds IS NULL
+            """, .integer(atMilliseconds), .integer(id))
+    }
+
+    func noteSync(device: Int64, atMilliseconds: Int64, sequence: UInt64) throws {
+        try connection.run(
+            "UPDATE device SET last_sync_milliseconds = ?, last_sequence = ? WHERE id = ?",
+            .integer(atMilliseconds), self.sequence(sequence), .integer(device))
+    }
+
+    func addRefusedGroups(_ count: Int, device: Int64) throws {
+        try connection.run(
+            "UPDATE device SET refused_groups = refused_groups + ? WHERE id = ?",
+            .integer(count), .integer(device))
+    }
+
+    func insertInvite(_ invite: InviteRow, codeHash: [UInt8]) throws {
+        try connection.run(
+            """
+            INSERT INTO invite (code_hash, name, role, territory, team, expires_milliseconds)
+            VALUES (?, ?, ?, ?, ?, ?)
+            """, .bytes(codeHash), .text(invite.name), .integer(Int(invite.role.rawValue)),
+            .text(invite.territory), .text(invite.team), .integer(invite.expiresMilliseconds))
+    }
+
+    func invite(codeHash: [UInt8]) throws -> InviteRow? {
+        try connection.first(
+            """
+            SELECT name, role, territory, team, expires_milliseconds, used_milliseconds
+            FROM invite WHERE code_hash = ?
+            """, .bytes(codeHash)
+        ) { row in
+            guard let role = Role(rawValue: UInt8(clamping: row.integer(at: 1))) else {
+                throw LedgerError.damaged("an invite without a role")
+            }
+            return InviteRow(
+                name: row.text(at: 0), role: role, territory: row.text(at: 2),
+                team: row.text(at: 3), expiresMilliseconds: row.integer(at: 4),
+                usedMilliseconds: row.optionalInteger(at: 5))
+        }
+    }
+
+    func useInvite(codeHash: [UInt8], device: Int64, atMilliseconds: Int64) throws {
+        try connection.run(
+            "UPDATE invite SET used_milliseconds = ?, device = ? WHERE code_hash = ?",
+            .integer(atMilliseconds), .integer(device), .bytes(codeHash))
+    }
+
+    func bootOffset(device: Int64, boot: UInt64) throws -> Int64? {
+        try connection.first(
+            "SELECT offset_milliseconds FROM device_boot WHERE device = ? AND boot = ?",
+            .integer(device), .integer(Int64(bitPattern: boot))
+        ) { $0.integer(at: 0) }
+    }
+
+    func setBootOffset(
+        _ offset: Int64, device: Int64, boot: UInt64, atMilliseconds: Int64
+    ) throws {
+        try connection.run(
+            "INSERT OR REPLACE INTO device_boot VALUES (?, ?, ?, ?)", .integer(device),
+            .integer(Int64(bitPattern: boot)), .integer(offset), .integer(atMilliseconds))
+        try connection.run(
+            """
+            DELETE FROM device_boot WHERE device = ?1 AND boot NOT IN (
+                SELECT boot FROM device_boot WHERE device = ?1
+                ORDER BY measured_milliseconds DESC LIMIT ?2)
+            """, .integer(device), .integer(LedgerLimits.bootsPerDeviceMax))
+    }
+
+    func scope(device: Int64, at sequence: UInt64) throws -> Scope? {
+        try connection.first(
+            """
+            SELECT buckets FROM device_scope JOIN scope ON scope.id = device_scope.scope
+            WHERE device = ? AND sequence <= ? ORDER BY sequence DESC LIMIT 1
+            """, .integer(device), self.sequence(sequence), read: Self.scope)
+    }
+
+    func scope(device: Int64, id: UInt64) throws -> Scope? {
+        try connection.first(
+            """
+            SELECT buckets FROM device_scope JOIN scope ON scope.id = device_scope.scope
+            WHERE device = ? AND scope.id = ? LIMIT 1
+            """, .integer(device), self.sequence(id), read: Self.scope)
+    }
+
+    func appendScope(_ scope: Scope, device: Int64, sequence: UInt64) throws {
+        try connection.run(
+            "INSERT OR IGNORE INTO scope VALUES (?, ?)", self.sequence(scope.id),
+            .text(scope.buckets.map(\.name).joined(separator: "\n")))
+        try connection.run(
+            "INSERT OR REPLACE INTO device_scope VALUES (?, ?, ?)", .integer(device),
+            self.sequence(sequence), self.sequence(scope.id))
+    }
+
+    private static func scope(_ row: borrowing Statement) throws -> Scope {
+        Scope(row.text(at: 0).split(separator: "\n").compactMap { Bucket(name: String($0)) })
+    }
+
+    // MARK: Replicas
+
+    func replica(_ id: ReplicaID) throws -> ReplicaRow? {
+        try connection.first(
+            """
+            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes
+            FROM replica WHERE id = ?
+            """, .integer(Int64(id.rawValue)), read: replicaRow)
+    }
+
+    func replica(row: Int64) throws -> ReplicaRow? {
+        try connection.first(
+            """
+            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes
+            FROM replica WHERE row = ?
+            """, .integer(row), read: replicaRow)
+    }
+
+    private func replicaRow(_ row: borrowing Statement) throws -> ReplicaRow {
+        var reader = ByteReader(row.bytes(at: 5))
+        var ancestors: [Dot] = []
+        while !reader.isAtEnd {
+            let replica = ReplicaID(truncating: try reader.number())
+            ancestors.append(Dot(replica, try reader.number()))
+        }
+        return ReplicaRow(
+            row: row.integer(at: 0),
+            id: ReplicaID(truncating: UInt64(bitPattern: row.integer(at: 1))),
+            device: row.optionalInteger(at: 2),
+            nextCounter: UInt64(bitPattern: row.integer(at: 3)),
+            newestStamp: row.optionalInteger(at: 4), ancestors: ancestors,
+            lostChanges: UInt64(bitPattern: row.integer(at: 6)))
+    }
+
+    func insertReplica(_ row: ReplicaRow) throws -> Int64 {
+        var ancestors = ByteWriter()
+        for ancestor in row.ancestors {
+            ancestors.put(ancestor.replica.rawValue)
+            ancestors.put(ancestor.counter)
+        }
+        try connection.run(
+            """
+            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors)
+            VALUES (?, ?, ?, ?, ?)
+            """, .integer(Int64(row.id.rawValue)), SQLValue(row.device),
+            sequence(row.nextCounter), SQLValue(row.newestStamp), .bytes(ancestors.bytes))
+        return connection.lastInsertedRow
+    }
+
+    func updateReplica(_ row: ReplicaRow) throws {
+        try connection.run(
+            """
+            UPDATE replica SET device = ?, next_counter = ?, newest_stamp = ?, lost_changes = ?
+            WHERE row = ?
+            """, SQLValue(row.device), sequence(row.nextCounter), SQLValue(row.newestStamp),
+            sequence(row.lostChanges), .integer(row.row))
+    }
+
+    private func rowOfReplica(_ id: ReplicaID) throws -> Int64 {
+        if let row = replicaRows[id] { return row }
+        let found = try connection.first(
+            "SELECT row FROM replica WHERE id = ?", .integer(Int64(id.rawValue))
+        ) { $0.integer(at: 0) }
+        // An ancestor may be a replica that never wrote here; it needs a row to be named.
+        let row = try found ?? insertReplica(ReplicaRow(id: id))
+        replicaRows[id] = row
+        return row
+    }
+
+    private func idOfReplica(_ row: Int64) throws -> ReplicaID {
+        if let id = replicaIDs[row] { return id }
+        let found = try connection.first(
+            "SELECT id FROM replica WHERE row = ?", .integer(row)
+        ) { ReplicaID(truncating: UInt64(bitPattern: $0.integer(at: 0))) }
+        guard let found else { throw LedgerError.damaged("a version without its writer") }
+        replicaIDs[row] = found
+        return found
+    }
+
+    // MARK: Records
+
+    func record(_ id: RecordID) throws -> StoredRecord? {
+        guard let key = try key(of: id), let record = try record(key: key) else { return nil }
+        if record.id == id { return record }
+        let overflow = try connection.first(
+            "SELECT key FROM record_overflow WHERE id = ?", .bytes(id.bytes)
+        ) { $0.integer(at: 0) }
+        return try overflow.flatMap { try self.record(key: $0) }
+    }
+
+    /// The key that an id stands for when no other id took it first.
+    private func key(of id: RecordID) throws -> Int64? {
+        let row = try replicaRows[id.replica]
+            ?? connection.first(
+                "SELECT row FROM replica WHERE id = ?", .integer(Int64(id.replica.rawValue))
+            ) { $0.integer(at: 0) }
+        return row.map { $0 << Int64(RecordID.numberBitCount) | Int64(id.number) }
+    }
+
+    func newKey(for id: RecordID) throws -> Int64 {
+        let key =
+            try rowOfReplica(id.replica) << Int64(RecordID.numberBitCount) | Int64(id.number)
+        let isTaken = try connection.first(
+            "SELECT 1 FROM record WHERE key = ?", .integer(key)
+        ) { _ in true }
+        if isTaken == nil { return key }
+        let next = try connection.first(
+            "SELECT COALESCE(MAX(key), 0) + 1 FROM record_overflow"
+        ) { $0.integer(at: 0) }
+        let overflow = next ?? 1
+        try connection.run(
+            "INSERT INTO record_overflow VALUES (?, ?)", .bytes(id.bytes), .integer(overflow))
+        return overflow
+    }
+
+    func record(key: Int64) throws -> StoredRecord? {
+        try connection.first(
+            """
+            SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                first_sequence, last_sequence, state FROM record WHERE key = ?
+            """, .integer(key), read: storedRecord)
+    }
+
+    private func storedRecord(_ row: borrowing Statement) throws -> StoredRecord {
+        guard let id = RecordID(bytes: row.bytes(at: 1)) else {
+            throw LedgerError.damaged("a record without its id")
+        }
+        return StoredRecord(
+            key: row.integer(at: 0), id: id, kind: UInt32(truncatingIfNeeded: row.integer(at: 2)),
+            createdMilliseconds: row.integer(at: 3), device: row.optionalInteger(at: 4),
+            parent: row.optionalInteger(at: 5), grid: row.optionalText(at: 6),
+            team: row.optionalText(at: 7), firstSequence: UInt64(bitPattern: row.integer(at: 8)),
+            lastSequence: UInt64(bitPattern: row.integer(at: 9)),
+            state: try RecordState(decoding: row.bytes(at: 10), replica: idOfReplica))
+    }
+
+    func insertRecord(_ record: StoredRecord) throws {
+        try connection.run(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            .integer(record.key), .bytes(record.id.bytes), .integer(Int(record.kind)),
+            .integer(record.createdMilliseconds), SQLValue(record.device),
+            SQLValue(record.parent), SQLValue(record.grid), SQLValue(record.team),
+            sequence(record.firstSequence), sequence(record.lastSequence),
+            record.isInConflict ? .integer(1) : .null,
+            .bytes(try record.state.encoded(row: rowOfReplica)))
+    }
+
+    func updateRecord(_ record: StoredRecord) throws {
+        try connection.run(
+            """
+            UPDATE record SET device = ?, parent = ?, grid = ?, team = ?, last_sequence = ?,
+                conflicted = ?, state = ? WHERE key = ?
+            """, SQLValue(record.device), SQLValue(record.parent), SQLValue(record.grid),
+            SQLValue(record.team), sequence(record.lastSequence),
+            record.isInConflict ? .integer(1) : .null,
+            .bytes(try record.state.encoded(row: rowOfReplica)), .integer(record.key))
+    }
+
+    func children(of key: Int64) throws -> [Int64] {
+        try connection.all("SELECT key FROM record WHERE parent = ? ORDER BY key", .integer(key)) {
+            $0.integer(at: 0)
+        }
+    }
+
+    func records(in bucket: Bucket, after key: Int64, limit: Int) throws -> [StoredRecord] {
+        switch bucket {
+        case .reference:
+            try connection.all(
+                """
+                SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                    first_sequence, last_sequence, state FROM record
+                WHERE key > ? AND kind >= 3 ORDER BY key LIMIT ?
+                """, .integer(key), .integer(limit), read: storedRecord)
+        case .recordedBy(let device):
+            try connection.all(
+                """
+                SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                    first_sequence, last_sequence, state FROM record
+                WHERE device = ? AND key > ? ORDER BY key LIMIT ?
+                """, .integer(device), .integer(key), .integer(limit), read: storedRecord)
+        case .team(let team):
+            try connection.all(
+                """
+                SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                    first_sequence, last_sequence, state FROM record
+                WHERE team = ? AND key > ? ORDER BY key LIMIT ?
+                """, .text(team), .integer(key), .integer(limit), read: storedRecord)
+        case .grid(let grid):
+            try connection.all(
+                """
+                SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                    first_sequence, last_sequence, state FROM record
+                WHERE grid = ? AND key > ? ORDER BY key LIMIT ?
+                """, .text(grid), .integer(key), .integer(limit), read: storedRecord)
+        }
+    }
+
+    func records(of kind: Kind, onlyInConflict: Bool) throws -> [StoredRecord] {
+        onlyInConflict
+            ? try connection.all(
+                """
+                SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                    first_sequence, last_sequence, state FROM record
+                WHERE conflicted IS NOT NULL AND kind = ? ORDER BY key
+                """, .integer(Int(kind.rawValue)), read: storedRecord)
+            : try connection.all(
+                """
+                SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                    first_sequence, last_sequence, state FROM record
+                WHERE kind = ? ORDER BY first_sequence
+                """, .integer(Int(kind.rawValue)), read: storedRecord)
+    }
+
+    func recordIDs(of kind: Kind) throws -> [RecordID] {
+        try connection.all(
+            "SELECT id FROM record WHERE kind = ?", .integer(Int(kind.rawValue))
+        ) { RecordID(bytes: $0.bytes(at: 0)) }.compactMap { $0 }
+    }
+
+    func isCreationRefused(_ id: RecordID) throws -> Bool {
+        try connection.first("SELECT 1 FROM refused_record WHERE id = ?", .bytes(id.bytes)) { _ in
+            true
+        } ?? false
+    }
+
+    func setCreationRefused(_ isRefused: Bool, _ id: RecordID) throws {
+        if isRefused {
+            try connection.run("INSERT OR IGNORE INTO refused_record VALUES (?)", .bytes(id.bytes))
+        } else {
+            try connection.run("DELETE FROM refused_record WHERE id = ?", .bytes(id.bytes))
+        }
+    }
+
+    func addToDigest(_ difference: UInt64, bucket: Bucket) throws {
+        let stored = try connection.first(
+            "SELECT digest FROM bucket WHERE name = ?", .text(bucket.name)
+        ) { UInt64(bitPattern: $0.integer(at: 0)) }
+        try connection.run(
+            "INSERT OR REPLACE INTO bucket VALUES (?, ?)", .text(bucket.name),
+            sequence((stored ?? 0) &+ difference))
+    }
+
+    func digests() throws -> [(bucket: Bucket, value: UInt64)] {
+        try connection.all("SELECT name, digest FROM bucket ORDER BY name") {
+            (Bucket(name: $0.text(at: 0)), UInt64(bitPattern: $0.integer(at: 1)))
+        }.compactMap { entry in entry.0.map { ($0, entry.1) } }
+    }
+
+    // MARK: Batches
+
+    func head() throws -> UInt64 {
+        try connection.first("SELECT last_sequence FROM batch ORDER BY number DESC LIMIT 1") {
+            UInt64(bitPattern: $0.integer(at: 0))
+        } ?? 0
+    }
+
+    func newestStamp(atOrBelow sequence: UInt64) throws -> Int64? {
+        try connection.first(
+            """
+            SELECT newest_stamp FROM batch WHERE last_sequence <= ?
+            ORDER BY last_sequence DESC, number DESC LIMIT 1
+            """, self.sequence(sequence)
+        ) { $0.optionalInteger(at: 0) } ?? nil
+    }
+
+    func appendBatch(_ batch: BatchRow) throws -> Int64 {
+        try connection.run(
+            """
+            INSERT INTO batch (first_sequence, last_sequence, replica, first_counter,
+                next_counter, received_milliseconds, newest_stamp, content, outcomes, touched)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """, sequence(batch.firstSequence), sequence(batch.lastSequence),
+            .integer(batch.replicaRow), sequence(batch.firstCounter),
+            sequence(batch.nextCounter), .integer(batch.receivedMilliseconds),
+            SQLValue(batch.newestStamp), .bytes(batch.content), .bytes(batch.outcomes),
+            .bytes(batch.touched))
+        return connection.lastInsertedRow
+    }
+
+    func batch(replicaRow: Int64, holding counter: UInt64) throws -> BatchRow? {
+        try connection.first(
+            """
+            SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
+                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+            WHERE replica = ? AND first_counter <= ? ORDER BY first_counter DESC LIMIT 1
+            """, .integer(replicaRow), sequence(counter), read: Self.batchRow
+        ).flatMap { counter < $0.nextCounter ? $0 : nil }
+    }
+
+    func batch(holding sequence: UInt64) throws -> BatchRow? {
+        try connection.first(
+            """
+            SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
+                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+            WHERE last_sequence >= ? ORDER BY last_sequence, number LIMIT 1
+            """, self.sequence(sequence), read: Self.batchRow
+        ).flatMap { $0.firstSequence <= sequence ? $0 : nil }
+    }
+
+    func batch(number: Int64) throws -> BatchRow? {
+        try connection.first(
+            """
+            SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
+                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+            WHERE number = ?
+            """, .integer(number), read: Self.batchRow)
+    }
+
+    private static func batchRow(_ row: borrowing Statement) throws -> BatchRow {
+        BatchRow(
+            number: row.integer(at: 0), firstSequence: UInt64(bitPattern: row.integer(at: 1)),
+            lastSequence: UInt64(bitPattern: row.integer(at: 2)), replicaRow: row.integer(at: 3),
+            firstCounter: UInt64(bitPattern: row.integer(at: 4)),
+            nextCounter: UInt64(bitPattern: row.integer(at: 5)),
+            receivedMilliseconds: row.integer(at: 6), newestStamp: row.optionalInteger(at: 7),
+            content: row.bytes(at: 8), outcomes: row.bytes(at: 9), touched: row.bytes(at: 10))
+    }
+
+    func feed(after sequence: UInt64, limit: Int) throws -> [(end: UInt64, touched: [UInt8])] {
+        try connection.all(
+            """
+            SELECT last_sequence, touched FROM batch WHERE last_sequence > ?
+            ORDER BY last_sequence, number LIMIT ?
+            """, self.sequence(sequence), .integer(limit)
+        ) { (UInt64(bitPattern: $0.integer(at: 0)), $0.bytes(at: 1)) }
+    }
+
+    func historyBatches(of key: Int64) throws -> [Int64] {
+        try connection.all(
+            "SELECT batch FROM history WHERE record = ? ORDER BY batch", .integer(key)
+        ) { $0.integer(at: 0) }
+    }
+
+    func appendHistory(record: Int64, batch: Int64) throws {
+        try connection.run(
+            "INSERT OR IGNORE INTO history VALUES (?, ?)", .integer(record), .integer(batch))
+    }
+
+    func clock(at sequence: UInt64) throws -> VectorClock {
+        VectorClock(
+            try connection.all(
+                """
+                SELECT replica.id, MAX(batch.next_counter) - 1 FROM batch
+                JOIN replica ON replica.row = batch.replica
+                WHERE batch.last_sequence <= ? AND replica.device IS NOT NULL
+                GROUP BY replica.id
+                """, self.sequence(sequence)
+            ) {
+                Dot(
+                    ReplicaID(truncating: UInt64(bitPattern: $0.integer(at: 0))),
+                    UInt64(bitPattern: $0.integer(at: 1)))
+            })
+    }
+
+    // MARK: Reference data
+
+    func territories() throws -> [Territory] {
+        try connection.all(
+            "SELECT code, name, level, parent FROM territory ORDER BY code", read: Self.territory)
+    }
+
+    func territory(_ code: String) throws -> Territory? {
+        try connection.first(
+            "SELECT code, name, level, parent FROM territory WHERE code = ?", .text(code),
+            read: Self.territory)
+    }
+
+    private static func territory(_ row: borrowing Statement) throws -> Territory {
+        guard let level = TerritoryLevel(rawValue: row.text(at: 2)) else {
+            throw LedgerError.damaged("a territory without a level")
+        }
+        return Territory(
+            code: row.text(at: 0), name: row.text(at: 1), level: level,
+            parent: row.optionalText(at: 3))
+    }
+
+    func grids(within code: String) throws -> [String] {
+        try connection.all(
+            """
+            WITH RECURSIVE within (code, level, depth) AS (
+                SELECT code, level, 0 FROM territory WHERE code = ?
+                UNION
+                SELECT territory.code, territory.level, depth + 1 FROM territory
+                JOIN within ON territory.parent = within.code WHERE depth < 8)
+            SELECT code FROM within WHERE level = 'grid' ORDER BY code
+            """, .text(code)
+        ) { $0.text(at: 0) }
+    }
+
+    func referenceKey(_ table: ReferenceTable, code: String) throws -> Int64? {
+        switch table {
+        case .territory:
+            try connection.first("SELECT key FROM territory WHERE code = ?", .text(code)) {
+                $0.integer(at: 0)
+            }
+        case .teams:
+            try connection.first("SELECT key FROM team WHERE code = ?", .text(code)) {
+                $0.integer(at: 0)
+            }
+        case .categories:
+            try connection.first("SELECT key FROM category WHERE code = ?", .text(code)) {
+                $0.integer(at: 0)
+            }
+        case .routes: nil
+        }
+    }
+
+    func setTerritory(_ territory: Territory, key: Int64) throws {
+        try connection.run(
+            "INSERT OR REPLACE INTO territory VALUES (?, ?, ?, ?, ?)", .text(territory.code),
+            .text(territory.name), .text(territory.level.rawValue), SQLValue(territory.parent),
+            .integer(key))
+    }
+
+    func team(_ code: String) throws -> TeamRow? {
+        try connection.first(
+            "SELECT code, name, territory FROM team WHERE code = ?", .text(code)
+        ) { TeamRow(code: $0.text(at: 0), name: $0.text(at: 1), territory: $0.text(at: 2)) }
+    }
+
+    func setTeam(_ team: TeamRow, key: Int64) throws {
+        try connection.run(
+            "INSERT OR REPLACE INTO team VALUES (?, ?, ?, ?)", .text(team.code),
+            .text(team.name), .text(team.territory), .integer(key))
+    }
+
+    func hasCategories() throws -> Bool {
+        try connection.first("SELECT 1 FROM category LIMIT 1") { _ in true } ?? false
+    }
+
+    func isCategory(_ code: String) throws -> Bool {
+        try connection.first("SELECT 1 FROM category WHERE code = ?", .text(code)) { _ in true }
+            ?? false
+    }
+
+    func setCategory(code: String, name: String, key: Int64) throws {
+        try connection.run(
+            "INSERT OR REPLACE INTO category VALUES (?, ?, ?)", .text(code), .text(name),
+            .integer(key))
+    }
+
+    func route(category: String, territory: String) throws -> RouteRow? {
+        try connection.first(
+            "SELECT team, due_days FROM route WHERE category = ? AND territory = ?",
+            .text(category), .text(territory)
+        ) {
+            RouteRow(
+                category: category, territory: territory, team: $0.text(at: 0),
+                dueDays: $0.optionalInteger(at: 1))
+        }
+    }
+
+    func setRoute(_ route: RouteRow) throws {
+        try connection.run(
+            "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?)", .text(route.category),
+            .text(route.territory), .text(route.team), SQLValue(route.dueDays))
+    }
+
+    // MARK: The file
+
+    func check() throws -> [String] { try connection.integrityCheck() }
+
+    func backup(to path: String) throws {
+        do {
+            try connection.backup(to: path)
+        } catch {
+            throw Self.translated(error)
+        }
+    }
+
+    func checkpoint() throws { try connection.checkpoint(.passive) }
+
+    func figures(nowMilliseconds: Int64) throws -> LedgerFigures {
+        let hour: Int64 = 3_600_000
+        var ages: [(label: String, count: Int)] = [
+            ("1h", 0), ("24h", 0), ("168h", 0), ("older", 0), ("never", 0),
+        ]
+        var refused = 0
+        for row in try devices() where !row.device.isRevoked {
+            refused += row.refusedGroups
+            let index =
+                switch row.lastSyncMilliseconds.map({ nowMilliseconds - $0 }) {
+                case nil: 4
+                case let age? where age <= hour: 0
+                case let age? where age <= 24 * hour: 1
+                case let age? where age <= 168 * hour: 2
+                default: 3
+                }
+            ages[index].count += 1
+        }
+        let count = try connection.first(
+            """
+            SELECT (SELECT COUNT(*) FROM record WHERE kind = 1),
+                (SELECT COUNT(*) FROM record WHERE conflicted IS NOT NULL),
+                page_count * page_size FROM pragma_page_count, pragma_page_size
+            """
+        ) { ($0.integer(at: 0), $0.integer(at: 1), $0.integer(at: 2)) }
+        return LedgerFigures(
+            head: try head(), needs: Int(count?.0 ?? 0), openConflicts: Int(count?.1 ?? 0),
+            devicesByAge: ages, bytes: count?.2 ?? 0, refusedGroups: refused)
+    }
+
+    /// Sequences, counters and scope ids are unsigned here and signed in SQLite, bit for bit.
+    private func sequence(_ number: UInt64) -> SQLValue {
+        .integer(Int64(bitPattern: number))
+    }
+}

@@ -1,0 +1,161 @@
+import Glibc
+import HubLedger
+import HummingbirdCore
+import HummingbirdTLS
+package import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+package import UnixSignals
+
+/// What `serve` is told.
+package struct ServeOptions: Sendable {
+    package var ledgerPath: String
+    package var address: ListenAddress
+    /// `nil` serves without TLS.
+    package var certificate: ServerCertificate?
+
+    package init(
+        ledgerPath: String, address: ListenAddress, certificate: ServerCertificate? = nil
+    ) {
+        self.ledgerPath = ledgerPath
+        self.address = address
+        self.certificate = certificate
+    }
+}
+
+/// The running hub: the ledger's lock and thread, and the HTTP server before them.
+package struct HubApplication: Sendable {
+    private let group: ServiceGroup
+    private let address: ListenAddress
+    /// Held until the application is let go.
+    private let lock: LedgerLock?
+
+    /// Locks and opens the ledger, and puts the parts together; nothing listens yet.
+    ///
+    /// - Parameters:
+    ///   - signals: Those that stop the server cleanly.
+    ///   - clock: Milliseconds since 1970.
+    ///   - onListening: Told the port once connections are accepted.
+    /// - Throws: ``HubStartError`` or ``HubLedger/LedgerError``.
+    package init(
+        _ options: ServeOptions, logger: Logger, signals: [UnixSignal] = [],
+        clock: @escaping @Sendable () -> Int64 = wallMilliseconds,
+        onListening: @escaping @Sendable (Int) async -> Void
+    ) async throws {
+        let path = options.ledgerPath
+        // Opening says better than a lock file in an empty place that there is no ledger.
+        lock = access(path, F_OK) == 0 ? try LedgerLock(ledger: path) : nil
+        address = options.address
+        let metrics = HubMetrics()
+        let ledger = try await LedgerThread.start(
+            open: { try Ledger(opening: path, clock: clock) },
+            onCommit: { metrics.count(commit: $0) })
+        let responder = HubResponder(ledger: ledger, metrics: metrics, logger: logger)
+        do {
+            let keyHash = options.certificate?.publicKeyHash
+            try await ledger.call { try $0.setServerKey(keyHash) }
+            let server = try Self.server(options, logger: logger, onListening: onListening) {
+                try await responder.respond(to: $0, with: $1)
+            }
+            // Stopped in reverse: first the server, once its requests are answered, then the
+            // ledger.
+            var configuration = ServiceGroupConfiguration(
+                services: [LedgerService(ledger: ledger), server],
+                gracefulShutdownSignals: signals, logger: Self.quiet(logger))
+            configuration.maximumGracefulShutdownDuration = .seconds(HubLimits.stopSecondsMax)
+            group = ServiceGroup(configuration: configuration)
+        } catch {
+            ledger.stop()
+            throw error
+        }
+    }
+
+    /// Serves until told to stop, then finishes the requests in hand and closes the ledger.
+    ///
+    /// - Throws: ``HubStartError/listen(address:reason:)`` when the address cannot be had.
+    package func run() async throws {
+        do {
+            try await group.run()
+        } catch let error as IOError {
+            throw HubStartError.listen(
+                address: address.description, reason: systemMessage(error.errnoCode))
+        } catch let error as SocketAddressError {
+            throw HubStartError.listen(address: address.description, reason: "\(error)")
+        } catch is CancellationError {
+            // Requests that outlasted their time were cut off; devices send them again.
+        }
+    }
+
+    /// Stops as a signal does.
+    package func stop() async {
+        await group.triggerGracefulShutdown()
+    }
+
+    private static func server(
+        _ options: ServeOptions, logger: Logger,
+        onListening: @escaping @Sendable (Int) async -> Void,
+        responder: @escaping @Sendable (Request, consuming ResponseWriter) async throws -> Void
+    ) throws -> any Service {
+        var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
+        decoder.maxHeaderFieldSize = HubLimits.headerBytesMax
+        decoder.maxHeaderListSize = HubLimits.headerBytesMax
+        var builder = HTTPServerBuilder.http1(
+            configuration: .init(
+                idleTimeout: .seconds(HubLimits.idleSecondsMax), httpDecoderConfiguration: decoder))
+        if let certificate = options.certificate {
+            builder = try .tls(builder, tlsConfiguration: certificate.configuration)
+        }
+        let quietLogger = quiet(logger)
+        return try builder.buildServer(
+            configuration: ServerConfiguration(
+                address: .hostname(options.address.host, port: options.address.port),
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    connectionsMax(), logger: quietLogger)),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: quietLogger,
+            responder: { request, writer, _ in try await responder(request, writer) },
+            onServerRunning: { channel in
+                await onListening(channel.localAddress?.port ?? options.address.port)
+            })
+    }
+
+    /// The libraries' own lines, at info, would double ours.
+    private static func quiet(_ logger: Logger) -> Logger {
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .warning)
+        return quiet
+    }
+
+    /// Raises the process's soft limit of open files as far as it may, and says how many
+    /// connections fit.
+    private static func connectionsMax() -> Int {
+        let wanted = HubLimits.connectionsMax + HubLimits.descriptorsKept
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            return HubLimits.connectionsMax
+        }
+        if limit.rlim_cur < rlim_t(wanted) {
+            limit.rlim_cur = min(limit.rlim_max, rlim_t(wanted))
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        }
+        return max(1, min(Int(clamping: limit.rlim_cur), wanted) - HubLimits.descriptorsKept)
+    }
+}
+
+/// Keeps the ledger's thread alive as long as there are requests.
+private struct LedgerService: Service {
+    let ledger: LedgerThread
+
+    func run() async throws {
+        // Cancelled or asked to stop: the ledger is closed cleanly either way.
+        try? await gracefulShutdown()
+        ledger.stop()
+    }
+}
+
+/// The wall clock, milliseconds since 1970.
+package func wallMilliseconds() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+}

@@ -1,0 +1,26 @@
+/// Every bound of the HTTP server, each with its unit; the protocol's own are SyncCore's `Limits`.
+package enum HubLimits {
+    /// Jobs that wait for the ledger's thread; one more is answered 503.
+    package static let queuedJobsMax = 1_024
+    /// Requests that share one commit, so that the first of them does not wait for hundreds.
+    package static let syncsPerCommitMax = 64
+    /// Bodies and inflated messages of all requests in hand, together.
+    package static let bufferedBytesMax = 256 << 20
+    package static let connectionsMax = 4_096
+    /// File descriptors kept free for the ledger, its log and its backups.
+    package static let descriptorsKept = 64
+    /// A connection on which nothing arrives for this long is closed. Long, because over 2G an
+    /// answer can take minutes to leave the kernel's buffers, and counts as idle meanwhile.
+    package static let idleSecondsMax: Int64 = 300
+    /// From a request's head to the end of its body: 1 MiB at 600 B/s.
+    package static let bodySecondsMax: Int64 = 1_800
+    /// How much of an unwanted body is read, so that the client gets to see why.
+    package static let drainedBytesMax = 8 << 20
+    /// How long requests in hand may take once the server was told to stop.
+    package static let stopSecondsMax: Int64 = 30
+    package static let tokenBytesMax = 256
+    package static let headerBytesMax = 16 << 10
+    /// What Retry-After says when the ledger is busy, and when its disk fails.
+    package static let retryBusySeconds = 5
+    package static let retryDiskSeconds = 60
+}

@@ -1,0 +1,255 @@
+import HTTPTypes
+import HubLedger
+import HummingbirdCore
+import Logging
+import NIOCore
+import SyncCore
+import WireFormat
+
+/// Answers requests: reads the frame, has the ledger's thread do the work, writes the answer.
+///
+/// HTTP's statuses speak of the transport alone; what became of each change stands in the frame.
+/// Answers have as few header fields as HTTP works with, since over 2G each byte takes time: no
+/// Server, and no Date either, as the frame carries the hub's clock.
+///
+/// - SeeAlso: `protocol/SPEC.md` §5.
+struct HubResponder: Sendable {
+    let ledger: LedgerThread
+    let metrics: HubMetrics
+    let logger: Logger
+    let budget = MemoryBudget()
+
+    enum Route: String {
+        case enroll, sync, history, healthz, readyz, metrics
+
+        init?(path: String) {
+            switch path {
+            case "/v1/enroll": self = .enroll
+            case "/v1/sync": self = .sync
+            case "/v1/history": self = .history
+            case "/healthz": self = .healthz
+            case "/readyz": self = .readyz
+            case "/metrics": self = .metrics
+            default: return nil
+            }
+        }
+
+        var method: HTTPRequest.Method {
+            switch self {
+            case .enroll, .sync, .history: .post
+            case .healthz, .readyz, .metrics: .get
+            }
+        }
+    }
+
+    private struct Reply {
+        var status = HTTPResponse.Status.ok
+        var fields: HTTPFields = [:]
+        var mediaType: String
+        var body: [UInt8]
+
+        static func text(_ text: String, mediaType: String = "text/plain; charset=utf-8") -> Reply {
+            Reply(mediaType: mediaType, body: Array(text.utf8))
+        }
+
+        static func frame(_ message: [UInt8], usesDictionary: Bool) throws(FrameError) -> Reply {
+            Reply(
+                mediaType: Frame.mediaType,
+                body: try Frame.encode(message, usesDictionary: usesDictionary))
+        }
+
+        init(
+            status: HTTPResponse.Status = .ok, fields: HTTPFields = [:], mediaType: String,
+            body: [UInt8]
+        ) {
+            self.status = status
+            self.fields = fields
+            self.mediaType = mediaType
+            self.body = body
+        }
+
+        init(_ fault: HubFault) {
+            self = .text("\(fault.message)\n\(fault.hint)\n")
+            status = fault.status
+            fields = fault.fields
+        }
+    }
+
+    /// Answers one request.
+    ///
+    /// - Throws: The connection's errors; Hummingbird closes it then.
+    func respond(to request: Request, with writer: consuming ResponseWriter) async throws {
+        let start = ContinuousClock.now
+        let route = Route(path: request.uri.path)
+        var intake = RequestIntake(request.body, budget: budget)
+        defer { intake.release() }
+        var device: Int64?
+        var reply: Reply
+        do {
+            guard let route else { throw HubFault.unknownPath }
+            guard request.method == route.method else {
+                throw HubFault.method(allowed: route.method)
+            }
+            switch route {
+            case .healthz: reply = .text("alive\n")
+            case .readyz: reply = try await readiness()
+            case .metrics: reply = try await figures()
+            case .enroll, .sync, .history:
+                try checkHead(of: request, route: route)
+                if request.headers[.expect]?.lowercased() == "100-continue" {
+                    try await writer.writeInformationalHead(HTTPResponse(status: .continue))
+                }
+                let frame = try await intake.collect(upTo: Limits.frameBytesMax)
+                switch route {
+                case .enroll: reply = try await enroll(frame, &intake, &device)
+                case .sync: reply = try await sync(request, frame, &intake, &device)
+                default: reply = try await history(request, frame, &intake, &device)
+                }
+            }
+        } catch {
+            guard let fault = fault(for: error) else { throw error }
+            reply = Reply(fault)
+        }
+        reply.fields[.contentType] = reply.mediaType
+        reply.fields[.contentLength] = String(reply.body.count)
+        try await writer.write(
+            response: HTTPResponse(status: reply.status, headerFields: reply.fields),
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
+        record(reply, route: route, device: device, bytesReceived: intake.bytesReceived, start)
+        try await intake.drain()
+    }
+
+    // MARK: The frames
+
+    private func enroll(
+        _ frame: [UInt8], _ intake: inout RequestIntake, _ device: inout Int64?
+    ) async throws -> Reply {
+        let (message, usedDictionary) = try Frame.decode(frame)
+        try intake.take(message.count)
+        let request = try EnrollRequest(decoding: message)
+        let answer = try await ledger.call { try $0.enroll(request) }
+        device = answer.assignment.device
+        return try .frame(answer.encoded(), usesDictionary: usedDictionary)
+    }
+
+    private func sync(
+        _ request: Request, _ frame: [UInt8], _ intake: inout RequestIntake,
+        _ device: inout Int64?
+    ) async throws -> Reply {
+        let token = try bearerToken(of: request)
+        var usedDictionary = false
+        var decoded: Result<SyncRequest, any Error>
+        do {
+            let (message, hasDictionary) = try Frame.decode(frame)
+            usedDictionary = hasDictionary
+            try intake.take(message.count)
+            decoded = .success(try SyncRequest(decoding: message))
+        } catch {
+            // An unknown device hears no more than that it is unknown, so the token is looked up
+            // also for a frame that cannot be read.
+            decoded = .failure(error)
+        }
+        while true {
+            let reply = await ledger.sync(token: token, request: decoded)
+            device = reply.device
+            let message = try reply.answer.get().encoded()
+            do {
+                return try .frame(message, usesDictionary: usedDictionary)
+            } catch {
+                // A page that hardly compresses: the same batch again, which is admitted only
+                // once, with a smaller page.
+                guard error == .tooLarge, case .success(var smaller) = decoded,
+                    smaller.pageBytes > Limits.pageBytesMin
+                else { throw HubFault.failed }
+                smaller.pageBytes = max(smaller.pageBytes / 4, Limits.pageBytesMin)
+                decoded = .success(smaller)
+            }
+        }
+    }
+
+    private func history(
+        _ request: Request, _ frame: [UInt8], _ intake: inout RequestIntake,
+        _ device: inout Int64?
+    ) async throws -> Reply {
+        let token = try bearerToken(of: request)
+        let id = try await ledger.call { try LedgerThread.device(withToken: token, in: $0).id }
+        device = id
+        let (message, usedDictionary) = try Frame.decode(frame)
+        try intake.take(message.count)
+        let record = try HistoryCoding.decodeRequest(message)
+        let entries = try await ledger.call { try $0.history(of: record, for: id) }
+        return try .frame(
+            HistoryCoding.encode(entries: entries), usesDictionary: usedDictionary)
+    }
+
+    /// Whatever can be refused before the body is read.
+    private func checkHead(of request: Request, route: Route) throws(HubFault) {
+        if route != .enroll { _ = try bearerToken(of: request) }
+        // Media types ignore case, and parameters may follow (RFC 9110 §8.3.1).
+        let mediaType = request.headers[.contentType]?.prefix { $0 != ";" && $0 != " " }
+        guard mediaType?.lowercased() == Frame.mediaType else { throw .mediaType }
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }),
+            length > Limits.frameBytesMax
+        {
+            throw .tooLarge
+        }
+    }
+
+    private func bearerToken(of request: Request) throws(HubFault) -> String {
+        let scheme = "bearer "
+        guard let credentials = request.headers[.authorization],
+            credentials.prefix(scheme.count).lowercased() == scheme,
+            credentials.utf8.count <= scheme.count + HubLimits.tokenBytesMax
+        else { throw .unknownToken }
+        return String(credentials.dropFirst(scheme.count))
+    }
+
+    // MARK: The operator's addresses
+
+    private func readiness() async throws -> Reply {
+        let info = try await ledger.call { try $0.info() }
+        return .text("ready, sequence \(info.head)\n")
+    }
+
+    private func figures() async throws -> Reply {
+        let figures = try await ledger.call { try $0.figures() }
+        return .text(metrics.text(ledger: figures), mediaType: HubMetrics.mediaType)
+    }
+
+    // MARK: What is kept of it
+
+    /// What the client hears of an error, or `nil` when the connection itself failed.
+    private func fault(for error: any Error) -> HubFault? {
+        switch error {
+        case let error as LedgerError:
+            switch error {
+            case .disk, .damaged, .file:
+                logger.error("ledger", metadata: ["error": "\(error)"])
+            default: break
+            }
+            return HubFault(error)
+        case is HubFault, is FrameError, is LedgerThreadFault:
+            return HubFault(error)
+        default:
+            return nil
+        }
+    }
+
+    private func record(
+        _ reply: Reply, route: Route?, device: Int64?, bytesReceived: Int,
+        _ start: ContinuousClock.Instant
+    ) {
+        metrics.count(
+            status: reply.status.code, bytesReceived: bytesReceived, bytesSent: reply.body.count)
+        let passed = start.duration(to: .now).components
+        let milliseconds = passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000
+        // Probes come every few seconds and say nothing.
+        let isProbe = route?.method == .get && reply.status == .ok
+        logger.log(
+            level: isProbe ? .debug : .info, "\(route?.rawValue ?? "other")",
+            metadata: [
+                "device": "\(device.map(String.init) ?? "-")", "status": "\(reply.status.code)",
+                "in": "\(bytesReceived)", "out": "\(reply.body.count)", "ms": "\(milliseconds)",
+            ])
+    }
+}
