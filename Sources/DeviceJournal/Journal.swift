@@ -16,7 +16,7 @@ import WireFormat
 package final class Journal {
     package let path: String
     let connection: Connection
-    var random: any RandomNumberGenerator
+    var random: BoxedGenerator
 
     /// Opens a journal.
     ///
@@ -34,7 +34,7 @@ package final class Journal {
         busyTimeoutMilliseconds: Int32 = JournalLimits.busyTimeoutMilliseconds
     ) throws(JournalError) {
         self.path = path
-        self.random = random
+        self.random = BoxedGenerator(base: random)
         do {
             try Self.prepareFile(path, creating: creating)
             connection = try Connection(
@@ -118,6 +118,13 @@ package final class Journal {
     }
 }
 
+/// A generator of any type, as one of a known type.
+struct BoxedGenerator: RandomNumberGenerator {
+    var base: any RandomNumberGenerator
+
+    mutating func next() -> UInt64 { base.next() }
+}
+
 extension SQLValue {
     /// The signed number with the same bits.
     static func bits(_ number: UInt64) -> SQLValue { .integer(Int64(bitPattern: number)) }
@@ -160,6 +167,13 @@ package struct HubAccess: Hashable, Sendable {
     package var pin: [UInt8]?
     /// A PEM file of authorities.
     package var authority: String?
+
+    package init(server: String, token: String, pin: [UInt8]?, authority: String?) {
+        self.server = server
+        self.token = token
+        self.pin = pin
+        self.authority = authority
+    }
 }
 
 /// A thing of the past weeks that the person may want to know of.

@@ -15,8 +15,16 @@ struct ReadingContext {
     /// The order under which a job was shown.
     var seen: [RecordID: UInt64]
 
+    /// Whether this device wrote under a replica. The hub names everybody else, so an unnamed one
+    /// is a copy of this journal, or a journal that the device had before.
+    func isOwn(_ replica: ReplicaID) -> Bool {
+        lineage[replica] != nil || people[replica] == nil
+    }
+
+    /// `nil` for the hub itself.
     func writerName(_ replica: ReplicaID) -> String? {
-        lineage[replica] != nil ? identity?.name : people[replica]
+        if isOwn(replica) { return identity?.name }
+        return people[replica].flatMap { $0.isEmpty ? nil : $0 }
     }
 }
 
@@ -119,9 +127,9 @@ extension Journal {
         }
     }
 
-    /// Whether a replica is one that this journal was or is.
+    /// Whether this device wrote under a replica.
     package func isOwn(_ replica: ReplicaID) throws(JournalError) -> Bool {
-        try reading { try readLineage().contains { $0.replica == replica } }
+        try reading { try readContext().isOwn(replica) }
     }
 
     /// Notes that the person has been shown these jobs, under their current orders.
@@ -338,7 +346,7 @@ extension Journal {
                     .milliseconds ?? id.milliseconds, isApproximate: true)
         var view = RecordView(
             id: id, kind: kind, created: created, creator: context.writerName(id.replica),
-            isOwn: context.lineage[id.replica] != nil, fields: [:], contested: [],
+            isOwn: context.isOwn(id.replica), fields: [:], contested: [],
             isWaiting: groups.contains { !$0.isSettled })
         for (field, versions) in row?.state.fields ?? [:] {
             view.fields[field] = FieldView(
@@ -350,7 +358,7 @@ extension Journal {
                             milliseconds: version.stamp.milliseconds, isApproximate: false),
                         dot: version.stamp.dot, sequence: version.sequence,
                         writer: context.writerName(version.stamp.dot.replica),
-                        isOwn: context.lineage[version.stamp.dot.replica] != nil,
+                        isOwn: context.isOwn(version.stamp.dot.replica),
                         isPending: false)
                 })
         }

@@ -1,4 +1,4 @@
-package import NeedModel
+import NeedModel
 import SQLiteStore
 package import SyncCore
 

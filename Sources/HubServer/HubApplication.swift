@@ -2,11 +2,11 @@ import Glibc
 import HubLedger
 import HummingbirdCore
 import HummingbirdTLS
-package import Logging
+import Logging
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
-package import UnixSignals
+import UnixSignals
 
 /// What `serve` is told.
 package struct ServeOptions: Sendable {
@@ -14,13 +14,20 @@ package struct ServeOptions: Sendable {
     package var address: ListenAddress
     /// `nil` serves without TLS.
     package var certificate: ServerCertificate?
+    /// Whether SIGTERM and SIGINT stop the server; otherwise only ``HubApplication/stop()`` does.
+    package var stopsOnSignals: Bool
+    /// Whether each request gets a line on standard error; warnings and errors always do.
+    package var logsRequests: Bool
 
     package init(
-        ledgerPath: String, address: ListenAddress, certificate: ServerCertificate? = nil
+        ledgerPath: String, address: ListenAddress, certificate: ServerCertificate? = nil,
+        stopsOnSignals: Bool = true, logsRequests: Bool = true
     ) {
         self.ledgerPath = ledgerPath
         self.address = address
         self.certificate = certificate
+        self.stopsOnSignals = stopsOnSignals
+        self.logsRequests = logsRequests
     }
 }
 
@@ -34,15 +41,15 @@ package struct HubApplication: Sendable {
     /// Locks and opens the ledger, and puts the parts together; nothing listens yet.
     ///
     /// - Parameters:
-    ///   - signals: Those that stop the server cleanly.
     ///   - clock: Milliseconds since 1970.
     ///   - onListening: Told the port once connections are accepted.
     /// - Throws: ``HubStartError`` or ``HubLedger/LedgerError``.
     package init(
-        _ options: ServeOptions, logger: Logger, signals: [UnixSignal] = [],
-        clock: @escaping @Sendable () -> Int64 = wallMilliseconds,
+        _ options: ServeOptions, clock: @escaping @Sendable () -> Int64 = wallMilliseconds,
         onListening: @escaping @Sendable (Int) async -> Void
     ) async throws {
+        var logger = Logger(label: "waystation") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = options.logsRequests ? .info : .warning
         let path = options.ledgerPath
         // Opening says better than a lock file in an empty place that there is no ledger.
         lock = access(path, F_OK) == 0 ? try LedgerLock(ledger: path) : nil
@@ -62,7 +69,8 @@ package struct HubApplication: Sendable {
             // ledger.
             var configuration = ServiceGroupConfiguration(
                 services: [LedgerService(ledger: ledger), server],
-                gracefulShutdownSignals: signals, logger: Self.quiet(logger))
+                gracefulShutdownSignals: options.stopsOnSignals ? [.sigterm, .sigint] : [],
+                logger: Self.quiet(logger))
             configuration.maximumGracefulShutdownDuration = .seconds(HubLimits.stopSecondsMax)
             group = ServiceGroup(configuration: configuration)
         } catch {
@@ -142,13 +150,19 @@ package struct HubApplication: Sendable {
     }
 }
 
-/// Keeps the ledger's thread alive as long as there are requests.
+/// Keeps the ledger's thread alive as long as there are requests, and has it store from time to
+/// time what an empty sync leaves in memory.
 private struct LedgerService: Service {
     let ledger: LedgerThread
 
     func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while (try? await Task.sleep(for: .seconds(HubLimits.flushSeconds))) != nil {
+                // A failure is no news: the next sync meets the same disk, and says so.
+                try? await ledger.call { try $0.flush() }
+            }
+        }
         // Cancelled or asked to stop: the ledger is closed cleanly either way.
-        try? await gracefulShutdown()
         ledger.stop()
     }
 }

@@ -18,6 +18,8 @@ package enum HubLimits {
     package static let drainedBytesMax = 8 << 20
     /// How long requests in hand may take once the server was told to stop.
     package static let stopSecondsMax: Int64 = 30
+    /// How old the times of last syncs may be that other programs see.
+    package static let flushSeconds: Int64 = 10
     package static let tokenBytesMax = 256
     package static let headerBytesMax = 16 << 10
     /// What Retry-After says when the ledger is busy, and when its disk fails.

@@ -97,7 +97,11 @@ struct HubResponder: Sendable {
             case .enroll, .sync, .history:
                 try checkHead(of: request, route: route)
                 if request.headers[.expect]?.lowercased() == "100-continue" {
-                    try await writer.writeInformationalHead(HTTPResponse(status: .continue))
+                    do {
+                        try await writer.writeInformationalHead(HTTPResponse(status: .continue))
+                    } catch {
+                        throw ConnectionFailure(underlying: error)
+                    }
                 }
                 let frame = try await intake.collect(upTo: Limits.frameBytesMax)
                 switch route {
@@ -106,9 +110,11 @@ struct HubResponder: Sendable {
                 default: reply = try await history(request, frame, &intake, &device)
                 }
             }
+        } catch let failure as ConnectionFailure {
+            throw failure.underlying
         } catch {
-            guard let fault = fault(for: error) else { throw error }
-            reply = Reply(fault)
+            note(error)
+            reply = Reply(HubFault(error))
         }
         reply.fields[.contentType] = reply.mediaType
         reply.fields[.contentLength] = String(reply.body.count)
@@ -218,20 +224,19 @@ struct HubResponder: Sendable {
 
     // MARK: What is kept of it
 
-    /// What the client hears of an error, or `nil` when the connection itself failed.
-    private func fault(for error: any Error) -> HubFault? {
+    /// Tells the operator of trouble that the client hears of only in general terms.
+    private func note(_ error: any Error) {
         switch error {
         case let error as LedgerError:
             switch error {
-            case .disk, .damaged, .file:
-                logger.error("ledger", metadata: ["error": "\(error)"])
+            case .disk, .damaged, .file: logger.error("ledger", metadata: ["error": "\(error)"])
             default: break
             }
-            return HubFault(error)
         case is HubFault, is FrameError, is LedgerThreadFault:
-            return HubFault(error)
+            break
         default:
-            return nil
+            // Not in words: those of an error that we do not know might be a resident's.
+            logger.error("failed", metadata: ["error": "\(type(of: error))"])
         }
     }
 

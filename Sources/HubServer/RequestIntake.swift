@@ -19,6 +19,11 @@ final class MemoryBudget: Sendable {
     }
 }
 
+/// The connection failed while a request was read: there is nobody left to answer.
+struct ConnectionFailure: Error {
+    var underlying: any Error
+}
+
 /// Reads one request's body within its bounds of size, time and memory.
 struct RequestIntake {
     private var body: RequestBody.AsyncIterator
@@ -38,7 +43,7 @@ struct RequestIntake {
     /// Reads the whole body.
     ///
     /// - Parameter bytesMax: What the body may have.
-    /// - Throws: ``HubFault``, or the connection's error.
+    /// - Throws: ``HubFault``, or ``ConnectionFailure``.
     mutating func collect(upTo bytesMax: Int) async throws -> [UInt8] {
         var bytes: [UInt8] = []
         while let part = try await next() {
@@ -77,7 +82,13 @@ struct RequestIntake {
         guard start.duration(to: .now) < .seconds(HubLimits.bodySecondsMax) else {
             throw HubFault.tooSlow
         }
-        guard let part = try await body.next() else {
+        let part: ByteBuffer?
+        do {
+            part = try await body.next()
+        } catch {
+            throw ConnectionFailure(underlying: error)
+        }
+        guard let part else {
             isAtEnd = true
             return nil
         }

@@ -1,3 +1,5 @@
+import SyncCore
+
 /// A day of the Gregorian calendar, as days since 1970-01-01.
 ///
 /// - SeeAlso: Hinnant, "chrono-Compatible Low-Level Date Algorithms".
@@ -14,8 +16,8 @@ package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertibl
 
     /// The day that a clock shows at a distance from UTC; clamped to ``validDays``.
     package init(milliseconds: Int64, offsetMinutes: Int) {
-        let local = milliseconds.addingReportingOverflow(Int64(offsetMinutes) * 60_000)
-        let (quotient, rest) = local.partialValue.quotientAndRemainder(dividingBy: 86_400_000)
+        let local = milliseconds.addingSaturated(Int64(offsetMinutes) * 60_000)
+        let (quotient, rest) = local.quotientAndRemainder(dividingBy: 86_400_000)
         let days = rest < 0 ? quotient - 1 : quotient
         daysSince1970 = min(max(days, Self.validDays.lowerBound), Self.validDays.upperBound)
     }
@@ -39,7 +41,7 @@ package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertibl
     }
 
     package func adding(days: Int64) -> CivilDate {
-        let sum = daysSince1970.addingReportingOverflow(days).partialValue
+        let sum = daysSince1970.addingSaturated(days)
         let bounded = min(max(sum, Self.validDays.lowerBound), Self.validDays.upperBound)
         return CivilDate(daysSince1970: bounded) ?? self
     }

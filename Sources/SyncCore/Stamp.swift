@@ -23,8 +23,9 @@ package struct Stamp: Hashable, Comparable, Sendable {
 ///
 /// `stamp = max(clamp(estimate, L, now), 1 ms after the newest live version it covers)` with
 /// `L = min(now, 1 ms after the newer of: newest stamp at or below base, newest stamp of its
-/// replica)`. `L` is taken once a group: within a group the fields differ, and nothing else
-/// compares their stamps.
+/// replica or its ancestors)`. `L` is taken once a group: within a group the fields differ, and
+/// nothing else compares their stamps. `L` is never below 0: no clock, however wrong or hostile,
+/// makes a stamp before 1970, whose distance to another could overflow.
 package enum StampLaw {
     /// - Parameters:
     ///   - estimate: When the change was made, in milliseconds; see ``WriteTimeEstimate``.
@@ -38,7 +39,7 @@ package enum StampLaw {
         estimate: Int64, newestSeen: Int64?, newestOwn: Int64?, newestCovered: Int64?, now: Int64
     ) -> Int64 {
         let seen = max(newestSeen ?? .min, newestOwn ?? .min)
-        let lowest = min(now, seen == .min ? .min : successor(seen))
+        let lowest = min(now, max(0, successor(seen)))
         let clamped = min(max(estimate, lowest), now)
         guard let newestCovered else { return clamped }
         return max(clamped, successor(newestCovered))

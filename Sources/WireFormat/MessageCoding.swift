@@ -434,7 +434,7 @@ extension Assignment {
     fileprivate init(_ wire: Waystation_V1_Assignment) throws(FrameError) {
         guard let role = Role(rawValue: UInt8(clamping: wire.role)),
             wire.buckets.count <= Limits.bucketsPerScopeMax,
-            abs(wire.offsetMinutes) <= 24 * 60
+            (-24 * 60...24 * 60).contains(wire.offsetMinutes)
         else { throw .malformed("an assignment with an unknown role or too many buckets") }
         var buckets: [Bucket] = []
         for name in wire.buckets {

@@ -39,32 +39,35 @@ import Testing
         }
     }
 
-    @Test func hostileBytesGiveTheirError() {
-        func failure<Value>(
-            _ bytes: [UInt8], _ read: (inout ByteReader) throws(ByteCodingError) -> Value
-        ) -> ByteCodingError? {
-            var reader = ByteReader(bytes)
-            do {
-                _ = try read(&reader)
-                return nil
-            } catch {
-                return error
-            }
+    private typealias Read = (inout ByteReader) throws -> Void
+
+    private func failure(_ bytes: [UInt8], _ read: Read) -> ByteCodingError? {
+        var reader = ByteReader(bytes)
+        do {
+            try read(&reader)
+            return nil
+        } catch {
+            return error as? ByteCodingError
         }
-        let tooLong = [UInt8](repeating: 0x80, count: 10) + [0]
-        #expect(failure(tooLong) { r throws(ByteCodingError) in try r.number() } == .varintTooLong)
+    }
+
+    @Test func hostileBytesGiveTheirError() {
+        let number: Read = { _ = try $0.number() }
+        let count: Read = { _ = try $0.count() }
+        let block: Read = { _ = try $0.block() }
+        let negative: Read = { _ = try $0.raw(-1) }
+        let text: Read = { _ = try $0.text() }
+        let end: Read = { try $0.end() }
+        let nineFull = [UInt8](repeating: 0xff, count: 9)
+        #expect(failure([UInt8](repeating: 0x80, count: 10) + [0], number) == .varintTooLong)
         // The tenth byte has room for one bit.
-        let tooLarge = [UInt8](repeating: 0xff, count: 9) + [2]
-        #expect(failure(tooLarge) { r throws(ByteCodingError) in try r.number() } == .varintTooLong)
-        #expect(
-            failure([0xff, 0xff, 0x03, 1]) { r throws(ByteCodingError) in try r.block() }
-                == .truncated)
-        let huge = [UInt8](repeating: 0xff, count: 9) + [1]
-        #expect(failure(huge) { r throws(ByteCodingError) in try r.count() } == .truncated)
-        #expect(failure([1]) { r throws(ByteCodingError) in try r.raw(-1) } == .truncated)
-        #expect(
-            failure([2, 0xc3, 0x28]) { r throws(ByteCodingError) in try r.text() } == .invalidUTF8)
-        #expect(failure([0]) { r throws(ByteCodingError) in try r.end() } == .trailingBytes)
+        #expect(failure(nineFull + [2], number) == .varintTooLong)
+        #expect(failure(nineFull + [1], number) == nil)
+        #expect(failure(nineFull + [1], count) == .truncated)
+        #expect(failure([0xff, 0xff, 0x03, 1], block) == .truncated)
+        #expect(failure([1], negative) == .truncated)
+        #expect(failure([2, 0xc3, 0x28], text) == .invalidUTF8)
+        #expect(failure([0], end) == .trailingBytes)
     }
 
     @Test func randomBytesNeverCrash() {

@@ -52,9 +52,12 @@ import Testing
         ])
         let settling = version(alice, 2, at: 7, sequence: 3, base: 2, value: [1])
         #expect(register.newestCovered(by: settling) == 6)
-        #expect(register.insert(settling))
+        let isLive = register.insert(settling)
+        #expect(isLive)
         #expect(register.versions == [settling])
-        #expect(!register.insert(version(bob, 1, at: 6, sequence: 2, value: [2])))
+        let isLateOneLive = register.insert(version(bob, 1, at: 6, sequence: 2, value: [2]))
+        #expect(!isLateOneLive)
+        #expect(register.versions == [settling])
     }
 
     @Test func anUnadmittedVersionIsCoveredOnlyByItsOwnReplica() {
@@ -71,14 +74,19 @@ import Testing
 
     // MARK: - Tombstones
 
+    private func contested(
+        _ tombstone: Register, among fields: [(field: UInt32, register: Register)]
+    ) -> [UInt32] {
+        Tombstone.contestedFields(of: tombstone, among: fields)
+    }
+
     @Test func anEditThatTheDeleteHadNotSeenIsContested() {
         let delete = Register(live: [version(alice, 5, at: 50, sequence: 10, base: 4)])
         let seen = Register(live: [version(bob, 1, at: 10, sequence: 4)])
         let unseen = Register(live: [version(bob, 2, at: 20, sequence: 6)])
         let later = Register(live: [version(bob, 3, at: 60, sequence: 12, base: 10)])
         #expect(
-            Tombstone.contestedFields(
-                of: delete, among: [(7, unseen), (1, seen), (2, later), (3, unseen)]) == [3, 7])
+            contested(delete, among: [(7, unseen), (1, seen), (2, later), (3, unseen)]) == [3, 7])
     }
 
     @Test func oneConcurrentVersionAmongSeveralIsEnough() {
@@ -87,13 +95,13 @@ import Testing
             version(bob, 1, at: 30, sequence: 4),
             version(ReplicaID(truncating: 0xc), 1, at: 20, sequence: 6),
         ])
-        #expect(Tombstone.contestedFields(of: delete, among: [(1, both)]) == [1])
+        #expect(contested(delete, among: [(1, both)]) == [1])
     }
 
     @Test func anUndeleteOrNoDeleteContestsNothing() {
         let edit = Register(live: [version(bob, 2, at: 20, sequence: 6)])
         let undelete = Register(live: [version(alice, 5, at: 50, sequence: 10, value: nil)])
-        #expect(Tombstone.contestedFields(of: undelete, among: [(1, edit)]).isEmpty)
-        #expect(Tombstone.contestedFields(of: Register(), among: [(1, edit)]).isEmpty)
+        #expect(contested(undelete, among: [(1, edit)]).isEmpty)
+        #expect(contested(Register(), among: [(1, edit)]).isEmpty)
     }
 }

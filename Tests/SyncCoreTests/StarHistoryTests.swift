@@ -3,7 +3,7 @@ import Testing
 
 /// The merge's promises over thousands of random histories; DESIGN.md §4, rules 1 to 5.
 @Suite struct StarHistoryTests {
-    static let historyCount = 1_500
+    static let historyCount = 2_000
 
     private func forEachHistory(
         test: String = #function, sourceLocation: SourceLocation = #_sourceLocation,

@@ -12,7 +12,7 @@ import Testing
     @Test(arguments: [0, 2_147_483_648_000, .min, .max] as [Int64])
     func withinOneBootTheWallClockDoesNotMatter(_ wall: Int64) {
         let estimate = WriteTimeEstimate(
-            written: reading(wall, boot: 7, 5_000), sent: reading(-wall / 2, boot: 7, 65_000),
+            written: reading(wall, boot: 7, 5_000), sent: reading(wall / 2, boot: 7, 65_000),
             hub: hub, measuredOffset: 12)
         #expect(estimate.basis == .elapsed)
         #expect(estimate.milliseconds == hub - 60_000)
@@ -74,9 +74,9 @@ import Testing
             for bound in [seen, own].compactMap({ $0 }) where bound < hub {
                 try check(stamp > bound, "not later than what was seen")
             }
-            if estimate.milliseconds <= hub, estimate.milliseconds > max(seen ?? .min, own ?? .min),
-                estimate.milliseconds >= next ?? .min
-            {
+            try check(stamp >= 0, "before 1970")
+            let least = max(max(seen ?? .min, own ?? .min).addingSaturated(1), next ?? .min, 0)
+            if estimate.milliseconds >= least, estimate.milliseconds <= hub {
                 try check(stamp == estimate.milliseconds, "an estimate that obeys is kept")
             }
         }

@@ -1,0 +1,514 @@
+import NeedModel
+import SQLiteStore
+package import SyncCore
+package import WireFormat
+
+// The journal's part of a sync: it makes requests out of what waits, and takes answers in, each in
+// one transaction. Nothing of a request is remembered here, so one that got no answer is simply
+// made anew; an answer that does not fit the state any more is refused whole.
+
+/// What an answer changed.
+package struct Absorbed: Sendable {
+    /// For the session.
+    package var answer: DeviceSession.Answer
+    /// What a completed pull brought; empty but for `refused` and `superseded` until then.
+    package var news: News
+    /// Commands settled by this answer.
+    package var settledGroups: Int
+}
+
+// MARK: - Enrolment
+
+extension Journal {
+    /// Stores that this device belongs to a hub, or belongs to it anew.
+    ///
+    /// What was pulled and what waits stays; so enrolling again with another address, or after the
+    /// token was lost, costs nothing.
+    ///
+    /// - Parameters:
+    ///   - server: `http://host:port` or `https://host:port`.
+    ///   - token: As in `answer`.
+    ///   - pin: SHA-256 of the hub's public key, 32 bytes.
+    ///   - authority: The path of a PEM file.
+    ///   - answer: What the hub said to the code, for the present replica.
+    package func enroll(
+        server: String, token: String, pin: [UInt8]?, authority: String?, answer: EnrollAnswer,
+        clocks: ClockReading
+    ) throws(JournalError) {
+        try storing {
+            try connection.run(
+                """
+                INSERT OR REPLACE INTO enrolment
+                VALUES (1, ?, ?, ?, ?, 0, '', 1, '', '', '', 0, x'')
+                """, .text(server), .text(token), SQLValue(pin), SQLValue(authority))
+            if let counter = answer.forkCounter {
+                // The hub told this without having seen what waits here, so nothing from the first
+                // waiting group on is known to be shared, whatever counter it names.
+                let milliseconds = try readBoots().corrected(clocks).milliseconds
+                try fork(from: counter, at: milliseconds)
+            }
+            try storeAssignment(answer.assignment)
+        }
+    }
+
+    /// Goes on as a new replica: all groups from a counter on, and all that wait, are numbered
+    /// from 1 under it, in the order of writing, otherwise unchanged.
+    private func fork(from counter: UInt64, at milliseconds: Int64) throws {
+        var writer = try readWriter()
+        let outbox = try readOutbox().filter { $0.replica == writer.replica }
+        let firstWaiting = outbox.first { !$0.isSettled }?.counter ?? writer.nextCounter
+        let first = min(counter, firstWaiting)
+        let lineage = try readLineage()
+        var replica: ReplicaID
+        repeat {
+            replica = ReplicaID.random(using: &random)
+        } while lineage.contains { $0.replica == replica }
+        try connection.run(
+            "UPDATE lineage SET shared = ? WHERE shared IS NULL", .bits(max(first, 1) - 1))
+        try connection.run(
+            "INSERT INTO lineage (replica, device) VALUES (?, (SELECT device FROM enrolment))",
+            .bits(replica.rawValue))
+        writer = WriterRow(replica: replica, nextCounter: 1, nextRecord: 1)
+        var amount = 0
+        for group in outbox where group.counter >= first {
+            try connection.run(
+                "UPDATE outbox SET replica = ?, counter = ?, state = 0 WHERE number = ?",
+                .bits(replica.rawValue), .bits(writer.nextCounter), .integer(group.number))
+            writer.nextCounter += UInt64(group.content.changes.count)
+            amount += 1
+        }
+        try storeWriter(writer)
+        try connection.run("UPDATE pull SET held_from = NULL")
+        try storeNotice(.forked, at: milliseconds, amount: amount)
+    }
+
+    private func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {
+        try connection.run(
+            """
+            INSERT INTO notice (number, kind, milliseconds, amount)
+            VALUES ((SELECT coalesce(max(number), 0) + 1 FROM notice), ?, ?, ?)
+            """, .integer(kind.rawValue), .integer(milliseconds), .integer(amount))
+        try connection.run(
+            "DELETE FROM notice WHERE number <= (SELECT max(number) FROM notice) - ?",
+            .integer(JournalLimits.noticesMax))
+    }
+}
+
+// MARK: - Requests
+
+extension Journal {
+    /// What to send now: the oldest waiting groups that fit, and where the pull stands.
+    ///
+    /// - Parameters:
+    ///   - batchBytesMax: Bound on the content of the batch; the first group goes in any case.
+    ///   - pageBytesMax: How much of the feed to ask for, in bytes before compression.
+    ///   - clocks: Now.
+    ///   - attempt: A random number that the answer repeats.
+    package func makeRequest(
+        batchBytesMax: Int, pageBytesMax: Int, clocks: ClockReading, attempt: UInt32
+    ) throws(JournalError) -> SyncRequest {
+        try reading {
+            _ = try requireIdentity()
+            let writer = try readWriter()
+            let pull = try readPull()
+            // Also those that nothing is shared with: ids may still be theirs.
+            let ancestors = try readLineage().compactMap { row in
+                row.shared.map { Dot(row.replica, $0) }
+            }
+            return SyncRequest(
+                attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
+                cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
+                pageBytes: pageBytesMax,
+                groups: try nextGroups(of: writer.replica, bytesMax: batchBytesMax),
+                // Dropping the oldest errs toward a conflict, never toward covering.
+                ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
+                heldFrom: pull.heldFrom)
+        }
+    }
+
+    private func nextGroups(of replica: ReplicaID, bytesMax: Int) throws -> [ChangeGroup] {
+        let statement = try connection.prepare(
+            """
+            SELECT number, replica, counter, record, state, content FROM outbox
+            WHERE state = 0 ORDER BY number
+            """)
+        var groups: [ChangeGroup] = []
+        var bytes = 0
+        var changes = 0
+        while try statement.step() {
+            let row = try OutboxGroup(row: statement)
+            bytes += row.content.batchBytes
+            changes += row.content.changes.count
+            if let last = groups.last {
+                // A batch has no holes; what lies behind one goes with the next.
+                guard row.counter == last.nextCounter, bytes <= bytesMax,
+                    changes <= Limits.changesPerBatchMax
+                else { break }
+            }
+            precondition(row.replica == replica, "what waits is renumbered with every fork")
+            groups.append(row.group)
+        }
+        return groups
+    }
+}
+
+// MARK: - Answers
+
+extension Journal {
+    /// Takes in what the hub answered, in one transaction.
+    ///
+    /// - Parameters:
+    ///   - answer: Decoded, not yet trusted.
+    ///   - request: What was sent.
+    ///   - received: The clocks when the answer had come.
+    /// - Throws: ``JournalError/staleAnswer`` when it does not belong to the request or the journal
+    ///   moved on meanwhile, ``JournalError/badAnswer(_:)`` when it cannot be; nothing was changed.
+    package func absorb(
+        _ answer: SyncAnswer, for request: SyncRequest, clocks received: ClockReading
+    ) throws(JournalError) -> Absorbed {
+        guard answer.attempt == request.attempt else { throw .staleAnswer }
+        let absorbed = try storing {
+            let writer = try readWriter()
+            let pull = try readPull()
+            guard writer.replica == request.replica, pull.cursor == request.cursor,
+                pull.scope == request.scope, pull.resume == request.resume
+            else { throw JournalError.staleAnswer }
+            try storeAnchor(
+                hub: answer.hubMilliseconds, sent: request.clocks, received: received)
+            var news = News()
+            var settled = 0
+            var progressed = false
+            if let outcomes = answer.outcomes {
+                settled = try settle(
+                    outcomes, of: request, at: answer.hubMilliseconds, news: &news)
+                progressed = settled > 0
+            }
+            if try redirect(answer.outcomes, request: request, at: answer.hubMilliseconds) {
+                progressed = true
+            }
+            var isComplete = false
+            if answer.page != nil || answer.assignment != nil {
+                if try stage(answer, for: request) { progressed = true }
+                if let cursor = answer.page?.cursor {
+                    try complete(at: cursor, milliseconds: answer.hubMilliseconds, news: &news)
+                    isComplete = true
+                    progressed = true
+                }
+            }
+            return Absorbed(
+                answer: DeviceSession.Answer(
+                    pullComplete: isComplete, groupsWait: try readWaitingGroups() > 0,
+                    progressed: progressed,
+                    elapsedMilliseconds: max(
+                        0,
+                        received.elapsedMilliseconds.subtractingSaturated(
+                            request.clocks.elapsedMilliseconds))),
+                news: news, settledGroups: settled)
+        }
+        if absorbed.answer.pullComplete { foldLog() }
+        return absorbed
+    }
+
+    /// Marks what was decided; what was refused leaves the overlay.
+    ///
+    /// Only groups of this very request are marked: the hub may know later ones too, from a try
+    /// whose answer was lost, but lists only the refusals of what it was asked now.
+    private func settle(
+        _ outcomes: Outcomes, of request: SyncRequest, at milliseconds: Int64, news: inout News
+    ) throws -> Int {
+        let decided = request.groups.prefix { $0.nextCounter <= outcomes.settledCounter }
+        guard let last = decided.last else { return 0 }
+        var rows: [UInt64: OutboxGroup] = [:]
+        for row in try readOutbox()
+        where !row.isSettled && row.replica == request.replica && row.counter < last.nextCounter {
+            rows[row.counter] = row
+        }
+        let refusals = Dictionary(
+            outcomes.refusals.map { ($0.firstCounter, $0) }, uniquingKeysWith: { first, _ in first }
+        )
+        var count = 0
+        for group in decided {
+            guard let row = rows[group.firstCounter] else { continue }
+            count += 1
+            if let refusal = refusals[group.firstCounter] {
+                try storeRefused(
+                    row, code: refusal.code, field: refusal.field, reason: refusal.reason,
+                    at: milliseconds)
+                try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
+                news.refused += 1
+            } else {
+                try connection.run(
+                    "UPDATE outbox SET state = 1 WHERE number = ?", .integer(row.number))
+            }
+        }
+        let counters = Set(decided.map(\.firstCounter))
+        news.superseded += outcomes.superseded.reduce(0) {
+            $0 + (counters.contains($1.firstCounter) ? $1.fields.count : 0)
+        }
+        return count
+    }
+
+    /// Follows the hub to another replica or another counter.
+    ///
+    /// - Returns: Whether that changes the next request.
+    private func redirect(
+        _ outcomes: Outcomes?, request: SyncRequest, at milliseconds: Int64
+    ) throws -> Bool {
+        if let counter = outcomes?.forkCounter {
+            try fork(from: counter, at: milliseconds)
+            return true
+        }
+        var pull = try readPull()
+        let before = pull.heldFrom
+        guard let expected = outcomes?.expectedCounter else {
+            // The hub has recorded the gap that the request told of.
+            guard before != nil, request.heldFrom == before else { return false }
+            pull.heldFrom = nil
+            try storePull(pull)
+            return false
+        }
+        // The hub lost what it had confirmed; what is still here goes there again.
+        let held = try readOutbox().filter {
+            $0.replica == request.replica && $0.counter >= expected
+        }
+        var isResending = false
+        for group in held where group.isSettled {
+            try connection.run(
+                "UPDATE outbox SET state = 0 WHERE number = ?", .integer(group.number))
+            isResending = true
+        }
+        let nextCounter = try readWriter().nextCounter
+        let first = held.first?.counter ?? nextCounter
+        pull.heldFrom = first == expected ? nil : first
+        guard pull.heldFrom != before else { return isResending }
+        try storePull(pull)
+        if pull.heldFrom != nil { try storeNotice(.gap, at: milliseconds, amount: 0) }
+        return true
+    }
+
+    /// Keeps a part of the pull under way.
+    ///
+    /// - Returns: Whether it moves the pull on.
+    private func stage(_ answer: SyncAnswer, for request: SyncRequest) throws -> Bool {
+        if answer.page?.restart == true {
+            try connection.run("DELETE FROM staging")
+            try connection.run("UPDATE pull SET assignment = NULL")
+        }
+        if let assignment = answer.assignment {
+            let kept = SyncAnswer(attempt: 0, hubMilliseconds: 0, assignment: assignment)
+            try connection.run("UPDATE pull SET assignment = ?", .bytes(kept.encoded()))
+        }
+        guard var page = answer.page else { return false }
+        guard page.cursor != nil || !page.resume.isEmpty else {
+            throw JournalError.badAnswer("a page that neither ends the pull nor goes on")
+        }
+        try fillIn(&page, from: request)
+        try connection.run(
+            "INSERT INTO staging (page) VALUES (?)",
+            .bytes(SyncAnswer(attempt: 0, hubMilliseconds: 0, page: page).encoded()))
+        let resume = page.cursor == nil ? page.resume : []
+        try connection.run("UPDATE pull SET resume = ?", .bytes(resume))
+        return resume != request.resume || !page.records.isEmpty || !page.departed.isEmpty
+    }
+
+    /// Puts in the values that the hub did not send back because the request held them.
+    private func fillIn(_ page: inout Page, from request: SyncRequest) throws {
+        lazy var sent: [UInt64: [UInt8]?] = {
+            var values: [UInt64: [UInt8]?] = [:]
+            for group in request.groups {
+                for (index, change) in group.changes.enumerated() {
+                    values.updateValue(change.value, forKey: group.firstCounter + UInt64(index))
+                }
+            }
+            return values
+        }()
+        for record in page.records.indices {
+            for field in page.records[record].fields.indices {
+                for version in page.records[record].fields[field].versions.indices {
+                    let dot = page.records[record].fields[field].versions[version].stamp.dot
+                    guard
+                        case .asSent = page.records[record].fields[field].versions[version].value
+                    else { continue }
+                    guard dot.replica == request.replica, let value = sent[dot.counter] else {
+                        throw JournalError.badAnswer("a value as sent that was not sent")
+                    }
+                    page.records[record].fields[field].versions[version].value =
+                        value.map { .bytes($0) } ?? .cleared
+                }
+            }
+        }
+    }
+}
+
+// MARK: - The end of a pull
+
+extension Journal {
+    /// Shows what was staged, with the cursor, in the transaction of the last page.
+    private func complete(
+        at cursor: Position, milliseconds: Int64, news: inout News
+    ) throws {
+        var pull = try readPull()
+        let staged = try connection.first("SELECT assignment FROM pull") {
+            $0.optionalBytes(at: 0)
+        } ?? nil
+        let assignment = try staged.flatMap { try SyncAnswer(decoding: $0).assignment }
+
+        let contextBefore = try readContext()
+        var groups = Dictionary(grouping: try readOutbox(), by: \.record)
+        var before: [RecordID: Glimpse?] = [:]
+        var noted: [RecordID: RecordID] = [:]
+        /// Remembers how a need was shown, before the first change to it.
+        func remember(_ id: RecordID, _ row: RecordRow?) {
+            guard before[id] == nil else { return }
+            let view = compose(
+                id: id, row: row, groups: groups[id] ?? [], context: contextBefore)
+            before.updateValue(
+                view.map { Glimpse(NeedSnapshot($0, context: contextBefore)) }, forKey: id)
+        }
+
+        let pageCount = try connection.first("SELECT count(*) FROM staging") {
+            $0.integer(at: 0)
+        } ?? 0
+        if pageCount > 0 {
+            let numbers = try connection.all("SELECT number FROM staging ORDER BY number") {
+                $0.integer(at: 0)
+            }
+            // Page by page, so that memory is bounded by one page.
+            for number in numbers {
+                let bytes = try connection.first(
+                    "SELECT page FROM staging WHERE number = ?", .integer(number)
+                ) { $0.bytes(at: 0) }
+                guard let bytes, let page = try SyncAnswer(decoding: bytes).page else { continue }
+                for writer in page.writers {
+                    try connection.run(
+                        "INSERT OR REPLACE INTO person VALUES (?, ?)",
+                        .bits(writer.replica.rawValue), .text(writer.name))
+                }
+                for record in page.records {
+                    let row = try readRecord(record.id)
+                    if record.kind == Kind.need.rawValue { remember(record.id, row) }
+                    let parent = try store(record, over: row)
+                    if let parent, row == nil, groups[record.id] == nil,
+                        contextBefore.lineage[record.id.replica] == nil
+                    {
+                        noted[record.id] = parent
+                    }
+                }
+                for id in page.departed { try hide(id, remember) }
+            }
+        }
+        if let assignment {
+            try storeAssignment(assignment)
+            if pull.scope != 0, pull.scope != assignment.scope.id {
+                try hideOutside(assignment.scope, remember)
+            }
+            pull.scope = assignment.scope.id
+        }
+        // The hub computed the last page after it had admitted what it settled, so the pull
+        // contains every group that is settled by now.
+        try connection.run("DELETE FROM outbox WHERE state = 1")
+        try connection.run(
+            """
+            DELETE FROM seen WHERE record IN (SELECT id FROM record WHERE visible = 0)
+            """)
+        try connection.run(
+            """
+            DELETE FROM record WHERE visible = 0
+                AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.record = record.id)
+            """)
+        try connection.run("DELETE FROM staging")
+        pull.cursor = cursor
+        pull.resume = []
+        pull.completedAt = milliseconds
+        try storePull(pull)
+        try connection.run("UPDATE pull SET assignment = NULL")
+
+        let context = try readContext()
+        groups = Dictionary(grouping: try readOutbox(), by: \.record)
+        for id in before.keys.sorted() {
+            let view = compose(
+                id: id, row: try readRecord(id), groups: groups[id] ?? [], context: context)
+            news.compare(
+                id, before: before[id] ?? nil,
+                after: view.map { Glimpse(NeedSnapshot($0, context: context)) },
+                identity: context.identity)
+        }
+        // A remark on a need that is itself new says nothing more.
+        let fresh = Set(news.newNeeds)
+        news.noted = Set(noted.values).filter { !fresh.contains($0) }.sorted()
+    }
+
+    /// Stores one record of the feed.
+    ///
+    /// - Returns: The need that it belongs to, if it is a note.
+    @discardableResult
+    private func store(_ record: PageRecord, over row: RecordRow?) throws -> RecordID? {
+        var state = RecordState()
+        if record.createdMilliseconds == nil, let row { state = row.state }
+        state.contested = record.contested
+        for field in record.fields where !field.versions.isEmpty {
+            state.fields[field.field] = field.versions.map { version in
+                let value: [UInt8]? =
+                    switch version.value {
+                    case .bytes(let bytes): bytes
+                    case .cleared, .asSent: nil
+                    }
+                return RecordState.Version(
+                    value: value, stamp: version.stamp, sequence: version.sequence)
+            }
+        }
+        var parent: RecordID?
+        if record.kind == Kind.note.rawValue {
+            parent = state.winner(NoteField.need.rawValue)?.value.flatMap { RecordID(bytes: $0) }
+        }
+        try connection.run(
+            """
+            INSERT INTO record (id, kind, parent, created, visible, state)
+            VALUES (?, ?, ?, ?, 1, ?)
+            ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, parent = excluded.parent,
+                created = excluded.created, visible = 1, state = excluded.state
+            """,
+            .bytes(record.id.bytes), .integer(Int64(record.kind)), SQLValue(parent?.bytes),
+            .integer(record.createdMilliseconds ?? row?.created ?? record.id.milliseconds),
+            .bytes(state.bytes))
+        return parent
+    }
+
+    /// Hides a record that left, and the notes on it, which lie where it lies.
+    private func hide(_ id: RecordID, _ remember: (RecordID, RecordRow?) -> Void) throws {
+        guard let row = try readRecord(id) else { return }
+        if row.kind == Kind.need.rawValue { remember(id, row) }
+        try connection.run(
+            "UPDATE record SET visible = 0 WHERE id = ? OR parent = ?", .bytes(id.bytes),
+            .bytes(id.bytes))
+    }
+
+    /// Hides what a changed scope does not contain any more.
+    private func hideOutside(
+        _ scope: Scope, _ remember: (RecordID, RecordRow?) -> Void
+    ) throws {
+        let context = try readContext()
+        var devices: [ReplicaID: Int64] = [:]
+        for row in try readLineage() { devices[row.replica] = row.device }
+        let needs = try connection.all(
+            "SELECT id FROM record WHERE kind = ? AND visible = 1",
+            .integer(Int64(Kind.need.rawValue))
+        ) { try $0.record(at: 0) }
+        for id in needs {
+            guard let row = try readRecord(id) else { continue }
+            var placement = Placement(
+                grid: row.state.text(NeedField.grid.rawValue), device: devices[id.replica])
+            // The hub names everybody else: an unnamed creator is a copy of this journal, or one
+            // that this device had before.
+            if placement.device == nil, context.isOwn(id.replica) {
+                placement.device = context.identity?.device
+            }
+            if let bytes = row.state.winner(NeedField.dispatch.rawValue)?.value,
+                case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes)
+            {
+                placement.team = dispatch.team
+            }
+            if !scope.contains(placement) { try hide(id, remember) }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+import ArgumentParser
+import HubLedger
+import NeedModel
+import SyncCore
+import TerminalUI
+
+struct NeedCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "need", abstract: "Look at the needs.", subcommands: [ListCommand.self])
+
+    struct ListCommand: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List the needs.",
+            discussion: """
+                --json prints an array of objects: id, status (recorded, dispatched, declined, \
+                accepted, started, finished, rated, withdrawn), overdue, text, category (or null), \
+                grid, created (RFC 3339), recordedBy, team and due (YYYY-MM-DD) of the current \
+                order (or null), grade (1 to 5, or null), conflicts (names of fields).
+                """)
+
+        @OptionGroup var common: CommonOptions
+
+        @Flag(help: "Print JSON.")
+        var json = false
+
+        func run() async throws {
+            try await common.run { program in
+                let ledger = try program.openLedger()
+                let offset = try ledger.info().offsetMinutes
+                let needs = try ledger.needs()
+                if json {
+                    program.console.out(
+                        .array(needs.map { Self.json($0, offset: offset) }), isPretty: true)
+                } else {
+                    program.console.out(Self.table(needs, offset: offset, program: program))
+                }
+            }
+        }
+
+        private static func table(
+            _ needs: [NeedReport], offset: Int, program: Program
+        ) -> Table {
+            let language = program.language
+            var table = Table([
+                .init(Phrase("ID", "编号")(language)),
+                .init(Phrase("STATUS", "状态")(language)),
+                .init(Phrase("DUE", "期限")(language)),
+                .init(Phrase("TEAM", "队伍")(language)),
+                .init(NeedField.grid.phrase(language)),
+                .init(NeedField.category.phrase(language)),
+                .init(NeedField.text.phrase(language), isFlexible: true),
+                .init(Phrase("RECORDED", "记录")(language)),
+                .init(Phrase("BY", "记录人")(language), isFlexible: true),
+            ])
+            let shortIDs = ShortIDs(needs.map(\.id))
+            for need in needs {
+                let status = need.progress.status.phrase(language)
+                let conflict = Phrase(" (conflict)", "（冲突）")(language)
+                table.append([
+                    .init(shortIDs[need.id], .bold),
+                    .init(
+                        status + (need.conflictingFields.isEmpty ? "" : conflict),
+                        need.conflictingFields.isEmpty ? .plain : .yellow),
+                    .init(
+                        need.progress.dispatch?.due?.description ?? "",
+                        need.isOverdue ? .red : .plain),
+                    .init(need.progress.dispatch?.team ?? ""), .init(need.grid),
+                    .init(need.category ?? ""), .init(need.text),
+                    .init(program.time(need.createdMilliseconds, offsetMinutes: offset)),
+                    .init(need.creator),
+                ])
+            }
+            return table
+        }
+
+        private static func json(_ need: NeedReport, offset: Int) -> JSONValue {
+            let dispatch = need.progress.dispatch
+            return [
+                "id": .string(need.id.description),
+                "status": .string(need.progress.status.rawValue),
+                "overdue": .bool(need.isOverdue),
+                "text": .string(need.text),
+                "category": need.category.map { .string($0) } ?? nil,
+                "grid": .string(need.grid),
+                "created": .string(
+                    CivilTime.rfc3339(
+                        milliseconds: need.createdMilliseconds, offsetMinutes: offset)),
+                "recordedBy": .string(need.creator),
+                "team": dispatch.map { .string($0.team) } ?? nil,
+                "due": dispatch?.due.map { .string($0.description) } ?? nil,
+                "grade": need.progress.rating.map { .integer($0.grade) } ?? nil,
+                "conflicts": .array(need.conflictingFields.map { .string($0.name) }),
+            ]
+        }
+    }
+}
+
+struct DispatchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dispatch", abstract: "Send a need to a team as a job.",
+        discussion: "Again, to change the team or after a decline.")
+
+    @OptionGroup var common: CommonOptions
+
+    @Argument(help: "The need's id: at least four digits from its end or its beginning.")
+    var id: String
+
+    @Option(help: "The team's id.")
+    var team: String
+
+    @Option(help: "The day by which it should be done, as 2026-12-01.")
+    var due: String?
+
+    func run() async throws {
+        try await common.run { program in
+            var day: CivilDate?
+            if let due {
+                day = CivilDate(due)
+                guard day != nil else {
+                    throw CommandFailure(
+                        .usage, "--due: \(CivilDate.faultPhrase(program.language))",
+                        hint: CivilDate.hintPhrase(program.language))
+                }
+            }
+            let ledger = try program.openLedger()
+            let need = try ledger.resolve(id)
+            try ledger.dispatch(need, team: team, due: day)
+            let words = Phrase("was dispatched to \(team)", "已派给 \(team)")
+            program.console.note("\(need.description) \(words, program.language)")
+        }
+    }
+}
+
+struct ConflictCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "conflict", abstract: "Look at the open conflicts.",
+        subcommands: [ListCommand.self])
+
+    struct ListCommand: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List the open conflicts, each with its versions.",
+            discussion: """
+                A device that may write the field settles a conflict. The first version is the one \
+                that is shown. --json prints an array of objects: need, field, versions (writer, \
+                time in RFC 3339, value as in the device's JSON; null when cleared), contested \
+                (for a withdrawal: the fields whose edits it had not seen).
+                """)
+
+        @OptionGroup var common: CommonOptions
+
+        @Flag(help: "Print JSON.")
+        var json = false
+
+        func run() async throws {
+            try await common.run { program in
+                let ledger = try program.openLedger()
+                let offset = try ledger.info().offsetMinutes
+                let conflicts = try ledger.conflicts()
+                if json {
+                    program.console.out(
+                        .array(conflicts.map { Self.json($0, offset: offset) }), isPretty: true)
+                } else {
+                    program.console.out(
+                        Self.table(
+                            conflicts, shortIDs: ShortIDs(try ledger.needs().map(\.id)),
+                            offset: offset, program: program))
+                }
+            }
+        }
+
+        private static func table(
+            _ conflicts: [ConflictReport], shortIDs: ShortIDs, offset: Int, program: Program
+        ) -> Table {
+            let language = program.language
+            var table = Table([
+                .init(Phrase("NEED", "编号")(language)),
+                .init(Phrase("FIELD", "字段")(language)),
+                .init("", alignment: .right),
+                .init(Phrase("VALUE", "内容")(language), isFlexible: true),
+                .init(Phrase("BY", "填写人")(language), isFlexible: true),
+                .init(Phrase("WRITTEN", "时间")(language)),
+            ])
+            for conflict in conflicts {
+                for (index, version) in conflict.versions.enumerated() {
+                    let value = ShownValue(field: conflict.field, bytes: version.value)
+                    table.append([
+                        index == 0 ? .init(shortIDs[conflict.record], .bold) : "",
+                        index == 0 ? .init(conflict.field.phrase(language)) : "",
+                        .init(String(index + 1)), .init(value.text(in: language)),
+                        .init(version.writer),
+                        .init(program.time(version.milliseconds, offsetMinutes: offset)),
+                    ])
+                }
+                guard !conflict.contestedFields.isEmpty else { continue }
+                let fields = conflict.contestedFields.map { $0.phrase(language) }
+                let words = Phrase("had not seen the edit of ", "未见到以下字段的修改：")(language)
+                table.append(["", "", "", .init(words + fields.joined(separator: ", ")), "", ""])
+            }
+            return table
+        }
+
+        private static func json(_ conflict: ConflictReport, offset: Int) -> JSONValue {
+            [
+                "need": .string(conflict.record.description),
+                "field": .string(conflict.field.name),
+                "versions": .array(
+                    conflict.versions.map { version in
+                        [
+                            "writer": .string(version.writer),
+                            "time": .string(
+                                CivilTime.rfc3339(
+                                    milliseconds: version.milliseconds, offsetMinutes: offset)),
+                            "value": ShownValue(field: conflict.field, bytes: version.value).json,
+                        ]
+                    }),
+                "contested": .array(conflict.contestedFields.map { .string($0.name) }),
+            ]
+        }
+    }
+}
+
+struct CheckCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check", abstract: "Look for damage in the ledger.",
+        discussion: """
+            Prints one line a finding and exits with 1 if there are any. --json prints an object: \
+            sound, findings (an array of texts), sequence (the newest), needs, bytes.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func run() async throws {
+        try await common.run { program in
+            let ledger = try program.openLedger()
+            let findings = try ledger.check()
+            if json {
+                let figures = try ledger.figures()
+                program.console.out(
+                    [
+                        "sound": .bool(findings.isEmpty),
+                        "findings": .array(findings.map { .string($0) }),
+                        "sequence": .integer(Int(clamping: figures.head)),
+                        "needs": .integer(figures.needs),
+                        "bytes": .integer(Int(figures.bytes)),
+                    ], isPretty: true)
+            } else {
+                for finding in findings { program.console.out(StyledText(finding)) }
+            }
+            guard findings.isEmpty else { throw ExitCode(CommandFailure.Code.failed.rawValue) }
+            if !json {
+                program.console.note("\(Phrase("the ledger is sound", "账本完好"), program.language)")
+            }
+        }
+    }
+}

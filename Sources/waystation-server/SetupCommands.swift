@@ -1,0 +1,178 @@
+import ArgumentParser
+import HubLedger
+import HubServer
+import NeedModel
+import TerminalUI
+
+struct InitCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "init", abstract: "Make a ledger for one banner.")
+
+    @OptionGroup var common: CommonOptions
+
+    @Option(help: "The banner's code, as in the territory table.")
+    var banner: String
+
+    @Option(help: "The banner's name, as devices show it.")
+    var name: String
+
+    @Option(
+        parsing: .unconditional,
+        help: "The banner's distance from UTC, which decides what day it is.")
+    var offset = "+08:00"
+
+    func run() async throws {
+        guard let minutes = Self.minutes(offset) else {
+            throw ValidationError("--offset is written as +08:00")
+        }
+        try await common.run { program in
+            try Ledger.create(
+                at: program.ledgerPath, banner: banner, name: name, offsetMinutes: minutes,
+                clock: wallMilliseconds)
+            program.console.note(
+                "\(Phrase("made the ledger", "已建立数据账本"), program.language) \(program.ledgerPath)")
+        }
+    }
+
+    /// Reads `+08:00`, up to 14 hours either way.
+    static func minutes(_ text: String) -> Int? {
+        let parts = text.dropFirst().split(separator: ":", omittingEmptySubsequences: false)
+        guard let sign = text.first, sign == "+" || sign == "-", parts.count == 2,
+            parts.allSatisfy({ $0.count == 2 && $0.allSatisfy { ("0"..."9").contains($0) } }),
+            let hours = Int(parts[0]), let minutes = Int(parts[1]), minutes < 60,
+            hours * 60 + minutes <= 14 * 60
+        else { return nil }
+        return (sign == "-" ? -1 : 1) * (hours * 60 + minutes)
+    }
+}
+
+extension ReferenceTable: ExpressibleByArgument {}
+
+struct ImportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import", abstract: "Add and update reference data from a CSV file.",
+        discussion: """
+            Columns, named in the first line:
+              territory   code,name,level,parent       (level: banner, town, village, grid)
+              teams       id,name,territory
+              categories  code,name
+              routes      category,territory,team,due_days
+
+            Rows are added, or updated by their key; none is removed. The file is checked whole \
+            before any of it is stored.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Argument(help: "territory, teams, categories or routes.")
+    var table: ReferenceTable
+
+    @Argument(help: "The CSV file, UTF-8.", completion: .file(extensions: ["csv"]))
+    var file: String
+
+    func run() async throws {
+        try await common.run { program in
+            let text = try InputFile.text(at: file, bytesMax: InputFile.tableBytesMax)
+            let report = try program.openLedger().importTable(table, csv: text)
+            let summary = Phrase(
+                "\(report.added) added, \(report.updated) updated, \(report.unchanged) unchanged",
+                "新增 \(report.added)，更新 \(report.updated)，未变 \(report.unchanged)")
+            program.console.note("\(table.rawValue): \(summary, program.language)")
+        }
+    }
+}
+
+extension Role: ExpressibleByArgument {
+    public init?(argument: String) { self.init(name: argument) }
+    public static var allValueStrings: [String] { Role.allCases.map(\.name) }
+}
+
+struct InviteCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "invite", abstract: "Make a code that enrols one device, once.",
+        discussion: """
+            The code stands alone on the last line of standard output. When the server has a \
+            certificate, the code carries the SHA-256 of its public key, so that the device needs \
+            no certificate authority.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Option(help: "worker, team or office.")
+    var role: Role
+
+    @Option(help: "The territory of a worker or an office.")
+    var territory: String?
+
+    @Option(help: "The team's id, for a team's device.")
+    var team: String?
+
+    @Option(help: "The person or machine, as others see it beside what it wrote.")
+    var name: String
+
+    @Option(help: "How long the code can be used.")
+    var expiresHours: Int64 = 72
+
+    @Option(help: "The server's certificate, for codes made before its first start with it.")
+    var tlsCertificate: String?
+
+    func validate() throws {
+        switch role {
+        case .team:
+            guard team != nil, territory == nil else {
+                throw ValidationError("--role team goes with --team, not with --territory")
+            }
+        case .worker, .office:
+            guard territory != nil, team == nil else {
+                throw ValidationError("--role \(role.name) goes with --territory, not with --team")
+            }
+        }
+        guard (1...8_784).contains(expiresHours) else {
+            throw ValidationError("--expires-hours is from 1 to 8784, a year")
+        }
+    }
+
+    func run() async throws {
+        try await common.run { program in
+            let ledger = try program.openLedger()
+            // Only when asked: a running server has stored its key, and knows better than a
+            // setting that may belong to another ledger.
+            if let tlsCertificate {
+                try ledger.setServerKey(
+                    ServerCertificate.publicKeyHash(certificatePath: tlsCertificate))
+            }
+            let code = try ledger.invite(
+                role: role, territory: territory, team: team, name: name,
+                lifetimeSeconds: expiresHours * 3_600)
+            let end = CivilTime.short(
+                milliseconds: wallMilliseconds() + expiresHours * 3_600_000,
+                offsetMinutes: try ledger.info().offsetMinutes)
+            let place = territory ?? team ?? ""
+            let words = Phrase("works once, until \(end):", "只能使用一次，有效期至 \(end)：")
+            program.console.note(
+                """
+                \(name), \(role.phrase, program.language) \(place); \(words, program.language)
+                """)
+            program.console.out(StyledText(code))
+        }
+    }
+}
+
+struct BackupCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup", abstract: "Copy the ledger as it is at one moment.",
+        discussion: "Safe while the server runs.")
+
+    @OptionGroup var common: CommonOptions
+
+    @Argument(help: "The file to make.", completion: .file())
+    var file: String
+
+    func run() async throws {
+        try await common.run { program in
+            try program.openLedger().backup(to: file)
+            program.console.note(
+                "\(Phrase("the ledger was copied to", "账本已备份到"), program.language) \(file)")
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import NeedModel
+import SyncCore
+import Testing
+import WireFormat
+
+@Suite struct MessageCodingTests {
+    @Test func batchesRoundTrip() {
+        forEachSeed(3_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let groups = random.groups()
+            try check(try BatchCoding.decode(BatchCoding.encode(groups)) == groups, "\(groups)")
+        }
+    }
+
+    @Test func requestsRoundTrip() {
+        forEachSeed(3_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let request = random.request()
+            try check(try SyncRequest(decoding: request.encoded()) == request, "\(request)")
+        }
+    }
+
+    @Test func answersRoundTrip() {
+        forEachSeed(3_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let answer = random.answer()
+            try check(try SyncAnswer(decoding: answer.encoded()) == answer, "\(answer)")
+        }
+    }
+
+    @Test func enrolmentRoundTrips() {
+        forEachSeed(1_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let request = EnrollRequest(code: random.text(), replica: random.replica())
+            try check(try EnrollRequest(decoding: request.encoded()) == request)
+            let answer = EnrollAnswer(
+                token: random.text(), assignment: random.assignment(),
+                forkCounter: generator.oneIn(2) ? nil : 7)
+            try check(try EnrollAnswer(decoding: answer.encoded()) == answer, "\(answer)")
+        }
+    }
+
+    @Test func historyRoundTrips() {
+        forEachSeed(1_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let id = random.record()
+            try check(try HistoryCoding.decodeRequest(HistoryCoding.encode(record: id)) == id)
+            let entries = random.history()
+            let decoded = try HistoryCoding.decodeAnswer(HistoryCoding.encode(entries: entries))
+            try check(decoded == entries, "\(entries)")
+        }
+    }
+
+    @Test func aPageSizeIsTakenWithinItsBounds() throws {
+        var random = RandomMessages(generator: SplitMix64(seed: 1))
+        var request = random.request()
+        for (asked, given) in [
+            (0, Limits.pageBytesMin), (1, Limits.pageBytesMin), (70_000, 70_000),
+            (.max, Limits.pageBytesMax),
+        ] {
+            request.pageBytes = asked
+            #expect(try SyncRequest(decoding: request.encoded()).pageBytes == given)
+        }
+    }
+
+    @Test func aFullBatchFitsItsLimits() throws {
+        let record = RecordID(milliseconds: 1, replica: ReplicaID(truncating: 1), number: 1)
+        let clocks = ClockReading(wallMilliseconds: 0, boot: 1, elapsedMilliseconds: 0)
+        func groups(_ count: Int, _ size: Int, _ value: [UInt8] = [1]) -> [ChangeGroup] {
+            (0..<count).map { index in
+                ChangeGroup(
+                    record: record, createdKind: nil, firstCounter: UInt64(1 + index * size),
+                    changes: (0..<size).map { Change(field: UInt32($0), value: value) },
+                    base: .origin, written: clocks)
+            }
+        }
+        let groupsMax = Limits.changesPerBatchMax / Limits.changesPerGroupMax
+        let full = groups(groupsMax, Limits.changesPerGroupMax)
+        #expect(try BatchCoding.decode(BatchCoding.encode(full)) == full)
+        let longest = groups(1, 1, [UInt8](repeating: 7, count: Limits.valueBytesMax))
+        #expect(try BatchCoding.decode(BatchCoding.encode(longest)) == longest)
+        for tooMuch in [
+            groups(groupsMax + 1, Limits.changesPerGroupMax),
+            groups(1, Limits.changesPerGroupMax + 1),
+            groups(1, 1, [UInt8](repeating: 7, count: Limits.valueBytesMax + 1)),
+        ] {
+            #expect(throws: FrameError.self) {
+                try BatchCoding.decode(BatchCoding.encode(tooMuch))
+            }
+        }
+    }
+
+    /// Ten needs of one command shape, so that a change of the columns' cost is noticed.
+    @Test func tenNeedsTakeFewBytes() throws {
+        let replica = ReplicaID(truncating: 0x1234_5678_9abc)
+        let changes = [
+            Change(field: 1, value: Array("小区里缺路灯，晚上老人出门不安全。".utf8)),
+            Change(field: 2, value: Array("lighting".utf8)),
+            Change(field: 3, value: Array("152921001001".utf8)),
+            Change(field: 7, value: [4]),
+        ]
+        var groups: [ChangeGroup] = []
+        for index in 0..<10 as Range<Int64> {
+            let elapsed: Int64 = 5_000 + index * 61_007
+            let wall: Int64 = 1_790_000_000_000 + elapsed
+            groups.append(
+                ChangeGroup(
+                    record: RecordID(
+                        milliseconds: wall, replica: replica, number: UInt64(index + 1)),
+                    createdKind: Kind.need.rawValue, firstCounter: UInt64(1 + index * 4),
+                    changes: changes, base: Position(term: replica, sequence: 77),
+                    written: ClockReading(
+                        wallMilliseconds: wall, boot: 42, elapsedMilliseconds: elapsed)))
+        }
+        let frame = try Frame.encode(BatchCoding.encode(groups), usesDictionary: true)
+        #expect(frame.count < 300)
+    }
+
+    // MARK: - Hostile messages
+
+    @Test func randomBytesNeverCrash() {
+        forEachSeed(10_000) { generator in
+            let bytes = generator.bytes(countMax: 60)
+            decodeAll(bytes)
+        }
+    }
+
+    @Test func damagedMessagesNeverCrash() {
+        forEachSeed(6_000) { generator in
+            var random = RandomMessages(generator: generator)
+            var bytes =
+                switch generator.below(4) {
+                case 0: BatchCoding.encode(random.groups())
+                case 1: random.request().encoded()
+                case 2: random.answer().encoded()
+                default: HistoryCoding.encode(entries: random.history())
+                }
+            for _ in 0...generator.below(3) where !bytes.isEmpty {
+                let index = generator.below(bytes.count)
+                switch generator.below(4) {
+                case 0: bytes[index] ^= 1 << UInt8(generator.below(8))
+                case 1: bytes[index] = UInt8(truncatingIfNeeded: generator.next())
+                case 2: bytes.remove(at: index)
+                default: bytes = Array(bytes.prefix(index))
+                }
+            }
+            decodeAll(bytes)
+        }
+    }
+
+    /// Whatever is decoded can be encoded again, and stays what it is.
+    private func decodeAll(_ bytes: [UInt8]) {
+        if let groups = try? BatchCoding.decode(bytes) {
+            #expect((try? BatchCoding.decode(BatchCoding.encode(groups))) == groups)
+        }
+        if let request = try? SyncRequest(decoding: bytes) {
+            #expect((try? SyncRequest(decoding: request.encoded())) == request)
+        }
+        if let answer = try? SyncAnswer(decoding: bytes) {
+            #expect((try? SyncAnswer(decoding: answer.encoded())) != nil)
+        }
+        _ = try? EnrollRequest(decoding: bytes)
+        _ = try? EnrollAnswer(decoding: bytes)
+        _ = try? HistoryCoding.decodeRequest(bytes)
+        _ = try? HistoryCoding.decodeAnswer(bytes)
+    }
+}

@@ -1,0 +1,155 @@
+import NeedModel
+import SyncCore
+import WireFormat
+
+/// Random messages of every shape that the types allow.
+struct RandomMessages {
+    var generator: SplitMix64
+
+    mutating func number() -> UInt64 { generator.next() >> UInt64(generator.below(64)) }
+
+    mutating func text() -> String {
+        ["", "路灯", "a\u{0}b", "独居老人需要帮忙", "👵🏽"].randomElement(using: &generator)!
+    }
+
+    mutating func replica() -> ReplicaID {
+        // Few, so that tables have something to share.
+        [0x1, 0xabcdef, ReplicaID.bitMask].map { ReplicaID(truncating: $0) }
+            .randomElement(using: &generator)!
+    }
+
+    mutating func dot() -> Dot { Dot(replica(), number()) }
+
+    mutating func position() -> Position { Position(term: replica(), sequence: number()) }
+
+    mutating func record() -> RecordID {
+        RecordID(
+            milliseconds: generator.wildNumber(), replica: replica(),
+            number: number() & RecordID.numberMask)
+    }
+
+    mutating func clocks() -> ClockReading {
+        ClockReading(
+            wallMilliseconds: generator.wildNumber(), boot: [0, 1, .max].randomElement(
+                using: &generator)!, elapsedMilliseconds: generator.wildNumber())
+    }
+
+    mutating func value() -> [UInt8]? {
+        generator.oneIn(4) ? nil : generator.bytes(countMax: generator.oneIn(20) ? 3_000 : 12)
+    }
+
+    mutating func groups() -> [ChangeGroup] {
+        var counter = 1 + number() >> 3
+        return (0..<generator.below(6)).map { _ in
+            let fields = Set((0...generator.below(5)).map { _ in UInt32(generator.below(20)) })
+            let group = ChangeGroup(
+                record: record(),
+                createdKind: generator.oneIn(2) ? nil : UInt32(generator.below(9)),
+                firstCounter: counter,
+                changes: fields.shuffled(using: &generator).map {
+                    Change(field: $0, value: value())
+                },
+                base: generator.oneIn(3) ? .origin : position(), written: clocks())
+            counter = group.nextCounter
+            return group
+        }
+    }
+
+    mutating func request() -> SyncRequest {
+        let groups = groups()
+        return SyncRequest(
+            attempt: UInt32(truncatingIfNeeded: generator.next()), replica: replica(),
+            nextCounter: max((groups.last?.nextCounter ?? 0) + number() >> 4, 1),
+            cursor: generator.oneIn(3) ? .origin : position(), scope: number(),
+            clocks: clocks(), resume: generator.bytes(countMax: 20),
+            pageBytes: Limits.pageBytesMin
+                + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
+            groups: groups, ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted(),
+            heldFrom: generator.oneIn(4) ? number() | 1 : nil)
+    }
+
+    mutating func page() -> Page {
+        let records = (0..<generator.below(6)).map { _ in
+            let fields = Set((0..<generator.below(5)).map { _ in UInt32(generator.below(20)) })
+            return PageRecord(
+                id: record(), kind: UInt32(generator.below(9)),
+                createdMilliseconds: generator.oneIn(2) ? nil : generator.wildNumber(),
+                contested: generator.oneIn(3) ? [9, 10] : [],
+                fields: fields.sorted().map { field in
+                    PageRecord.Field(
+                        field: field,
+                        versions: (0...generator.below(3)).map { _ in
+                            let value: PageRecord.Value =
+                                generator.oneIn(3)
+                                ? .asSent : value().map { .bytes($0) } ?? .cleared
+                            return PageRecord.Version(
+                                value: value,
+                                stamp: Stamp(milliseconds: generator.wildNumber(), dot: dot()),
+                                sequence: number())
+                        })
+                })
+        }
+        return Page(
+            restart: generator.oneIn(3), cursor: generator.oneIn(2) ? nil : position(),
+            resume: generator.bytes(countMax: 20), records: records,
+            departed: (0..<generator.below(4)).map { _ in record() },
+            writers: (0..<generator.below(4)).map { _ in
+                Page.Writer(replica: replica(), name: text())
+            },
+            digests: (0..<generator.below(4)).map { _ in
+                Page.Digest(bucket: text(), value: generator.next())
+            })
+    }
+
+    mutating func outcomes() -> Outcomes {
+        Outcomes(
+            settledCounter: number(), firstSequence: number(),
+            superseded: (0..<generator.below(4)).map { _ in
+                Outcomes.Superseded(firstCounter: number(), fields: [1, 10])
+            },
+            refusals: (0..<generator.below(4)).map { _ in
+                Outcomes.Refusal(
+                    firstCounter: number(), code: UInt32(generator.below(40)),
+                    field: UInt32(generator.below(40)), reason: text())
+            },
+            forkCounter: generator.oneIn(3) ? number() | 1 : nil,
+            expectedCounter: generator.oneIn(3) ? number() | 1 : nil)
+    }
+
+    mutating func assignment() -> Assignment {
+        let buckets: [Bucket] = (0..<generator.below(6)).map { _ in
+            switch generator.below(4) {
+            case 0: .reference
+            case 1: .recordedBy(device: generator.wildNumber())
+            case 2: .team(text())
+            default: .grid("15\(generator.below(100))")
+            }
+        }
+        return Assignment(
+            device: generator.wildNumber(), deviceName: text(),
+            role: Role.allCases.randomElement(using: &generator)!, territory: text(),
+            team: text(), banner: text(), offsetMinutes: generator.below(2_881) - 1_440,
+            scope: Scope(buckets))
+    }
+
+    mutating func answer() -> SyncAnswer {
+        SyncAnswer(
+            attempt: UInt32(truncatingIfNeeded: generator.next()),
+            hubMilliseconds: generator.wildNumber(),
+            outcomes: generator.oneIn(3) ? nil : outcomes(),
+            page: generator.oneIn(4) ? nil : page(),
+            assignment: generator.oneIn(2) ? nil : assignment())
+    }
+
+    mutating func history() -> [HistoryEntry] {
+        (0..<generator.below(5)).map { _ in
+            HistoryEntry(
+                field: UInt32(generator.below(20)), value: value(),
+                stamp: Stamp(milliseconds: generator.wildNumber(), dot: dot()),
+                sequence: number(), writer: text(),
+                clock: VectorClock((0..<generator.below(4)).map { _ in dot() }),
+                isLive: generator.oneIn(2), isWinner: generator.oneIn(2),
+                isTimeUncertain: generator.oneIn(2))
+        }
+    }
+}
