@@ -117,7 +117,12 @@ let package = Package(
         tests(of: "DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
         tests(of: "HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
         tests(of: "DeviceSync", ["SyncCore", "NeedModel", "DeviceJournal"]),
-        tests(of: "HubServer", ["HubLedger"]),
+        tests(
+            of: "HubServer",
+            [
+                "SyncCore", "NeedModel", "WireFormat", "HubLedger",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
         // The two real programs over loopback; also the check that rows import downwards only.
         .testTarget(
             name: "EndToEndTests", dependencies: ["waystation", "waystation-server"],

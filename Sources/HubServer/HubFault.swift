@@ -79,7 +79,7 @@ struct HubFault: Error, Sendable {
         case .versionNotSpoken:
             self.init(
                 status: .upgradeRequired,
-                message: "\(error.description), only \(Frame.version) to \(Frame.version)",
+                message: "\(error.description); \(Frame.version) to \(Frame.version) are",
                 hint: "install the version of Waystation that this server speaks",
                 fields: [.upgrade: "waystation/\(Frame.version)", .connection: "Upgrade"])
         case .tooLarge:

@@ -102,6 +102,9 @@ package final class LedgerThread: Sendable {
         ended.wait()
     }
 
+    /// How many jobs wait.
+    var queuedJobs: Int { state.withLock { $0.jobs.count } }
+
     /// Recognises a device by its token, on the thread.
     static func device(withToken token: String, in ledger: Ledger) throws -> Device {
         guard let device = try ledger.device(withToken: token) else {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import HubLedger
 import HubServer
 import TerminalUI
@@ -18,6 +19,8 @@ struct CommonOptions: ParsableArguments {
     func run(
         _ flags: ServerSettings = ServerSettings(), _ work: (Program) async throws -> Void
     ) async throws {
+        // Ledgers and backups hold residents' names: what this program makes is its owner's alone.
+        umask(0o077)
         let environment = processEnvironment()
         let chosen: Language
         do {

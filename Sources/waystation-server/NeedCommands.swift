@@ -46,9 +46,9 @@ struct NeedCommand: AsyncParsableCommand {
                 .init(Phrase("STATUS", "状态")(language)),
                 .init(Phrase("DUE", "期限")(language)),
                 .init(Phrase("TEAM", "队伍")(language)),
-                .init(NeedField.grid.phrase(language)),
-                .init(NeedField.category.phrase(language)),
-                .init(NeedField.text.phrase(language), isFlexible: true),
+                .init(Phrase("GRID", "网格")(language)),
+                .init(Phrase("CATEGORY", "类别")(language)),
+                .init(Phrase("NEED", "需求")(language), isFlexible: true),
                 .init(Phrase("RECORDED", "记录")(language)),
                 .init(Phrase("BY", "记录人")(language), isFlexible: true),
             ])

@@ -73,7 +73,14 @@ struct ImportCommand: AsyncParsableCommand {
     func run() async throws {
         try await common.run { program in
             let text = try InputFile.text(at: file, bytesMax: InputFile.tableBytesMax)
-            let report = try program.openLedger().importTable(table, csv: text)
+            let report: ImportReport
+            do {
+                report = try program.openLedger().importTable(table, csv: text)
+            } catch let error as LedgerError {
+                var failure = CommandFailure(error)
+                if case .row = error { failure.message = "\(file), \(failure.message)" }
+                throw failure
+            }
             let summary = Phrase(
                 "\(report.added) added, \(report.updated) updated, \(report.unchanged) unchanged",
                 "新增 \(report.added)，更新 \(report.updated)，未变 \(report.unchanged)")

@@ -17,7 +17,9 @@ struct ShownValue {
     func text(in language: Language) -> String {
         switch value {
         case nil:
-            isCleared ? Phrase("(cleared)", "（已清空）")(language) : Phrase("(unreadable)", "（无法显示）")(language)
+            isCleared
+                ? Phrase("(cleared)", "（已清空）")(language)
+                : Phrase("(unreadable)", "（无法显示）")(language)
         case .text(let text): text
         case .withdrawal(let reason): reason
         case .integer(let number): String(number)

@@ -42,14 +42,14 @@ extension NeedCommand {
                 func take(_ field: NeedField, _ text: String?) {
                     if let text, !text.isEmpty { typed.append((field, text)) }
                 }
+                take(.text, text)
                 take(.category, category)
+                take(.grid, try grid ?? onlyGrid(journal))
                 take(.resident, resident)
                 take(.phone, phone)
                 take(.address, address)
                 take(.urgency, urgency.map(String.init))
                 take(.location, at)
-                take(.text, text)
-                take(.grid, try grid ?? onlyGrid(journal))
                 if surroundings.mayAsk {
                     try ask(surroundings, journal, for: &typed)
                 }

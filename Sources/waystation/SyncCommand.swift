@@ -149,10 +149,12 @@ struct SyncCommand: ParsableCommand {
             count == 0 ? nil : Phrase("\(count) \(count == 1 ? one : many)", "\(count)\(chinese)")
         }
         let sent = report.settledGroups - news.refused
+        // What is a job for this device is not told again as a need.
+        let newNeeds = Set(news.newNeeds).subtracting(news.newJobs)
         return [
             counted(sent, "sent", "sent", " 项已上传"),
             counted(news.newJobs.count, "new job", "new jobs", " 个新任务"),
-            counted(news.newNeeds.count, "new need", "new needs", " 条新需求"),
+            counted(newNeeds.count, "new need", "new needs", " 条新需求"),
             counted(news.dispatched.count, "need dispatched", "needs dispatched", " 条已派单"),
             counted(news.accepted.count, "job accepted", "jobs accepted", " 个已接单"),
             counted(news.declined.count, "job declined", "jobs declined", " 个被拒单"),
