@@ -49,7 +49,8 @@ import WireFormat
 
     @Test func unknownPathIs404() async throws {
         try await TestHub.with { hub in
-            #expect(try await hub.request("GET", "/v2/sync").status == 404)
+            let answer = try await hub.request("GET", "/v2/sync")
+            #expect(answer.status == 404)
         }
     }
 
@@ -233,7 +234,8 @@ import WireFormat
 
     @Test func emptyBodyIs400() async throws {
         try await TestHub.with { hub in
-            #expect(try await hub.post("/v1/enroll", frame: []).status == 400)
+            let answer = try await hub.post("/v1/enroll", frame: [])
+            #expect(answer.status == 400)
         }
     }
 
@@ -427,7 +429,8 @@ import WireFormat
                 // Nobody new is let in from here on.
                 while (try? TestClient(port: port)) != nil {}
                 client.value.send(Array(frame[half...]))
-                #expect(try client.value.answer().status == 200)
+                let status = try client.value.answer().status
+                #expect(status == 200)
                 client.value.waitForEnd()
             }
             try await hub.waitUntilStopped()

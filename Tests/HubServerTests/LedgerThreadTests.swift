@@ -1,5 +1,7 @@
 import Dispatch
+import HTTPTypes
 import HubLedger
+import NeedModel
 import SyncCore
 import Synchronization
 import Testing
