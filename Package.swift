@@ -96,6 +96,17 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         // Row 5
+        // Row 5 too, for developers: the simulator and the disk that it breaks.
+        target("SimulatedDisk", ["CSQLite"]),
+        target(
+            "Simulation",
+            [
+                "SyncCore", "NeedModel", "WireFormat", "DeviceJournal", "HubLedger",
+                "SimulatedDisk",
+            ]),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulation", arguments],
+            path: "Sources/simulate", swiftSettings: settings),
         .executableTarget(
             name: "waystation",
             dependencies: [
@@ -116,13 +127,15 @@ let package = Package(
         tests(of: "TerminalUI", ["NeedModel"]),
         tests(of: "DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
         tests(of: "HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
-        tests(of: "DeviceSync", ["SyncCore", "NeedModel", "DeviceJournal"]),
+        tests(of: "DeviceSync", ["SyncCore", "NeedModel", "WireFormat", "DeviceJournal"]),
         tests(
             of: "HubServer",
             [
                 "SyncCore", "NeedModel", "WireFormat", "HubLedger",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
+        tests(of: "SimulatedDisk", ["SQLiteStore"]),
+        tests(of: "Simulation"),
         // The two real programs over loopback; also the check that rows import downwards only.
         .testTarget(
             name: "EndToEndTests", dependencies: ["waystation", "waystation-server"],

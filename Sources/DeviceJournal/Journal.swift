@@ -26,19 +26,23 @@ package final class Journal {
     ///     replica but belongs to nobody before ``enroll(server:token:pin:authority:answer:clocks:)``.
     ///   - random: For replicas and order numbers.
     ///   - busyTimeoutMilliseconds: How long to wait for other commands.
+    ///   - vfs: A registered SQLite VFS that holds the file; `nil` for the file system.
+    ///   - vfs: A registered SQLite VFS that holds the file; `nil` for the file system.
     /// - Throws: ``JournalError``; ``JournalError/notEnrolled`` when there is no file and none is
     ///   to be made.
     package init(
         path: String, creating: Bool = false,
         random: any RandomNumberGenerator = SystemRandomNumberGenerator(),
-        busyTimeoutMilliseconds: Int32 = JournalLimits.busyTimeoutMilliseconds
+        busyTimeoutMilliseconds: Int32 = JournalLimits.busyTimeoutMilliseconds,
+        vfs: String? = nil
     ) throws(JournalError) {
         self.path = path
         self.random = BoxedGenerator(base: random)
         do {
-            try Self.prepareFile(path, creating: creating)
+            if vfs == nil { try Self.prepareFile(path, creating: creating) }
             connection = try Connection(
-                path: path, mode: .readWrite, busyTimeoutMilliseconds: busyTimeoutMilliseconds)
+                path: path, mode: vfs == nil ? .readWrite : .readWriteCreate,
+                busyTimeoutMilliseconds: busyTimeoutMilliseconds, vfs: vfs)
         } catch {
             throw JournalError(error, path: path)
         }
@@ -133,7 +137,9 @@ extension SQLValue {
 extension Statement {
     borrowing func bits(at column: Int32) -> UInt64 { UInt64(bitPattern: integer(at: column)) }
 
-    borrowing func replica(at column: Int32) -> ReplicaID { ReplicaID(truncating: bits(at: column)) }
+    borrowing func replica(at column: Int32) -> ReplicaID {
+        ReplicaID(truncating: bits(at: column))
+    }
 
     borrowing func record(at column: Int32) throws -> RecordID {
         guard let id = RecordID(bytes: bytes(at: column)) else { throw ByteCodingError.truncated }

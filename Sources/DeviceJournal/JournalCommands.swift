@@ -40,7 +40,8 @@ extension Journal {
                 throw JournalError.notAllowed(role: identity.role, action: .add)
             }
             let given = fields.filter { $0.value != nil }
-            for required in [NeedField.text, .grid] where !given.contains(where: {
+            for required in [NeedField.text, .grid]
+            where !given.contains(where: {
                 $0.field == required
             }) {
                 throw JournalError.missing(field: required)

@@ -467,8 +467,10 @@ extension ConflictSnapshot {
         let shown = register.shown.dot
         candidates.sort { left, right in
             (left.version.isPending ? 1 : 0, left.version.time.milliseconds, left.version.dot)
-                > (right.version.isPending ? 1 : 0, right.version.time.milliseconds,
-                    right.version.dot)
+                > (
+                    right.version.isPending ? 1 : 0, right.version.time.milliseconds,
+                    right.version.dot
+                )
         }
         need = record.id
         self.field = field

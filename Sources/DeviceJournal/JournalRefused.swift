@@ -113,7 +113,8 @@ extension Journal {
             try connection.run("DELETE FROM refused WHERE number = ?", .integer(number))
             guard entry.createdKind != nil else { return }
             for other in try readRefused()
-            where other.code == .depends && (other.record == entry.record || other.need == entry.record)
+            where other.code == .depends
+                && (other.record == entry.record || other.need == entry.record)
             {
                 try connection.run("DELETE FROM refused WHERE number = ?", .integer(other.number))
             }

@@ -348,9 +348,10 @@ extension Journal {
         at cursor: Position, milliseconds: Int64, news: inout News
     ) throws {
         var pull = try readPull()
-        let staged = try connection.first("SELECT assignment FROM pull") {
-            $0.optionalBytes(at: 0)
-        } ?? nil
+        let staged =
+            try connection.first("SELECT assignment FROM pull") {
+                $0.optionalBytes(at: 0)
+            } ?? nil
         let assignment = try staged.flatMap { try SyncAnswer(decoding: $0).assignment }
 
         let contextBefore = try readContext()
@@ -366,9 +367,10 @@ extension Journal {
                 view.map { Glimpse(NeedSnapshot($0, context: contextBefore)) }, forKey: id)
         }
 
-        let pageCount = try connection.first("SELECT count(*) FROM staging") {
-            $0.integer(at: 0)
-        } ?? 0
+        let pageCount =
+            try connection.first("SELECT count(*) FROM staging") {
+                $0.integer(at: 0)
+            } ?? 0
         if pageCount > 0 {
             let numbers = try connection.all("SELECT number FROM staging ORDER BY number") {
                 $0.integer(at: 0)
@@ -404,6 +406,7 @@ extension Journal {
             }
             pull.scope = assignment.scope.id
         }
+        news.refused -= min(news.refused, try forgetDoubleCreations())
         // The hub computed the last page after it had admitted what it settled, so the pull
         // contains every group that is settled by now.
         try connection.run("DELETE FROM outbox WHERE state = 1")
@@ -413,8 +416,7 @@ extension Journal {
             """)
         try connection.run(
             """
-            DELETE FROM record WHERE visible = 0
-                AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.record = record.id)
+            DELETE FROM record WHERE visible = 0 AND id NOT IN (SELECT record FROM outbox)
             """)
         try connection.run("DELETE FROM staging")
         pull.cursor = cursor
@@ -436,6 +438,34 @@ extension Journal {
         // A remark on a need that is itself new says nothing more.
         let fresh = Set(news.newNeeds)
         news.noted = Set(noted.values).filter { !fresh.contains($0) }.sorted()
+    }
+
+    /// Drops refusals of a creation that the hub has all the same, value for value: a copy of this
+    /// journal, or this one before it forked, had sent it under another number. Nothing is left
+    /// for a person to decide.
+    ///
+    /// - Returns: How many were dropped.
+    private func forgetDoubleCreations() throws -> Int {
+        let refused = try connection.all(
+            "SELECT number, record, content FROM refused WHERE code = ?",
+            .integer(Int64(RejectionCode.recordExists.rawValue))
+        ) { row in
+            (
+                number: row.integer(at: 0), record: try row.record(at: 1),
+                content: try GroupContent(bytes: row.bytes(at: 2))
+            )
+        }
+        var count = 0
+        for entry in refused where entry.content.createdKind != nil {
+            guard let row = try readRecord(entry.record), row.isVisible,
+                entry.content.changes.allSatisfy({ change in
+                    row.state.fields[change.field]?.contains { $0.value == change.value } ?? false
+                })
+            else { continue }
+            try connection.run("DELETE FROM refused WHERE number = ?", .integer(entry.number))
+            count += 1
+        }
+        return count
     }
 
     /// Stores one record of the feed.

@@ -268,7 +268,8 @@ extension SyncClient {
                         event = .interrupted
                     } else {
                         event = .failed(
-                            isTemporary: isTemporary(error, answered: report.roundTrips > start.roundTrips))
+                            isTemporary: isTemporary(
+                                error, answered: report.roundTrips > start.roundTrips))
                     }
                 }
                 directives = session.step(event)

@@ -10,6 +10,10 @@ struct Writer {
     var device: Device?
     /// The device's buckets as of now.
     var scope: Scope
+    /// The replicas whose records it may create: its own, and those that it says it descends from.
+    /// Wider than the ancestors that count for covering, since a journal that was enrolled anew as
+    /// another device still holds records that it named before.
+    var namingReplicas: Set<ReplicaID>
     var clocks: ClockReading
 }
 
@@ -35,6 +39,11 @@ final class Admitter {
     private var groups: [ChangeGroup] = []
     private(set) var outcomes: [StoredOutcome] = []
     private var stampsAtBase: [UInt64: Int64?] = [:]
+    private var offsets: [UInt64: Int64?] = [:]
+    /// The keys of the records that this batch creates.
+    private var newKeys: Set<Int64> = []
+    /// The notes that this batch touched, by the key of their need.
+    private var touchedNotes: [Int64: [RecordID]] = [:]
 
     private struct TouchedRecord {
         var record: StoredRecord
@@ -99,10 +108,7 @@ final class Admitter {
             if stored != nil { return rejected(.recordExists, "the record exists") }
             let mayName =
                 group.record.isWellFormed
-                && (group.record.replica == writer.replica.id
-                    || writer.replica.ancestors.contains {
-                        $0.replica == group.record.replica
-                    })
+                && writer.namingReplicas.contains(group.record.replica)
             if !mayName { return rejected(.recordExists, "the id is not this writer's to give") }
         } else if let stored {
             guard let known = Kind(rawValue: stored.kind) else {
@@ -124,6 +130,10 @@ final class Admitter {
             }
         }
         if let invalid = faultInValues(of: group, kind: kind) { return invalid }
+        let size = (stored?.state.size ?? 0) + group.changes.reduce(0) { $0 + $1.size }
+        if size > LedgerLimits.recordBytesMax {
+            return rejected(.invalid, "the record is full")
+        }
         if let unknown = try faultInReferences(of: group, kind: kind, stored: stored) {
             return unknown
         }
@@ -168,6 +178,10 @@ final class Admitter {
                 guard NoteField(rawValue: change.field) == .need,
                     case .record(let need) = FieldValue(.record, bytes: bytes)
                 else { continue }
+                // Its place, and so who may see it, was decided when it was written.
+                if let stored, stored.state[change.field].winner?.value != bytes {
+                    return rejected(.invalid, field: change.field, "a note stays with its need")
+                }
                 if let parent = try load(need), parent.kind == Kind.need.rawValue { continue }
                 return try storage.isCreationRefused(need)
                     ? rejected(.depends, field: change.field, "the need was refused")
@@ -257,7 +271,8 @@ final class Admitter {
                 if let before = entry.bucketsBefore { return Placement(before) }
             }
         }
-        return record.placement
+        // Earlier groups of this very batch may have moved it.
+        return records[record.id]?.placementBefore ?? record.placement
     }
 
     // MARK: Applying
@@ -315,7 +330,14 @@ final class Admitter {
             return WriteTimeEstimate(
                 written: group.written, sent: group.written, hub: now, measuredOffset: 0)
         }
-        let offset = try storage.bootOffset(device: device.id, boot: group.written.boot)
+        let boot = group.written.boot
+        let offset: Int64?
+        if let known = offsets[boot] {
+            offset = known
+        } else {
+            offset = try storage.bootOffset(device: device.id, boot: boot)
+            offsets[boot] = .some(offset)
+        }
         return WriteTimeEstimate(
             written: group.written, sent: writer.clocks, hub: now, measuredOffset: offset)
     }
@@ -324,14 +346,14 @@ final class Admitter {
         if base == 0 { return nil }
         if let known = stampsAtBase[base] { return known }
         let newest = try storage.newestStamp(atOrBelow: base)
-        stampsAtBase[base] = newest
+        stampsAtBase[base] = .some(newest)
         return newest
     }
 
     private func create(_ group: ChangeGroup) throws {
         try storage.setCreationRefused(false, group.record)
         var record = StoredRecord(
-            key: try storage.newKey(for: group.record), id: group.record,
+            key: try storage.newKey(for: group.record, reserved: newKeys), id: group.record,
             kind: group.createdKind ?? 0, createdMilliseconds: 0, device: writer.device?.id,
             parent: nil, grid: nil, team: nil, firstSequence: 0, lastSequence: 0,
             state: RecordState())
@@ -341,9 +363,10 @@ final class Admitter {
             record.grid = parent.grid
             record.team = parent.team
         }
-        records[group.record] = TouchedRecord(
-            record: record, isNew: true, placementBefore: record.placement, digestBefore: 0)
-        touchOrder.append(group.record)
+        newKeys.insert(record.key)
+        touch(
+            TouchedRecord(
+                record: record, isNew: true, placementBefore: record.placement, digestBefore: 0))
     }
 
     /// Derives a need's place from its fields.
@@ -363,7 +386,7 @@ final class Admitter {
                 if let note = try storage.record(key: key) { _ = try load(note.id) }
             }
         }
-        for id in touchOrder where records[id]?.record.parent == need.record.key {
+        for id in touchedNotes[need.record.key] ?? [] {
             records[id]?.record.grid = need.record.grid
             records[id]?.record.team = need.record.team
             records[id]?.isChanged = true
@@ -389,11 +412,18 @@ final class Admitter {
     private func load(_ id: RecordID) throws -> StoredRecord? {
         if let touched = records[id] { return touched.record }
         guard let record = try storage.record(id) else { return nil }
-        records[id] = TouchedRecord(
-            record: record, isNew: false, placementBefore: record.placement,
-            digestBefore: record.digest)
-        touchOrder.append(id)
+        touch(
+            TouchedRecord(
+                record: record, isNew: false, placementBefore: record.placement,
+                digestBefore: record.digest))
         return record
+    }
+
+    private func touch(_ touched: TouchedRecord) {
+        let id = touched.record.id
+        records[id] = touched
+        touchOrder.append(id)
+        if let parent = touched.record.parent { touchedNotes[parent, default: []].append(id) }
     }
 
     // MARK: Finishing
@@ -410,31 +440,31 @@ final class Admitter {
             return Finished(head: head, newestStamp: newestStamp)
         }
         var entries: [TouchedRecords.Entry] = []
+        var digests: [Bucket: UInt64] = [:]
         for id in touchOrder {
-            guard let touched = records[id], touched.isNew || touched.isChanged else { continue }
+            guard var touched = records[id], touched.isNew || touched.isChanged else { continue }
+            let before = touched.isNew ? [] : touched.placementBefore.buckets
+            let after = touched.record.placement.buckets
+            let moved = !touched.isNew && touched.record.placement != touched.placementBefore
+            if before.contains(where: { !after.contains($0) }) {
+                touched.record.leftSequence = head
+            }
             if touched.isNew {
                 try storage.insertRecord(touched.record)
             } else {
                 try storage.updateRecord(touched.record)
             }
-            let moved = !touched.isNew && touched.record.placement != touched.placementBefore
             entries.append(
                 TouchedRecords.Entry(
                     key: touched.record.key, isCreated: touched.isNew,
-                    buckets: touched.record.placement.buckets,
-                    bucketsBefore: moved ? touched.placementBefore.buckets : nil))
+                    buckets: after, bucketsBefore: moved ? before : nil))
             let digest = touched.record.digest
-            for bucket in touched.record.placement.buckets {
-                let stays = !touched.isNew && touched.placementBefore.buckets.contains(bucket)
-                try storage.addToDigest(
-                    stays ? digest &- touched.digestBefore : digest, bucket: bucket)
-            }
-            if moved {
-                let kept = touched.record.placement.buckets
-                for bucket in touched.placementBefore.buckets where !kept.contains(bucket) {
-                    try storage.addToDigest(0 &- touched.digestBefore, bucket: bucket)
-                }
-            }
+            for bucket in after { digests[bucket, default: 0] &+= digest }
+            for bucket in before { digests[bucket, default: 0] &-= touched.digestBefore }
+        }
+        for (bucket, difference) in digests.sorted(by: { $0.key < $1.key })
+        where difference != 0 {
+            try storage.addToDigest(difference, bucket: bucket)
         }
         writer.replica.nextCounter = last.nextCounter
         try storage.updateReplica(writer.replica)
@@ -443,7 +473,7 @@ final class Admitter {
                 firstSequence: headBefore + 1, lastSequence: head,
                 replicaRow: writer.replica.row, firstCounter: first.firstCounter,
                 nextCounter: last.nextCounter, receivedMilliseconds: now,
-                newestStamp: newestStamp, content: try StoredContent.encode(groups),
+                newestStamp: newestStamp, content: StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: TouchedRecords(entries: entries).encoded()))
         for entry in entries where !entry.isCreated {
@@ -456,17 +486,27 @@ final class Admitter {
 /// A batch's groups as the ledger keeps them: compressed, without the dictionary, so that they can
 /// be read after the dictionary has changed.
 enum StoredContent {
-    static func encode(_ groups: [ChangeGroup]) throws -> [UInt8] {
-        try Frame.encode(BatchCoding.encode(groups), usesDictionary: false)
+    /// Stands where a frame has its magic, before a message that is kept as it is.
+    private static let plain: UInt8 = 0
+
+    static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
+        let message = BatchCoding.encode(groups)
+        // What just fitted a frame with the dictionary may not fit one without.
+        return (try? Frame.encode(message, usesDictionary: false)) ?? [plain] + message
     }
 
     static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {
         do {
+            if bytes.first == plain { return try BatchCoding.decode(Array(bytes.dropFirst())) }
             return try BatchCoding.decode(Frame.decode(bytes).message)
         } catch {
             throw LedgerError.damaged("a stored batch cannot be read")
         }
     }
+}
+
+extension Change {
+    fileprivate var size: Int { (value?.count ?? 0) + RecordState.versionBytes }
 }
 
 extension Placement {

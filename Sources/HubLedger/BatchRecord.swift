@@ -29,7 +29,7 @@ struct StoredOutcome: Hashable {
                 writer.put(entry.stamps.count)
                 let first = entry.stamps.first ?? 0
                 for (index, stamp) in entry.stamps.enumerated() {
-                    writer.put(signed: index == 0 ? stamp : stamp - first)
+                    writer.put(signed: index == 0 ? stamp : stamp &- first)
                 }
                 writer.put(superseded.count)
                 for field in superseded { writer.put(UInt64(field)) }
@@ -53,7 +53,7 @@ struct StoredOutcome: Hashable {
                 var stamps: [Int64] = []
                 for index in 0..<(try reader.count()) {
                     let number = try reader.signed()
-                    stamps.append(index == 0 ? number : stamps[0] + number)
+                    stamps.append(index == 0 ? number : stamps[0] &+ number)
                 }
                 var superseded: [UInt32] = []
                 for _ in 0..<(try reader.count()) {

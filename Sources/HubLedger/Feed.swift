@@ -24,11 +24,14 @@ struct Feed {
 
     /// Where a pull stands between two pages; travels as the page's `resume`.
     ///
-    /// Bytes: scope id, term, and, as varints, cursor, walk's bucket index + 1 (0 in the feed),
-    /// key, the head when the walk began or the feed's position, entry offset in the next batch.
+    /// Bytes, all varints: scope id, term, head, cursor, the walk's bucket index + 1 (0 in the
+    /// feed), then the walk's key (signed) and the head when it began, or the feed's position and
+    /// the entry offset in the next batch.
     struct Progress: Hashable {
         var scopeID: UInt64
-        var term: TermID
+        /// Where the ledger stood when it served the last page. What the device has staged is of
+        /// that state, so a ledger that was since restored to before it must start anew.
+        var served: Position
         /// The cursor's place on this ledger's line, from which the pull started.
         var cursor: UInt64
         var phase: Phase
@@ -41,7 +44,8 @@ struct Feed {
         var bytes: [UInt8] {
             var writer = ByteWriter()
             writer.put(scopeID)
-            writer.put(term.rawValue)
+            writer.put(served.term.rawValue)
+            writer.put(served.sequence)
             writer.put(cursor)
             switch phase {
             case .walk(let bucket, let key, let headAtStart):
@@ -56,9 +60,9 @@ struct Feed {
             return writer.bytes
         }
 
-        init(scopeID: UInt64, term: TermID, cursor: UInt64, phase: Phase) {
+        init(scopeID: UInt64, served: Position, cursor: UInt64, phase: Phase) {
             self.scopeID = scopeID
-            self.term = term
+            self.served = served
             self.cursor = cursor
             self.phase = phase
         }
@@ -66,10 +70,11 @@ struct Feed {
         init?(_ bytes: [UInt8]) {
             var reader = ByteReader(bytes)
             guard let scopeID = try? reader.number(), let term = try? reader.number(),
-                let cursor = try? reader.number(), let bucket = try? reader.number()
+                let head = try? reader.number(), let cursor = try? reader.number(),
+                let bucket = try? reader.number()
             else { return nil }
             self.scopeID = scopeID
-            self.term = TermID(truncating: term)
+            served = Position(term: TermID(truncating: term), sequence: head)
             self.cursor = cursor
             if bucket > 0 {
                 guard let key = try? reader.signed(), let start = try? reader.number(),
@@ -103,11 +108,13 @@ struct Feed {
             resumed.cursor == cursor
         {
             progress = resumed
+            progress.served = Position(term: terms.current, sequence: head)
         } else {
             page.restart = !request.resume.isEmpty
             let added = held == scope ? [] : scope.buckets.filter { !held.contains($0) }
             progress = Progress(
-                scopeID: scope.id, term: terms.current, cursor: cursor,
+                scopeID: scope.id, served: Position(term: terms.current, sequence: head),
+                cursor: cursor,
                 phase: added.isEmpty
                     ? .feed(position: isUnheld ? head : cursor, offset: 0)
                     : .walk(bucket: 0, key: .min, headAtStart: head))
@@ -140,12 +147,12 @@ struct Feed {
     }
 
     private func isValid(_ progress: Progress) -> Bool {
-        guard progress.scopeID == scope.id, terms.entries.contains(where: {
-            $0.term == progress.term
-        }) else { return false }
+        guard progress.scopeID == scope.id, terms.contains(progress.served, head: head) else {
+            return false
+        }
         switch progress.phase {
-        case .walk(_, _, let headAtStart): return headAtStart <= head
-        case .feed(let position, _): return position <= head
+        case .walk(_, _, let headAtStart): return headAtStart <= progress.served.sequence
+        case .feed(let position, _): return position <= progress.served.sequence
         }
     }
 
@@ -214,10 +221,13 @@ struct Feed {
                         collector.depart(record.id)
                         continue
                     }
-                    let wasHeld =
-                        cursor != nil && !entry.isCreated
-                        && before.contains { held.contains($0) }
-                    collector.add(record, after: wasHeld ? cursor : nil)
+                    // Only the changes are sent if the device has the rest: it held the record
+                    // at its cursor, or got it whole with an earlier page of this pull. A record
+                    // that left a bucket since may have been told to leave in between.
+                    let isHeld =
+                        cursor.map { record.leftSequence <= $0 } ?? false
+                        && before.contains { held.contains($0) && scope.contains($0) }
+                    collector.add(record, after: isHeld ? cursor : nil)
                 }
                 position = batch.end
                 offset = 0

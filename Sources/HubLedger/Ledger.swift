@@ -14,7 +14,7 @@ package import WireFormat
 ///
 /// - SeeAlso: `protocol/SPEC.md` §4 and §6.
 package final class Ledger {
-    private let storage: any LedgerStorage
+    let storage: any LedgerStorage
     private let clock: () -> Int64
     private var random: RandomSource
     /// Whether this process has opened its term; it does so with its first admitted change.
@@ -25,9 +25,9 @@ package final class Ledger {
     /// Creates a ledger; the file must not exist.
     package static func create(
         at path: String, banner: String, name: String, offsetMinutes: Int,
-        clock: @escaping () -> Int64
+        clock: @escaping () -> Int64, vfs: String? = nil
     ) throws {
-        guard access(path, F_OK) != 0 else {
+        guard vfs != nil || access(path, F_OK) != 0 else {
             throw LedgerError.file(
                 "there is a file at \(path) already", hint: "choose another path")
         }
@@ -36,7 +36,7 @@ package final class Ledger {
                 "a ledger needs a banner code, a name and an offset within 14 hours",
                 hint: "for example --banner 152921 --name 乌拉特 --offset +08:00")
         }
-        let storage = try SQLiteLedgerStorage(path: path, creates: true)
+        let storage = try SQLiteLedgerStorage(path: path, creates: true, vfs: vfs)
         try storage.transaction {
             try storage.initialize(
                 LedgerSettings(banner: banner, name: name, offsetMinutes: offsetMinutes))
@@ -48,16 +48,17 @@ package final class Ledger {
     /// - Parameters:
     ///   - clock: Milliseconds since 1970.
     ///   - random: Names terms, records and orders; the simulator passes a seeded one.
+    ///   - vfs: A registered SQLite VFS that holds the file; `nil` for the file system.
     package convenience init(
         opening path: String, clock: @escaping () -> Int64,
-        random: RandomSource = .system
+        random: RandomSource = .system, vfs: String? = nil
     ) throws {
-        guard access(path, F_OK) == 0 else {
+        guard vfs != nil || access(path, F_OK) == 0 else {
             throw LedgerError.file(
                 "there is no ledger at \(path)", hint: "waystation-server init makes one")
         }
         self.init(
-            storage: try SQLiteLedgerStorage(path: path, creates: false), clock: clock,
+            storage: try SQLiteLedgerStorage(path: path, creates: false, vfs: vfs), clock: clock,
             random: random)
         _ = try info()
     }
@@ -72,7 +73,7 @@ package final class Ledger {
     }
 
     package func info() throws -> LedgerInfo {
-        try storage.transaction {
+        try storage.snapshot {
             let settings = try storage.settings()
             return LedgerInfo(
                 banner: settings.banner, name: settings.name,
@@ -129,7 +130,7 @@ package final class Ledger {
                 firstSequence: first, lastSequence: first, replicaRow: row, firstCounter: first,
                 nextCounter: first + 1, receivedMilliseconds: session.now,
                 newestStamp: try storage.newestStamp(atOrBelow: session.head),
-                content: try StoredContent.encode([]), outcomes: StoredOutcome.encode([]),
+                content: StoredContent.encode([]), outcomes: StoredOutcome.encode([]),
                 touched: TouchedRecords(entries: []).encoded()))
         session.head = first
         session.openedTerm = true
@@ -147,7 +148,9 @@ package final class Ledger {
         let clocks = ClockReading(wallMilliseconds: session.now, boot: 0, elapsedMilliseconds: 0)
         let admitter = try Admitter(
             storage: storage, terms: session.terms, head: session.head, now: session.now,
-            writer: Writer(replica: row, device: nil, scope: .empty, clocks: clocks))
+            writer: Writer(
+                replica: row, device: nil, scope: .empty, namingReplicas: [row.id],
+                clocks: clocks))
         for (record, createdKind, fields) in changes {
             try admitter.admit(
                 ChangeGroup(
@@ -174,7 +177,7 @@ package final class Ledger {
 
     /// - Returns: `nil` for a token that was never given out or was replaced by a newer one.
     package func device(withToken token: String) throws -> Device? {
-        try storage.transaction { try storage.device(tokenHash: Secrets.hash(token))?.device }
+        try storage.snapshot { try storage.device(tokenHash: Secrets.hash(token))?.device }
     }
 
     /// Trades an invite's code for a token.
@@ -215,15 +218,16 @@ package final class Ledger {
             guard let row = try storage.device(id) else {
                 throw LedgerError.damaged("a device that was just stored is missing")
             }
+            let scope = try scope(of: row.device)
+            try noteScope(scope, device: id, session: session)
             return EnrollAnswer(
                 token: token,
-                assignment: assignment(
-                    of: row.device, scope: try scope(of: row.device), session: session),
+                assignment: assignment(of: row.device, scope: scope, session: session),
                 forkCounter: forkCounter)
         }
     }
 
-    private func scope(of device: Device) throws -> Scope {
+    func scope(of device: Device) throws -> Scope {
         var buckets: [Bucket] = [.reference, .recordedBy(device: device.id)]
         switch device.role {
         case .team: buckets.append(.team(device.team))
@@ -231,6 +235,13 @@ package final class Ledger {
             buckets += try storage.grids(within: device.territory).map { .grid($0) }
         }
         return Scope(buckets.prefix(Limits.bucketsPerScopeMax))
+    }
+
+    /// Remembers what scope a device was told, and when.
+    private func noteScope(_ scope: Scope, device: Int64, session: Session) throws {
+        if try storage.scope(device: device, at: session.head) != scope {
+            try storage.appendScope(scope, device: device, sequence: session.head)
+        }
     }
 
     private func assignment(of device: Device, scope: Scope, session: Session) -> Assignment {
@@ -241,7 +252,7 @@ package final class Ledger {
     }
 
     package func devices() throws -> [DeviceReport] {
-        try storage.transaction {
+        try storage.snapshot {
             let head = try storage.head()
             return try storage.devices().map { row in
                 let pending = pendingSyncNotes[row.device.id]
@@ -323,8 +334,9 @@ package final class Ledger {
     ) throws -> (answers: [Result<SyncAnswer, any Error>], figures: SyncFigures) {
         var figures = SyncFigures()
         var notes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
+        var areNotesStored = false
         let answers = try write { session in
-            try requests.map { entry -> Result<SyncAnswer, any Error> in
+            let answers = try requests.map { entry -> Result<SyncAnswer, any Error> in
                 let before = (session.head, session.terms, session.openedTerm)
                 do {
                     var own = SyncFigures()
@@ -334,22 +346,31 @@ package final class Ledger {
                             figures: &own)
                     }
                     figures.add(own)
-                    // A device has what its last complete pull gave it, and nothing of this page
-                    // until it says so with its next request.
-                    notes[entry.device] = (session.now, entry.request.cursor.sequence)
-                    if let cursor = answer.page?.cursor {
-                        notes[entry.device]?.sequence = cursor.sequence
-                    }
+                    // With the last page the device has everything up to its cursor; should the
+                    // answer be lost, the next request says so.
+                    let reached =
+                        answer.page?.cursor?.sequence
+                        ?? session.terms.cut(entry.request.cursor, head: session.head)
+                    notes[entry.device] = (session.now, reached)
                     return .success(answer)
                 } catch let error as LedgerError where !error.concernsWholeLedger {
                     (session.head, session.terms, session.openedTerm) = before
                     return .failure(error)
                 }
             }
+            // They ride on a commit that is made anyway, so a push costs one and not two.
+            if figures.batches > 0
+                || pendingSyncNotes.count + notes.count > LedgerLimits.pendingSyncNotesMax
+            {
+                try store(pendingSyncNotes.merging(notes) { $1 })
+                areNotesStored = true
+            }
+            return answers
         }
-        pendingSyncNotes.merge(notes) { $1 }
-        if figures.batches > 0 || pendingSyncNotes.count >= LedgerLimits.pendingSyncNotesMax {
-            try flush()
+        if areNotesStored {
+            pendingSyncNotes.removeAll()
+        } else {
+            pendingSyncNotes.merge(notes) { $1 }
         }
         return (answers, figures)
     }
@@ -357,13 +378,15 @@ package final class Ledger {
     /// Stores the last-sync times that are kept in memory.
     package func flush() throws {
         guard !pendingSyncNotes.isEmpty else { return }
-        try storage.transaction {
-            for (device, note) in pendingSyncNotes.sorted(by: { $0.key < $1.key }) {
-                try storage.noteSync(
-                    device: device, atMilliseconds: note.milliseconds, sequence: note.sequence)
-            }
-        }
+        try storage.transaction { try store(pendingSyncNotes) }
         pendingSyncNotes.removeAll()
+    }
+
+    private func store(_ notes: [Int64: (milliseconds: Int64, sequence: UInt64)]) throws {
+        for (device, note) in notes.sorted(by: { $0.key < $1.key }) {
+            try storage.noteSync(
+                device: device, atMilliseconds: note.milliseconds, sequence: note.sequence)
+        }
     }
 
     private func answer(
@@ -388,9 +411,7 @@ package final class Ledger {
         answer.page = served.page
         if served.needsAssignment {
             answer.assignment = assignment(of: device, scope: scope, session: session)
-            if try storage.scope(device: id, at: session.head) != scope {
-                try storage.appendScope(scope, device: id, sequence: session.head)
-            }
+            try noteScope(scope, device: id, session: session)
         }
         return answer
     }
@@ -426,21 +447,26 @@ package final class Ledger {
                 return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
             }
             replica.device = device.id
-            replica.ancestors = try ownAncestors(request.ancestors, device: device.id)
+            replica.ancestors = try ownAncestors(
+                request.ancestors, device: device.id, terms: session.terms)
+            replica.newestStamp = try inheritedStamp(replica.ancestors)
         } else if replica.device != device.id {
             // Two devices drew one replica, or a journal was copied to another person's machine.
             return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
         }
-        if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter {
+        if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter,
+            heldFrom <= request.nextCounter
+        {
             replica.lostChanges += heldFrom - replica.nextCounter
             replica.nextCounter = heldFrom
             try store(&replica)
         }
+        let known = StoredGroups(storage: storage, replicaRow: replica.row)
         let judged = try Admission.judge(
             groups: request.groups, expected: replica.nextCounter,
             deviceNextCounter: request.nextCounter
         ) { counter in
-            try self.stored(replicaRow: replica.row, counter: counter)?.group
+            try known.group(at: counter)?.group
         }
         switch judged {
         case .expected(let counter):
@@ -449,10 +475,10 @@ package final class Ledger {
         case .fork(let index, let counter):
             var outcomes = Outcomes(settledCounter: counter, forkCounter: counter)
             for group in request.groups[..<index] {
-                try repeatOutcome(of: group, replicaRow: replica.row, into: &outcomes)
+                try repeatOutcome(of: group, from: known, into: &outcomes)
             }
             return Admitted(outcomes: outcomes)
-        case .admit(let known):
+        case .admit(let knownCount):
             if request.groups.isEmpty {
                 // The device has given out counters that it neither sends nor holds.
                 if request.nextCounter > replica.nextCounter {
@@ -463,31 +489,34 @@ package final class Ledger {
                 }
                 return Admitted()
             }
+            var outcomes = Outcomes(settledCounter: request.groups.last?.nextCounter ?? 0)
+            for group in request.groups[..<knownCount] {
+                try repeatOutcome(of: group, from: known, into: &outcomes)
+            }
             return try admit(
-                request, known: known, replica: replica, device: device, scope: scope,
-                session: session)
+                request, knownCount: knownCount, outcomes: outcomes, replica: replica,
+                device: device, scope: scope, session: session)
         }
     }
 
     private func admit(
-        _ request: SyncRequest, known: Int, replica: ReplicaRow, device: Device, scope: Scope,
-        session: Session
+        _ request: SyncRequest, knownCount: Int, outcomes known: Outcomes, replica: ReplicaRow,
+        device: Device, scope: Scope, session: Session
     ) throws -> Admitted {
         var result = Admitted()
-        var outcomes = Outcomes(settledCounter: request.groups.last?.nextCounter ?? 0)
-        for group in request.groups[..<known] {
-            try repeatOutcome(of: group, replicaRow: replica.row, into: &outcomes)
-        }
-        if known < request.groups.count {
+        var outcomes = known
+        if knownCount < request.groups.count {
             var replica = replica
             try store(&replica)
             try openTerm(session)
             let admitter = try Admitter(
                 storage: storage, terms: session.terms, head: session.head, now: session.now,
                 writer: Writer(
-                    replica: replica, device: device, scope: scope, clocks: request.clocks))
-            outcomes.firstSequence = admitter.nextSequence
-            for group in request.groups[known...] {
+                    replica: replica, device: device, scope: scope,
+                    namingReplicas: Set(request.ancestors.map(\.replica) + [replica.id]),
+                    clocks: request.clocks))
+            let firstSequence = admitter.nextSequence
+            for group in request.groups[knownCount...] {
                 try admitter.admit(group)
                 if let outcome = admitter.outcomes.last?.outcome {
                     outcomes.note(outcome, firstCounter: group.firstCounter)
@@ -495,6 +524,7 @@ package final class Ledger {
                 }
             }
             session.head = try admitter.finish().head
+            if session.head >= firstSequence { outcomes.firstSequence = firstSequence }
             result.figures.batches = 1
             let refused = admitter.outcomes.count { !$0.isApplied }
             if refused > 0 { try storage.addRefusedGroups(refused, device: device.id) }
@@ -509,11 +539,26 @@ package final class Ledger {
 
     /// Only replicas of the same device count as ancestors; anything else would let a device claim
     /// to have seen what it never saw.
-    private func ownAncestors(_ ancestors: [Dot], device: Int64) throws -> [Dot] {
+    private func ownAncestors(
+        _ ancestors: [Dot], device: Int64, terms: TermLine
+    ) throws -> [Dot] {
         try ancestors.filter { ancestor in
+            // With nothing shared there is nothing to cover.
+            if ancestor.counter == 0 { return false }
             guard let row = try storage.replica(ancestor.replica) else { return true }
-            return row.device == device
+            if let owner = row.device { return owner == device }
+            // Never wrote here, and is only known as somebody's ancestor; or is the hub itself.
+            return !terms.entries.contains { $0.term == ancestor.replica }
         }
+    }
+
+    /// The newest stamp that a forked replica had been given before it went its own way.
+    private func inheritedStamp(_ ancestors: [Dot]) throws -> Int64? {
+        try ancestors.compactMap { ancestor in
+            guard let row = try storage.replica(ancestor.replica) else { return nil }
+            return try StoredGroups(storage: storage, replicaRow: row.row)
+                .newestStamp(upTo: ancestor.counter)
+        }.max()
     }
 
     private func store(_ replica: inout ReplicaRow) throws {
@@ -524,24 +569,10 @@ package final class Ledger {
         }
     }
 
-    private func stored(
-        replicaRow: Int64, counter: UInt64
-    ) throws -> (group: ChangeGroup, outcome: StoredOutcome)? {
-        guard replicaRow != 0,
-            let batch = try storage.batch(replicaRow: replicaRow, holding: counter)
-        else { return nil }
-        let groups = try StoredContent.decode(batch.content)
-        let outcomes = try StoredOutcome.decode(batch.outcomes)
-        guard let index = groups.firstIndex(where: { $0.firstCounter == counter }),
-            index < outcomes.count
-        else { return nil }
-        return (groups[index], outcomes[index])
-    }
-
     private func repeatOutcome(
-        of group: ChangeGroup, replicaRow: Int64, into outcomes: inout Outcomes
+        of group: ChangeGroup, from known: StoredGroups, into outcomes: inout Outcomes
     ) throws {
-        guard let stored = try stored(replicaRow: replicaRow, counter: group.firstCounter) else {
+        guard let stored = try known.group(at: group.firstCounter) else {
             throw LedgerError.damaged("an outcome that was judged is missing")
         }
         outcomes.note(stored.outcome.outcome, firstCounter: group.firstCounter)
@@ -617,12 +648,16 @@ package final class Ledger {
         try write { session in
             let importer = ReferenceImport(storage: storage)
             let plan = try importer.plan(table, csv: csv)
-            for start in stride(
-                from: 0, to: plan.changes.count, by: LedgerLimits.hubChangesPerBatchMax)
-            {
+            var start = 0
+            while start < plan.changes.count {
                 // The term must be open before ids are drawn from it.
                 try openTerm(session)
-                let end = min(start + LedgerLimits.hubChangesPerBatchMax, plan.changes.count)
+                var end = start
+                var size = 0
+                while end < plan.changes.count, size < LedgerLimits.hubChangesPerBatchMax {
+                    size += plan.changes[end].fields.count
+                    end += 1
+                }
                 var own: [(record: RecordID, createdKind: Kind?, [Change])] = []
                 var number = session.head
                 for change in plan.changes[start..<end] {
@@ -642,6 +677,7 @@ package final class Ledger {
                     guard let record = try storage.record(entry.record) else { continue }
                     try importer.store(change.row, key: record.key)
                 }
+                start = end
             }
             for route in plan.routes { try storage.setRoute(route) }
             return plan.report
@@ -658,7 +694,7 @@ package final class Ledger {
                 "an id is given by at least four of its hexadecimal digits",
                 hint: "need list shows the ids")
         }
-        let found = try storage.transaction {
+        let found = try storage.snapshot {
             try storage.recordIDs(of: .need).filter {
                 $0.digits.hasPrefix(wanted) || $0.digits.hasSuffix(wanted)
             }
@@ -672,7 +708,7 @@ package final class Ledger {
     }
 
     package func needs() throws -> [NeedReport] {
-        try storage.transaction {
+        try storage.snapshot {
             let today = CivilDate(
                 milliseconds: clock(), offsetMinutes: try storage.settings().offsetMinutes)
             return try storage.records(of: .need, onlyInConflict: false).map { record in
@@ -689,7 +725,7 @@ package final class Ledger {
     }
 
     package func conflicts() throws -> [ConflictReport] {
-        try storage.transaction {
+        try storage.snapshot {
             try storage.records(of: .need, onlyInConflict: true).flatMap { record in
                 try conflictingFields(of: record).map { field in
                     ConflictReport(
@@ -731,7 +767,7 @@ package final class Ledger {
 
     /// Every admitted change of a record that the device may hold, in the order of the sequence.
     package func history(of id: RecordID, for device: Int64) throws -> [HistoryEntry] {
-        try storage.transaction {
+        try storage.snapshot {
             guard let row = try storage.device(device), !row.device.isRevoked else {
                 throw LedgerError.revoked
             }
@@ -754,10 +790,12 @@ package final class Ledger {
                 let writerName = try name(of: writer.id)
                 for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes)
                 where group.record == id && outcome.isApplied {
+                    // As it was cut when it was admitted.
                     let base =
                         writer.device == nil
-                        ? group.base.sequence : terms.cut(group.base, head: head)
-                    let admitted = try clocks[base] ?? storage.clock(at: base)
+                        ? group.base.sequence
+                        : min(terms.cut(group.base, head: head), batch.firstSequence - 1)
+                    let admitted = try clocks[base] ?? clock(at: base, terms: terms)
                     clocks[base] = admitted
                     for (index, change) in group.changes.enumerated() {
                         let dot = Dot(writer.id, group.firstCounter + UInt64(index))
@@ -782,39 +820,102 @@ package final class Ledger {
         }
     }
 
+    /// What whoever had pulled up to a sequence had seen: of every device's replica, and, since the
+    /// hub's counter is the sequence, of every term up to where the next one began.
+    private func clock(at base: UInt64, terms: TermLine) throws -> VectorClock {
+        var clock = try storage.clock(at: base)
+        for (index, entry) in terms.entries.enumerated() where entry.first <= base {
+            let isLast = index + 1 == terms.entries.count
+            let end = isLast ? base : min(base, terms.entries[index + 1].first - 1)
+            clock.observe(Dot(entry.term, end))
+        }
+        return clock
+    }
+
     // MARK: Care
 
-    /// Looks for damage: the file's structure, every record's content, and the digests.
+    /// Looks for damage: the file's structure, every record's content and place, every batch, and
+    /// the digests.
     ///
     /// - Returns: One line a finding; none when all is well.
     package func check() throws -> [String] {
         var findings = try storage.check()
-        try storage.transaction {
-            var digests: [Bucket: UInt64] = [:]
-            for kind in Kind.allCases {
-                do {
-                    for record in try storage.records(of: kind, onlyInConflict: false) {
-                        for bucket in record.placement.buckets {
-                            digests[bucket, default: 0] &+= record.digest
-                        }
-                    }
-                } catch {
-                    findings.append("a record of kind \(kind) cannot be read: \(error)")
-                }
-            }
-            for entry in try storage.digests()
-            where digests[entry.bucket, default: 0] != entry.value {
-                findings.append("the digest of bucket \(entry.bucket.name) does not match")
+        try storage.snapshot {
+            do {
+                try checkRecords(&findings)
+                try checkBatches(&findings)
+            } catch {
+                // What stands in the way of reading on is the last finding.
+                findings.append("the ledger cannot be read to its end: \(error)")
             }
         }
         return findings
+    }
+
+    private func checkRecords(_ findings: inout [String]) throws {
+        var digests: [Bucket: UInt64] = [:]
+        try storage.forEachRecord { key, result, isListed in
+            guard case .success(let record) = result else {
+                findings.append("the record with key \(key) cannot be read")
+                return
+            }
+            let digest = record.digest
+            for bucket in record.placement.buckets { digests[bucket, default: 0] &+= digest }
+            if record.isInConflict != isListed {
+                findings.append("record \(record.id) is wrongly listed as to its conflicts")
+            }
+            if record.kind == Kind.need.rawValue,
+                record.grid != text(of: .grid, in: record)
+                    || record.team != record.progress.dispatch?.team
+            {
+                findings.append("record \(record.id) lies in a place that is not its own")
+            }
+        }
+        for entry in try storage.digests() {
+            if digests.removeValue(forKey: entry.bucket) ?? 0 != entry.value {
+                findings.append("the digest of bucket \(entry.bucket.name) does not match")
+            }
+        }
+        for bucket in digests.filter({ $0.value != 0 }).keys.sorted() {
+            findings.append("bucket \(bucket.name) has no digest")
+        }
+    }
+
+    private func checkBatches(_ findings: inout [String]) throws {
+        let opened = Set(try storage.terms().entries.map(\.first))
+        var head: UInt64 = 0
+        try storage.forEachBatch { batch in
+            var sequence = batch.firstSequence
+            if sequence != head + 1 {
+                findings.append("batch \(batch.number) does not follow sequence \(head)")
+            }
+            head = batch.lastSequence
+            let groups = try? StoredContent.decode(batch.content)
+            let outcomes = try? StoredOutcome.decode(batch.outcomes)
+            let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
+            guard let groups, let outcomes, touched != nil, groups.count == outcomes.count else {
+                findings.append("batch \(batch.number) cannot be read")
+                return
+            }
+            if groups.isEmpty && opened.contains(sequence) { sequence += 1 }
+            for (group, outcome) in zip(groups, outcomes) where outcome.isApplied {
+                if outcome.sequence != sequence || outcome.stamps.count != group.changes.count {
+                    findings.append("batch \(batch.number) has outcomes that are not its own")
+                    return
+                }
+                sequence += UInt64(group.changes.count)
+            }
+            if sequence != batch.lastSequence + 1 {
+                findings.append("batch \(batch.number) ends in a wrong sequence")
+            }
+        }
     }
 
     /// Copies the ledger as it is at one moment; safe while others write.
     package func backup(to path: String) throws { try storage.backup(to: path) }
 
     package func figures() throws -> LedgerFigures {
-        try storage.transaction { try storage.figures(nowMilliseconds: clock()) }
+        try storage.snapshot { try storage.figures(nowMilliseconds: clock()) }
     }
 }
 

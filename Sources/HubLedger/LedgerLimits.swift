@@ -9,6 +9,8 @@ enum LedgerLimits {
     /// A CSV file.
     static let importBytesMax = 64 << 20
     static let importRowsMax = 1_000_000
+    /// All live versions of one record, so that a page can always hold it.
+    static let recordBytesMax = 512 << 10
     /// Changes of one batch that the hub writes itself, when it imports.
     static let hubChangesPerBatchMax = 8_000
     /// Last-sync times kept in memory until the next commit or ``Ledger/flush()``.

@@ -83,6 +83,7 @@ enum LedgerSchema {
             team TEXT,
             first_sequence INTEGER NOT NULL,
             last_sequence INTEGER NOT NULL,
+            left_sequence INTEGER NOT NULL,
             conflicted INTEGER,
             state BLOB NOT NULL
         );
@@ -90,7 +91,7 @@ enum LedgerSchema {
         CREATE INDEX record_team ON record (team) WHERE team IS NOT NULL;
         CREATE INDEX record_device ON record (device) WHERE device IS NOT NULL;
         CREATE INDEX record_parent ON record (parent) WHERE parent IS NOT NULL;
-        CREATE INDEX record_reference ON record (kind) WHERE kind >= 3;
+        CREATE INDEX record_reference ON record (key) WHERE kind >= 3;
         CREATE INDEX record_conflicted ON record (conflicted) WHERE conflicted IS NOT NULL;
         CREATE TABLE record_overflow (id BLOB PRIMARY KEY, key INTEGER NOT NULL) WITHOUT ROWID;
         CREATE TABLE refused_record (id BLOB PRIMARY KEY) WITHOUT ROWID;

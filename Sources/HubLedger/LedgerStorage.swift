@@ -10,7 +10,9 @@ protocol LedgerStorage: AnyObject {
     /// Runs a body that sees one consistent state and whose writes become durable together, when
     /// it returns; if it throws, nothing of it remains.
     func transaction<R>(_ body: () throws -> R) throws -> R
-    /// The same inside a transaction: a failure undoes only this part.
+    /// Runs a body that only reads one consistent state, and holds up no writer meanwhile.
+    func snapshot<R>(_ body: () throws -> R) throws -> R
+    /// A part of a transaction: a failure undoes only this part.
     func savepoint<R>(_ body: () throws -> R) throws -> R
 
     func settings() throws -> LedgerSettings
@@ -49,7 +51,9 @@ protocol LedgerStorage: AnyObject {
     func record(_ id: RecordID) throws -> StoredRecord?
     func record(key: Int64) throws -> StoredRecord?
     /// The key that a new record gets.
-    func newKey(for id: RecordID) throws -> Int64
+    ///
+    /// - Parameter reserved: Keys that were given out and whose records are not stored yet.
+    func newKey(for id: RecordID, reserved: Set<Int64>) throws -> Int64
     func insertRecord(_ record: StoredRecord) throws
     func updateRecord(_ record: StoredRecord) throws
     /// The keys of the notes on a need.
@@ -59,6 +63,10 @@ protocol LedgerStorage: AnyObject {
     /// All records of a kind whose fields disagree, or all of a kind, in the order of their keys.
     func records(of kind: Kind, onlyInConflict: Bool) throws -> [StoredRecord]
     func recordIDs(of kind: Kind) throws -> [RecordID]
+    /// All records one by one, also those that cannot be read, with their keys and whether they
+    /// are listed as being in conflict.
+    func forEachRecord(
+        _ body: (Int64, Result<StoredRecord, any Error>, _ isListed: Bool) throws -> Void) throws
     func isCreationRefused(_ id: RecordID) throws -> Bool
     func setCreationRefused(_ isRefused: Bool, _ id: RecordID) throws
     func addToDigest(_ difference: UInt64, bucket: Bucket) throws
@@ -72,6 +80,8 @@ protocol LedgerStorage: AnyObject {
     func batch(replicaRow: Int64, holding counter: UInt64) throws -> BatchRow?
     func batch(holding sequence: UInt64) throws -> BatchRow?
     func batch(number: Int64) throws -> BatchRow?
+    /// All batches, one by one, in the order in which they were admitted.
+    func forEachBatch(_ body: (BatchRow) throws -> Void) throws
     /// The batches beyond a sequence, in order: where each ends, and what it touched.
     func feed(after sequence: UInt64, limit: Int) throws -> [(end: UInt64, touched: [UInt8])]
     /// The batches that changed a record after its creation.
@@ -170,6 +180,8 @@ struct StoredRecord: Hashable {
     var team: String?
     var firstSequence: UInt64
     var lastSequence: UInt64
+    /// The head after the newest batch in which the record left a bucket; 0 when it never did.
+    var leftSequence: UInt64 = 0
     var state: RecordState
 
     var placement: Placement {

@@ -44,6 +44,16 @@ package struct RecordState: Hashable, Sendable {
         }
     }
 
+    /// What a version costs beside its value, roughly, in bytes.
+    static let versionBytes = 32
+
+    /// The size of all live versions, roughly, in bytes.
+    var size: Int {
+        fields.reduce(0) { sum, entry in
+            entry.register.versions.reduce(sum) { $0 + ($1.value?.count ?? 0) + Self.versionBytes }
+        }
+    }
+
     private static let format: UInt8 = 1
 
     private struct OriginKey: Hashable {
@@ -93,7 +103,8 @@ package struct RecordState: Hashable, Sendable {
                 let index = indexes[Self.key(of: version)]!
                 writer.put(index)
                 writer.put(version.dot.counter - origins[index].dot.counter)
-                writer.put(signed: version.stamp.milliseconds - origins[index].stamp)
+                // Wrapping: a clock may have claimed any time at all.
+                writer.put(signed: version.stamp.milliseconds &- origins[index].stamp)
                 guard let value = version.value else {
                     writer.put(0)
                     continue
@@ -147,8 +158,8 @@ package struct RecordState: Hashable, Sendable {
                         value: value,
                         stamp: Stamp(
                             milliseconds: stamp,
-                            dot: Dot(origin.dot.replica, origin.dot.counter + offset)),
-                        sequence: origin.sequence + offset, clock: origin.clock))
+                            dot: Dot(origin.dot.replica, origin.dot.counter &+ offset)),
+                        sequence: origin.sequence &+ offset, clock: origin.clock))
             }
             fields.append((field, Register(live: versions)))
         }

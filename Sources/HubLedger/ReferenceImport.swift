@@ -273,7 +273,8 @@ struct CSVTable {
             if record.cells == [""] { continue }
             guard record.cells.count == header.cells.count else {
                 throw LedgerError.row(
-                    line: record.line, column: header.cells[
+                    line: record.line,
+                    column: header.cells[
                         min(record.cells.count, header.cells.count - 1)],
                     "the row has \(record.cells.count) cells, the header \(header.cells.count)")
             }

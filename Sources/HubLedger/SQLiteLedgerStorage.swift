@@ -11,10 +11,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
     private var replicaIDs: [Int64: ReplicaID] = [:]
 
     /// - Parameter creates: Whether the file must not exist yet; otherwise it must.
-    init(path: String, creates: Bool) throws {
+    init(path: String, creates: Bool, vfs: String? = nil) throws {
         self.path = path
         do {
-            connection = try Connection(path: path, mode: creates ? .readWriteCreate : .readWrite)
+            connection = try Connection(
+                path: path, mode: creates ? .readWriteCreate : .readWrite, vfs: vfs)
             try connection.migrate(LedgerSchema.steps, applicationID: LedgerSchema.applicationID)
             try connection.makeDurable(autocheckpointFrames: 1_000)
         } catch {
@@ -28,8 +29,9 @@ final class SQLiteLedgerStorage: LedgerStorage {
             switch error.kind {
             case .busy, .locked: LedgerError.busy
             case .full, .readOnly, .ioError: LedgerError.disk(error.description)
-            case .cannotOpen: LedgerError.file(error.description, hint: error.hint)
-            case .corrupt, .notADatabase: LedgerError.damaged(error.description)
+            case .cannotOpen, .notADatabase:
+                LedgerError.file(error.description, hint: error.hint)
+            case .corrupt: LedgerError.damaged(error.description)
             case .constraint, .other: error
             }
         case let error as SchemaTooNew:
@@ -47,6 +49,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
             return try connection.transaction(.immediate, body)
         } catch {
             forgetReplicas()
+            throw Self.translated(error)
+        }
+    }
+
+    func snapshot<R>(_ body: () throws -> R) throws -> R {
+        do {
+            return try connection.transaction(.deferred, body)
+        } catch {
             throw Self.translated(error)
         }
     }
@@ -307,27 +317,32 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func insertReplica(_ row: ReplicaRow) throws -> Int64 {
-        var ancestors = ByteWriter()
-        for ancestor in row.ancestors {
-            ancestors.put(ancestor.replica.rawValue)
-            ancestors.put(ancestor.counter)
-        }
         try connection.run(
             """
-            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors)
-            VALUES (?, ?, ?, ?, ?)
+            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors, lost_changes)
+            VALUES (?, ?, ?, ?, ?, ?)
             """, .integer(Int64(row.id.rawValue)), SQLValue(row.device),
-            sequence(row.nextCounter), SQLValue(row.newestStamp), .bytes(ancestors.bytes))
+            sequence(row.nextCounter), SQLValue(row.newestStamp),
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges))
         return connection.lastInsertedRow
+    }
+
+    private static func encoded(_ ancestors: [Dot]) -> [UInt8] {
+        var writer = ByteWriter()
+        for ancestor in ancestors {
+            writer.put(ancestor.replica.rawValue)
+            writer.put(ancestor.counter)
+        }
+        return writer.bytes
     }
 
     func updateReplica(_ row: ReplicaRow) throws {
         try connection.run(
             """
-            UPDATE replica SET device = ?, next_counter = ?, newest_stamp = ?, lost_changes = ?
-            WHERE row = ?
+            UPDATE replica SET device = ?, next_counter = ?, newest_stamp = ?, ancestors = ?,
+                lost_changes = ? WHERE row = ?
             """, SQLValue(row.device), sequence(row.nextCounter), SQLValue(row.newestStamp),
-            sequence(row.lostChanges), .integer(row.row))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges), .integer(row.row))
     }
 
     private func rowOfReplica(_ id: ReplicaID) throws -> Int64 {
@@ -364,20 +379,23 @@ final class SQLiteLedgerStorage: LedgerStorage {
 
     /// The key that an id stands for when no other id took it first.
     private func key(of id: RecordID) throws -> Int64? {
-        let row = try replicaRows[id.replica]
+        let row =
+            try replicaRows[id.replica]
             ?? connection.first(
                 "SELECT row FROM replica WHERE id = ?", .integer(Int64(id.replica.rawValue))
             ) { $0.integer(at: 0) }
         return row.map { $0 << Int64(RecordID.numberBitCount) | Int64(id.number) }
     }
 
-    func newKey(for id: RecordID) throws -> Int64 {
+    func newKey(for id: RecordID, reserved: Set<Int64>) throws -> Int64 {
         let key =
             try rowOfReplica(id.replica) << Int64(RecordID.numberBitCount) | Int64(id.number)
-        let isTaken = try connection.first(
-            "SELECT 1 FROM record WHERE key = ?", .integer(key)
-        ) { _ in true }
-        if isTaken == nil { return key }
+        let isTaken =
+            try reserved.contains(key)
+            || connection.first("SELECT 1 FROM record WHERE key = ?", .integer(key)) { _ in
+                true
+            } ?? false
+        if !isTaken { return key }
         let next = try connection.first(
             "SELECT COALESCE(MAX(key), 0) + 1 FROM record_overflow"
         ) { $0.integer(at: 0) }
@@ -391,7 +409,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                first_sequence, last_sequence, state FROM record WHERE key = ?
+                first_sequence, last_sequence, left_sequence, state FROM record WHERE key = ?
             """, .integer(key), read: storedRecord)
     }
 
@@ -405,17 +423,18 @@ final class SQLiteLedgerStorage: LedgerStorage {
             parent: row.optionalInteger(at: 5), grid: row.optionalText(at: 6),
             team: row.optionalText(at: 7), firstSequence: UInt64(bitPattern: row.integer(at: 8)),
             lastSequence: UInt64(bitPattern: row.integer(at: 9)),
-            state: try RecordState(decoding: row.bytes(at: 10), replica: idOfReplica))
+            leftSequence: UInt64(bitPattern: row.integer(at: 10)),
+            state: try RecordState(decoding: row.bytes(at: 11), replica: idOfReplica))
     }
 
     func insertRecord(_ record: StoredRecord) throws {
         try connection.run(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             .integer(record.key), .bytes(record.id.bytes), .integer(Int(record.kind)),
             .integer(record.createdMilliseconds), SQLValue(record.device),
             SQLValue(record.parent), SQLValue(record.grid), SQLValue(record.team),
             sequence(record.firstSequence), sequence(record.lastSequence),
-            record.isInConflict ? .integer(1) : .null,
+            sequence(record.leftSequence), record.isInConflict ? .integer(1) : .null,
             .bytes(try record.state.encoded(row: rowOfReplica)))
     }
 
@@ -423,9 +442,9 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.run(
             """
             UPDATE record SET device = ?, parent = ?, grid = ?, team = ?, last_sequence = ?,
-                conflicted = ?, state = ? WHERE key = ?
+                left_sequence = ?, conflicted = ?, state = ? WHERE key = ?
             """, SQLValue(record.device), SQLValue(record.parent), SQLValue(record.grid),
-            SQLValue(record.team), sequence(record.lastSequence),
+            SQLValue(record.team), sequence(record.lastSequence), sequence(record.leftSequence),
             record.isInConflict ? .integer(1) : .null,
             .bytes(try record.state.encoded(row: rowOfReplica)), .integer(record.key))
     }
@@ -442,28 +461,28 @@ final class SQLiteLedgerStorage: LedgerStorage {
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                    first_sequence, last_sequence, state FROM record
+                    first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE key > ? AND kind >= 3 ORDER BY key LIMIT ?
                 """, .integer(key), .integer(limit), read: storedRecord)
         case .recordedBy(let device):
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                    first_sequence, last_sequence, state FROM record
+                    first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE device = ? AND key > ? ORDER BY key LIMIT ?
                 """, .integer(device), .integer(key), .integer(limit), read: storedRecord)
         case .team(let team):
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                    first_sequence, last_sequence, state FROM record
+                    first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE team = ? AND key > ? ORDER BY key LIMIT ?
                 """, .text(team), .integer(key), .integer(limit), read: storedRecord)
         case .grid(let grid):
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                    first_sequence, last_sequence, state FROM record
+                    first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE grid = ? AND key > ? ORDER BY key LIMIT ?
                 """, .text(grid), .integer(key), .integer(limit), read: storedRecord)
         }
@@ -474,13 +493,13 @@ final class SQLiteLedgerStorage: LedgerStorage {
             ? try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                    first_sequence, last_sequence, state FROM record
+                    first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE conflicted IS NOT NULL AND kind = ? ORDER BY key
                 """, .integer(Int(kind.rawValue)), read: storedRecord)
             : try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
-                    first_sequence, last_sequence, state FROM record
+                    first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE kind = ? ORDER BY first_sequence
                 """, .integer(Int(kind.rawValue)), read: storedRecord)
     }
@@ -489,6 +508,26 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.all(
             "SELECT id FROM record WHERE kind = ?", .integer(Int(kind.rawValue))
         ) { RecordID(bytes: $0.bytes(at: 0)) }.compactMap { $0 }
+    }
+
+    func forEachRecord(
+        _ body: (Int64, Result<StoredRecord, any Error>, _ isListed: Bool) throws -> Void
+    ) throws {
+        try connection.forEach(
+            """
+            SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
+                first_sequence, last_sequence, left_sequence, state, conflicted FROM record
+            ORDER BY key
+            """
+        ) { row in
+            let record: Result<StoredRecord, any Error>
+            do {
+                record = .success(try storedRecord(row))
+            } catch {
+                record = .failure(error)
+            }
+            try body(row.integer(at: 0), record, !row.isNull(at: 12))
+        }
     }
 
     func isCreationRefused(_ id: RecordID) throws -> Bool {
@@ -578,6 +617,16 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
             WHERE number = ?
             """, .integer(number), read: Self.batchRow)
+    }
+
+    func forEachBatch(_ body: (BatchRow) throws -> Void) throws {
+        try connection.forEach(
+            """
+            SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
+                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+            ORDER BY number
+            """
+        ) { try body(Self.batchRow($0)) }
     }
 
     private static func batchRow(_ row: borrowing Statement) throws -> BatchRow {

@@ -74,7 +74,7 @@ package struct HubApplication: Sendable {
             configuration.maximumGracefulShutdownDuration = .seconds(HubLimits.stopSecondsMax)
             group = ServiceGroup(configuration: configuration)
         } catch {
-            ledger.stop()
+            await ledger.stop()
             throw error
         }
     }
@@ -163,7 +163,7 @@ private struct LedgerService: Service {
             }
         }
         // Cancelled or asked to stop: the ledger is closed cleanly either way.
-        ledger.stop()
+        await ledger.stop()
     }
 }
 

@@ -10,16 +10,18 @@ final class LedgerLock: Sendable {
     /// - Throws: ``HubStartError/alreadyServed(path:)``, or ``HubStartError/lock(path:reason:)``.
     init(ledger path: String) throws(HubStartError) {
         let lockPath = path + ".lock"
-        descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else {
+        let opened = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard opened >= 0 else {
             throw .lock(path: lockPath, reason: systemMessage(errno))
         }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard flock(opened, LOCK_EX | LOCK_NB) == 0 else {
             let code = errno
-            close(descriptor)
+            close(opened)
             if code == EWOULDBLOCK { throw .alreadyServed(path: path) }
             throw .lock(path: lockPath, reason: systemMessage(code))
         }
+        // Assigned last: once it is, a throw would run `deinit`, which closes it.
+        descriptor = opened
     }
 
     deinit {

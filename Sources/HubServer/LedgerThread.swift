@@ -33,12 +33,13 @@ package final class LedgerThread: Sendable {
     private struct State {
         var jobs: [Job] = []
         var isStopping = false
+        /// Whoever stops the thread, until it has ended.
+        var stopper: CheckedContinuation<Void, Never>?
     }
 
     private let state = Mutex(State())
     /// Signalled when the queue stops being empty, not for each job: one wait takes all of them.
     private let wakeUp = DispatchSemaphore(value: 0)
-    private let ended = DispatchSemaphore(value: 0)
     private let onCommit: @Sendable (SyncFigures) -> Void
 
     private init(onCommit: @escaping @Sendable (SyncFigures) -> Void) {
@@ -60,7 +61,7 @@ package final class LedgerThread: Sendable {
             spawnThread {
                 thread.run(open, opened)
                 // Only now is the ledger closed, so whoever waits may open it again.
-                thread.ended.signal()
+                thread.state.withLock { $0.stopper.take() }?.resume()
             }
         }
         return thread
@@ -94,12 +95,17 @@ package final class LedgerThread: Sendable {
         }
     }
 
-    /// Finishes what waits, flushes and closes the ledger, and ends the thread. Refuses new jobs
-    /// from the start. Blocks; call it once, outside of event loops.
-    package func stop() {
-        state.withLock { $0.isStopping = true }
-        wakeUp.signal()
-        ended.wait()
+    /// Finishes what waits, flushes and closes the ledger, and ends the thread; call it once.
+    /// New jobs are refused from the start.
+    package func stop() async {
+        await withCheckedContinuation { ended in
+            state.withLock { state in
+                precondition(!state.isStopping, "a thread is stopped once")
+                state.isStopping = true
+                state.stopper = ended
+            }
+            wakeUp.signal()
+        }
     }
 
     /// How many jobs wait.
@@ -201,7 +207,7 @@ package enum LedgerThreadFault: Error, Hashable {
 }
 
 /// Starts a detached thread with a main thread's stack, 8 MiB; Dispatch's have 512 KiB.
-private func spawnThread(_ body: @escaping @Sendable () -> Void) {
+func spawnThread(_ body: @escaping @Sendable () -> Void) {
     final class Body: Sendable {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }

@@ -37,8 +37,9 @@ package struct TermLine: Hashable, Sendable {
 
     /// Whether a position was reached on this line and not cut.
     package func contains(_ position: Position, head: UInt64) -> Bool {
-        position == .origin || cut(position, head: head) == position.sequence
-            && entries.contains { $0.term == position.term }
+        position == .origin
+            || cut(position, head: head) == position.sequence
+                && entries.contains { $0.term == position.term }
     }
 
     /// The term in which a sequence was given out.

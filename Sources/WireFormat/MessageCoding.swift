@@ -1,6 +1,6 @@
 import NeedModel
-package import SyncCore
 import SwiftProtobuf
+package import SyncCore
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials

@@ -96,7 +96,8 @@ final class Bench {
         func record(_ kind: Kind, _ fields: [UInt32: String]) -> PageRecord {
             number += 1
             return page(
-                RecordID(milliseconds: Bench.hubStart, replica: Bench.hub, number: number), kind: kind,
+                RecordID(milliseconds: Bench.hubStart, replica: Bench.hub, number: number),
+                kind: kind,
                 fields.mapValues { Array($0.utf8) }, by: Bench.hub)
         }
         return [
@@ -149,7 +150,7 @@ final class Bench {
     }
 
     static func strangersNeed(_ number: UInt64) -> RecordID {
-        RecordID(milliseconds: hubStart, replica: stranger, number: number)
+        RecordID(milliseconds: hubStart + Int64(number), replica: stranger, number: number)
     }
 
     /// The hub's version of what this device sent, as it comes with the pull.
@@ -180,7 +181,9 @@ final class Bench {
         Page(
             restart: restart, cursor: Position(term: Bench.hub, sequence: sequence),
             records: records, departed: departed,
-            writers: [.init(replica: Bench.stranger, name: "别人"), .init(replica: Bench.hub, name: "")])
+            writers: [
+                .init(replica: Bench.stranger, name: "别人"), .init(replica: Bench.hub, name: ""),
+            ])
     }
 
     func middlePage(_ records: [PageRecord], resume: String, restart: Bool = false) -> Page {

@@ -10,15 +10,15 @@ import WireFormat
 @testable import HubServer
 
 @Suite struct LedgerThreadTests {
-    /// Counts of the commits that were made.
-    private final class Commits: Sendable {
-        private let sizes = Mutex<[Int]>([])
-        func add(_ figures: SyncFigures) { sizes.withLock { $0.append(figures.batches) } }
-        var batches: [Int] { sizes.withLock { $0 } }
+    /// Numbers in the order in which several threads noted them.
+    private final class Notes: Sendable {
+        private let numbers = Mutex<[Int]>([])
+        func add(_ number: Int) { numbers.withLock { $0.append(number) } }
+        var all: [Int] { numbers.withLock { $0 } }
     }
 
     private static func with(
-        commits: Commits = Commits(), _ test: (LedgerThread, String) async throws -> Void
+        commits: Notes = Notes(), _ test: (LedgerThread, String) async throws -> Void
     ) async throws {
         let directory = try TestHub.makeDirectory()
         defer { TestHub.removeDirectory(directory) }
@@ -26,9 +26,9 @@ import WireFormat
         try TestHub.makeLedger(at: path)
         let thread = try await LedgerThread.start(
             open: { try Ledger(opening: path, clock: wallMilliseconds) },
-            onCommit: { commits.add($0) })
+            onCommit: { commits.add($0.batches) })
         try await test(thread, path)
-        try await offPool { thread.stop() }
+        await thread.stop()
     }
 
     /// Keeps the thread busy until the gate opens; returns once it is.
@@ -45,7 +45,7 @@ import WireFormat
     }
 
     @Test func waitingSyncsShareOneCommit() async throws {
-        let commits = Commits()
+        let commits = Notes()
         try await Self.with(commits: commits) { thread, path in
             let ledger = try Ledger(opening: path, clock: wallMilliseconds)
             var requests: [(token: String, request: SyncRequest)] = []
@@ -71,7 +71,7 @@ import WireFormat
                 gate.signal()
                 try await group.waitForAll()
             }
-            #expect(commits.batches == [20])
+            #expect(commits.all == [20])
         }
     }
 
@@ -79,18 +79,18 @@ import WireFormat
         try await Self.with { thread, _ in
             let gate = DispatchSemaphore(value: 0)
             await Self.block(thread, until: gate)
-            let order = Mutex<[Int]>([])
+            let order = Notes()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for number in 0..<10 {
                     group.addTask {
-                        try await thread.call { _ in order.withLock { $0.append(number) } }
+                        try await thread.call { _ in order.add(number) }
                     }
                     while thread.queuedJobs <= number { await Task.yield() }
                 }
                 gate.signal()
                 try await group.waitForAll()
             }
-            #expect(order.withLock { $0 } == Array(0..<10))
+            #expect(order.all == Array(0..<10))
         }
     }
 
@@ -120,10 +120,10 @@ import WireFormat
             await Self.block(other, until: gate)
             async let result = other.call { try $0.info().banner }
             while other.queuedJobs < 1 { await Task.yield() }
-            async let stopped: Void = offPool { other.stop() }
+            async let stopped: Void = other.stop()
             gate.signal()
             #expect(try await result == "152921")
-            try await stopped
+            await stopped
             await #expect(throws: LedgerThreadFault.stopping) { try await other.call { _ in } }
         }
     }

@@ -1,5 +1,6 @@
-import Dispatch
 import Glibc
+
+@testable import HubServer
 
 /// One HTTP connection over a plain socket: sends exactly the bytes it is given.
 ///
@@ -25,21 +26,23 @@ final class TestClient {
     private var received: [UInt8] = []
 
     init(port: Int) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let opened = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = in_port_t(port).bigEndian
         address.sin_addr.s_addr = inet_addr("127.0.0.1")
         let status = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                connect(opened, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
         guard status == 0 else {
             let code = errno
-            close(descriptor)
+            close(opened)
             throw Failure.connect(code)
         }
+        // Assigned last: once it is, a throw would run `deinit`, which closes it.
+        descriptor = opened
         // A test that waits for nothing fails rather than hangs.
         var limit = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(
@@ -125,6 +128,6 @@ final class TestClient {
 func offPool<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value
 {
     try await withCheckedThrowingContinuation { result in
-        DispatchQueue.global().async { result.resume(with: Result { try work() }) }
+        spawnThread { result.resume(with: Result { try work() }) }
     }
 }

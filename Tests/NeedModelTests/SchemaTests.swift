@@ -47,9 +47,10 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        (1, 8_192), (2, 64), (3, 64), (4, 256), (5, 256), (6, 1_024),
-    ] as [(UInt32, Int)])
+    @Test(
+        arguments: [
+            (1, 8_192), (2, 64), (3, 64), (4, 256), (5, 256), (6, 1_024),
+        ] as [(UInt32, Int)])
     func textsHaveALimitInBytes(field: UInt32, limit: Int) {
         let fits = [UInt8](repeating: 0x61, count: limit)
         #expect(fault(.need, field, fits) == nil)

@@ -2,12 +2,13 @@ import NeedModel
 import Testing
 
 @Suite struct TerritoryTests {
-    private static let rows = [
-        ("1508", .banner, nil), ("150801", .town, "1508"), ("150802", .town, "1508"),
-        ("150801001", .village, "150801"), ("150801002", .village, "150801"),
-        ("15080100101", .grid, "150801001"), ("15080100102", .grid, "150801001"),
-        ("15080100201", .grid, "150801002"), ("15080200101", .grid, "150802"),
-    ] as [(String, TerritoryLevel, String?)]
+    private static let rows =
+        [
+            ("1508", .banner, nil), ("150801", .town, "1508"), ("150802", .town, "1508"),
+            ("150801001", .village, "150801"), ("150801002", .village, "150801"),
+            ("15080100101", .grid, "150801001"), ("15080100102", .grid, "150801001"),
+            ("15080100201", .grid, "150801002"), ("15080200101", .grid, "150802"),
+        ] as [(String, TerritoryLevel, String?)]
 
     private let tree = TerritoryTree(
         Self.rows.reversed().map {

@@ -47,7 +47,8 @@ import Testing
     }
 
     @Test func aGroupThatStartsInsideAKnownOneForks() {
-        #expect(judge(groups(1, from: 2), stored: groups(1, from: 1)) == .fork(index: 0, counter: 2))
+        #expect(
+            judge(groups(1, from: 2), stored: groups(1, from: 1)) == .fork(index: 0, counter: 2))
     }
 
     @Test func countersOfARecordedGapFork() {

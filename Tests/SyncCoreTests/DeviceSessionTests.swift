@@ -58,7 +58,9 @@ import Testing
         var roundTrips = 0
         while case .exchange = directives.first {
             roundTrips += 1
-            guard roundTrips <= Limits.roundTripsPerSyncMax + Limits.transportTriesMax else { break }
+            guard roundTrips <= Limits.roundTripsPerSyncMax + Limits.transportTriesMax else {
+                break
+            }
             let fails = roundTrips % (failuresBetween + 1) != 0
             directives = session.step(fails ? .failed(isTemporary: true) : answer())
         }
@@ -182,7 +184,8 @@ import Testing
     }
 
     @Test func restoredJournal() throws {
-        var transcript = Transcript("A journal was restored from an older copy; nothing waits in it.")
+        var transcript = Transcript(
+            "A journal was restored from an older copy; nothing waits in it.")
         transcript.device(.begin)
         transcript.hub(groups: [], expected: 6, next: 3, stored: groups(1...5))
         transcript.note("The new replica descends from the old one up to 2. What was lost, 3 to 5,")
@@ -233,7 +236,8 @@ private struct Transcript {
     mutating func hub(
         groups: [ChangeGroup], expected: UInt64, next: UInt64, stored: [ChangeGroup] = []
     ) {
-        let range = groups.isEmpty
+        let range =
+            groups.isEmpty
             ? "no groups" : "\(groups.first!.firstCounter) to \(groups.last!.nextCounter - 1)"
         lines.append("hub     gets \(range), the device's next is \(next); it awaits \(expected)")
         let judgement = Admission.judge(

@@ -52,13 +52,15 @@ func check(
 
 /// Runs a property over seeds 0, 1, 2 … and stops at the first that fails, naming it.
 ///
-/// `WAYSTATION_SEED` replays one seed; `WAYSTATION_HISTORIES` changes how many are run.
+/// `WAYSTATION_SEED` replays one seed; `WAYSTATION_LONG` runs ten times as many, and
+/// `WAYSTATION_HISTORIES` any number.
 func forEachSeed(
     _ count: Int, test: String = #function, sourceLocation: SourceLocation = #_sourceLocation,
     _ property: (inout SplitMix64) throws -> Void
 ) {
     let environment = ProcessInfo.processInfo.environment
-    var seeds = 0..<UInt64(environment["WAYSTATION_HISTORIES"].flatMap { Int($0) } ?? count)
+    let usual = environment["WAYSTATION_LONG"] == nil ? count : count * 10
+    var seeds = 0..<UInt64(environment["WAYSTATION_HISTORIES"].flatMap { Int($0) } ?? usual)
     if let seed = environment["WAYSTATION_SEED"].flatMap({ UInt64($0) }) {
         seeds = seed..<seed + 1
     }

@@ -70,8 +70,10 @@ import Testing
                     // Always against what was live. Against what was long covered too, unless the
                     // ledger's clock stood still or stepped back before a stamp that it had given.
                     let binds =
-                        history.ledgerClock == .movesOn || earlier.version.stamp.milliseconds
-                            < later.now || later.live.contains(earlier.version)
+                        history.ledgerClock == .movesOn
+                        || earlier.version.stamp.milliseconds
+                            < later.now
+                        || later.live.contains(earlier.version)
                     try check(
                         !binds || earlier.version.stamp < later.version.stamp,
                         "\(earlier.version) then \(later.version)")

@@ -30,7 +30,8 @@ struct RandomMessages {
 
     mutating func clocks() -> ClockReading {
         ClockReading(
-            wallMilliseconds: generator.wildNumber(), boot: [0, 1, .max].randomElement(
+            wallMilliseconds: generator.wildNumber(),
+            boot: [0, 1, .max].randomElement(
                 using: &generator)!, elapsedMilliseconds: generator.wildNumber())
     }
 

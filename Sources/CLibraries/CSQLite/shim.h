@@ -44,3 +44,8 @@ static inline int waystation_bind_borrowed_bytes(
 static inline int waystation_configure(sqlite3 *database, int option, int on, int *in_force) {
     return sqlite3_db_config(database, option, on, in_force);
 }
+
+/// Makes the process's SQLite randomness repeat itself from here on; for simulators only.
+static inline void waystation_seed_randomness(int seed) {
+    sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, seed, (sqlite3 *)0);
+}

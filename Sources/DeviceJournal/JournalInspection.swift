@@ -1,0 +1,61 @@
+import SQLiteStore
+import SQLiteStore
+package import SyncCore
+
+/// The whole of a journal as plain values, for the simulator's checkers.
+package struct JournalInspection: Sendable {
+    /// A record as pulled.
+    package struct Record: Sendable {
+        package var kind: UInt32
+        package var isVisible: Bool
+        package var createdMilliseconds: Int64
+        package var contested: [UInt32]
+        /// Newest stamp first.
+        package var fields: [UInt32: [(value: [UInt8]?, stamp: Stamp, sequence: UInt64)]]
+    }
+
+    package var replica: ReplicaID
+    package var nextCounter: UInt64
+    package var cursor: Position
+    package var records: [RecordID: Record]
+    /// In the order of writing.
+    package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)]
+    /// When each refused command was written, and to what.
+    package var refused: [(record: RecordID, written: ClockReading)]
+}
+
+extension Journal {
+    package func inspect() throws(JournalError) -> JournalInspection {
+        try reading {
+            let writer = try readWriter()
+            var inspection = JournalInspection(
+                replica: writer.replica, nextCounter: writer.nextCounter,
+                cursor: try readPull().cursor, records: [:],
+                outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
+                refused: try connection.all("SELECT record, content FROM refused") { row in
+                    (try row.record(at: 0), try GroupContent(bytes: row.bytes(at: 1)).written)
+                })
+            let rows = try connection.all("SELECT id, kind, created, visible, state FROM record") {
+                try RecordRow(row: $0)
+            }
+            for row in rows {
+                inspection.records[row.id] = JournalInspection.Record(
+                    kind: row.kind, isVisible: row.isVisible, createdMilliseconds: row.created,
+                    contested: row.state.contested,
+                    fields: row.state.fields.mapValues { versions in
+                        versions.map { ($0.value, $0.stamp, $0.sequence) }
+                    })
+            }
+            return inspection
+        }
+    }
+
+    /// SQLite's own findings; none when the file is sound.
+    package func integrityCheck() throws(JournalError) -> [String] {
+        do {
+            return try connection.integrityCheck()
+        } catch {
+            throw JournalError(error, path: path)
+        }
+    }
+}

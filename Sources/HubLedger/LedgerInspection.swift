@@ -1,0 +1,80 @@
+package import NeedModel
+package import SyncCore
+
+// The whole of a ledger as plain values, for the simulator's checkers and for `check`.
+
+/// A record with its live versions.
+package struct InspectedRecord: Sendable {
+    package var id: RecordID
+    package var kind: UInt32
+    package var placement: Placement
+    package var createdMilliseconds: Int64
+    /// Sorted by field.
+    package var fields: [(field: UInt32, register: Register)]
+    package var contested: [UInt32]
+}
+
+/// A group that the ledger decided on, in the order in which they came.
+package struct InspectedGroup: Sendable {
+    package var replica: ReplicaID
+    /// `nil` for the hub's own.
+    package var device: Int64?
+    package var group: ChangeGroup
+    package var outcome: GroupOutcome
+    /// Of the first change; 0 when rejected.
+    package var sequence: UInt64
+    /// One a change.
+    package var stamps: [Int64]
+    package var clock: ShortClock
+}
+
+extension Ledger {
+    package func inspectRecords() throws -> [InspectedRecord] {
+        var records: [InspectedRecord] = []
+        try storage.snapshot {
+            try storage.forEachRecord { _, result, _ in
+                let record = try result.get()
+                records.append(
+                    InspectedRecord(
+                        id: record.id, kind: record.kind, placement: record.placement,
+                        createdMilliseconds: record.createdMilliseconds,
+                        fields: record.state.fields, contested: record.contestedFields))
+            }
+        }
+        return records
+    }
+
+    package func inspectGroups() throws -> [InspectedGroup] {
+        var groups: [InspectedGroup] = []
+        try storage.snapshot {
+            let terms = try storage.terms()
+            let head = try storage.head()
+            try storage.forEachBatch { batch in
+                guard let writer = try storage.replica(row: batch.replicaRow) else {
+                    throw LedgerError.damaged("a batch without its writer")
+                }
+                let outcomes = try StoredOutcome.decode(batch.outcomes)
+                for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes) {
+                    let base =
+                        writer.device == nil
+                        ? group.base.sequence : terms.cut(group.base, head: head)
+                    groups.append(
+                        InspectedGroup(
+                            replica: writer.id, device: writer.device, group: group,
+                            outcome: outcome.outcome, sequence: outcome.sequence,
+                            stamps: outcome.stamps,
+                            clock: ShortClock(base: base, ancestors: writer.ancestors)))
+                }
+            }
+        }
+        return groups
+    }
+
+    /// What a device may hold as of now.
+    package func scope(ofDevice id: Int64) throws -> Scope {
+        try storage.snapshot {
+            guard let row = try storage.device(id) else { throw LedgerError.notFound("device") }
+            return try scope(of: row.device)
+        }
+    }
+}

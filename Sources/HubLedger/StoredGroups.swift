@@ -1,0 +1,48 @@
+import SyncCore
+
+/// Finds what became of a replica's earlier groups, by their first counter.
+///
+/// Keeps the batch that it read last, since a retry asks for its groups one after the other, and
+/// each of them would otherwise cost inflating the whole batch.
+final class StoredGroups {
+    private let storage: any LedgerStorage
+    private let replicaRow: Int64
+    private var counters: Range<UInt64> = 0..<0
+    private var groups: [UInt64: (group: ChangeGroup, outcome: StoredOutcome)] = [:]
+
+    /// - Parameter replicaRow: 0 for a replica that is not stored and so has no groups.
+    init(storage: any LedgerStorage, replicaRow: Int64) {
+        self.storage = storage
+        self.replicaRow = replicaRow
+    }
+
+    /// - Returns: `nil` when no group starts at the counter.
+    func group(at counter: UInt64) throws -> (group: ChangeGroup, outcome: StoredOutcome)? {
+        try load(counter)
+        return groups[counter]
+    }
+
+    /// The newest stamp of the applied groups that begin at or below a counter, as far as they
+    /// came with it: a replica's stamps only grow.
+    func newestStamp(upTo counter: UInt64) throws -> Int64? {
+        try load(counter)
+        return groups.filter { $0.key <= counter }.values.flatMap(\.outcome.stamps).max()
+    }
+
+    private func load(_ counter: UInt64) throws {
+        if counters.contains(counter) || replicaRow == 0 { return }
+        guard let batch = try storage.batch(replicaRow: replicaRow, holding: counter) else {
+            return
+        }
+        let content = try StoredContent.decode(batch.content)
+        let outcomes = try StoredOutcome.decode(batch.outcomes)
+        guard content.count == outcomes.count else {
+            throw LedgerError.damaged("a batch whose outcomes are not its own")
+        }
+        counters = batch.firstCounter..<batch.nextCounter
+        groups.removeAll()
+        for (group, outcome) in zip(content, outcomes) {
+            groups[group.firstCounter] = (group, outcome)
+        }
+    }
+}

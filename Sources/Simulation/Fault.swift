@@ -1,0 +1,57 @@
+/// What can go wrong in a simulated world, each by its name on the command line.
+///
+/// A run switches each allowed fault on or off by its seed, and draws its rate, so that some runs
+/// have one fault only and others nearly all.
+package enum Fault: String, CaseIterable, Sendable {
+    // The network
+    case requestLost = "request-lost"
+    case answerLost = "answer-lost"
+    case duplicated
+    /// Delivered late, so also out of order.
+    case delayed
+    case truncated
+    case bitFlipped = "bit-flipped"
+    /// An earlier answer comes again.
+    case staleAnswer = "stale-answer"
+    /// No answer before the device gives up waiting.
+    case hung
+    case hostileFrame = "hostile-frame"
+    // Storage
+    case deviceKilled = "device-killed"
+    case devicePowerLost = "device-power-lost"
+    case hubKilled = "hub-killed"
+    case hubPowerLost = "hub-power-lost"
+    /// Committed, but the answer was never sent.
+    case hubKilledBeforeReply = "hub-killed-before-reply"
+    case diskFull = "disk-full"
+    case ioError = "io-error"
+    // Clocks
+    case clockWild = "clock-wild"
+    case clockSteps = "clock-steps"
+    case clockDrifts = "clock-drifts"
+    case clockFrozen = "clock-frozen"
+    case reboot
+    case hubClockSteps = "hub-clock-steps"
+    // People
+    case journalRestored = "journal-restored"
+    case journalCloned = "journal-cloned"
+    case territoryChanged = "territory-changed"
+    /// A device that stays away for a year.
+    case silentYear = "silent-year"
+
+    /// How often at most, per chance.
+    var rateMax: Double {
+        switch self {
+        case .requestLost, .answerLost, .duplicated, .delayed: 0.4
+        case .truncated, .bitFlipped, .staleAnswer, .hung, .hostileFrame: 0.15
+        case .deviceKilled, .devicePowerLost, .hubKilled, .hubPowerLost: 0.08
+        case .hubKilledBeforeReply, .diskFull, .ioError: 0.06
+        case .clockWild: 1
+        case .clockSteps, .reboot, .hubClockSteps: 0.05
+        case .clockDrifts, .clockFrozen: 0.5
+        case .journalRestored, .journalCloned: 0.015
+        case .territoryChanged: 0.02
+        case .silentYear: 0.01
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import DeviceJournal
+import NeedModel
+import SimulatedDisk
+import SyncCore
+import WireFormat
+
+/// One machine with its journal: the production journal and session on a disk that can fail.
+final class SimulatedDevice {
+    let name: String
+    /// The hub's number for it.
+    let number: Int64
+    let role: Role
+    let team: String
+    let disk: Disk
+    private let chance: Chance
+    private(set) var journal: Journal?
+
+    // Clocks
+    var wallOffset: Int64 = 0
+    /// Parts per million.
+    var drift: Int64 = 0
+    var isFrozen = false
+    private var frozenAt: Int64?
+    private(set) var boot: UInt64
+    private var bootedAt: Int64
+
+    // The sync under way
+    var session: DeviceSession?
+    var pending: SyncRequest?
+    var pendingSince: Int64 = 0
+    var attempts: UInt32 = 0
+    var awayUntil: Int64 = 0
+
+    /// What the person sees is at least this new, by record and field; see invariant 9.
+    var newestShown: [RecordID: [UInt32: Int64]] = [:]
+
+    /// Commands that were told as done here and have no outcome yet that the checker saw.
+    var unsettled: Set<CommandKey> = []
+    var settledSince: Set<CommandKey> = []
+    /// An older copy of the disk, once one was made.
+    var backup: Disk.Image?
+
+    static let path = "journal.sqlite"
+
+    init(
+        name: String, number: Int64, role: Role, team: String, chance: Chance, now: Int64,
+        image: Disk.Image = Disk.Image()
+    ) {
+        self.name = name
+        self.number = number
+        self.role = role
+        self.team = team
+        self.chance = chance
+        disk = Disk(seed: chance.next(), image: image)
+        boot = chance.next() | 1
+        bootedAt = now - Int64(chance.below(1_000_000))
+    }
+
+    func clocks(now: Int64) -> ClockReading {
+        let elapsed = now - bootedAt
+        if isFrozen && frozenAt == nil { frozenAt = now + wallOffset }
+        let wall = isFrozen ? frozenAt! : now + wallOffset + elapsed * drift / 1_000_000
+        return ClockReading(wallMilliseconds: wall, boot: boot, elapsedMilliseconds: elapsed)
+    }
+
+    func reboot(now: Int64) {
+        boot = chance.next() | 1
+        bootedAt = now
+        frozenAt = nil
+    }
+
+    /// Opens the journal, as the first command after a start does.
+    func open(creating: Bool = false) throws {
+        journal = try Journal(
+            path: Self.path, creating: creating, random: chance.source,
+            busyTimeoutMilliseconds: 0, vfs: disk.vfsName)
+    }
+
+    /// The program is gone; what was durable stays.
+    func stop() {
+        journal = nil
+        session = nil
+        pending = nil
+    }
+
+    func close() {
+        journal = nil
+        disk.close()
+    }
+}

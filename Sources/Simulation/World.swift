@@ -1,0 +1,780 @@
+import DeviceJournal
+import HubLedger
+import NeedModel
+import SimulatedDisk
+import SyncCore
+import WireFormat
+
+/// How to run a simulation; the same options give the same run, byte for byte.
+package struct SimulationOptions: Sendable {
+    package var seed: UInt64
+    /// 2 to 5 by the seed when `nil`.
+    package var devices: Int?
+    package var events: Int
+    package var faults: Set<Fault>
+
+    package init(
+        seed: UInt64, devices: Int? = nil, events: Int = 300,
+        faults: Set<Fault> = Set(Fault.allCases)
+    ) {
+        self.seed = seed
+        self.devices = devices
+        self.events = events
+        self.faults = faults
+    }
+}
+
+/// A hub, its devices and the network between them, in one thread, by one virtual clock.
+///
+/// Everything that decides is production code: journals, sessions, frames, ledger. The world only
+/// delivers, delays, damages, kills and checks.
+package final class World {
+    let options: SimulationOptions
+    let chance: Chance
+    private(set) var trace = Trace()
+    /// The true time, in milliseconds since 1970.
+    private(set) var now: Int64 = 1_795_000_000_000
+    private var hubOffset: Int64 = 0
+    private var newestHubTime: Int64 = 0
+    private(set) var hub: SimulatedHub!
+    private(set) var devices: [SimulatedDevice] = []
+    private var rates: [Fault: Double] = [:]
+    private(set) var isHealing = false
+    private var messages: [Message] = []
+    private var messageCount = 0
+    private var oldAnswers: [(device: Int, bytes: [UInt8])] = []
+    private var textCount = 0
+    private var pulls = PullChecker()
+    let commands = CommandChecker()
+    private var outcomes = OutcomeChecker()
+    private var hubDownUntil: Int64 = 0
+    private var territoryVersion = 0
+
+    private struct Message {
+        enum Content {
+            case request([UInt8])
+            case answer([UInt8])
+        }
+        var at: Int64
+        var order: Int
+        var device: Int
+        var content: Content
+    }
+
+    static let grids = ["g1", "g2", "g3"]
+    static let teams = ["t1", "t2"]
+    private static let answerTimeoutMilliseconds: Int64 = 60_000
+    private static let roundsToRestMax = 60
+
+    package var traceHash: UInt64 { trace.value }
+    package var recentEvents: [String] { trace.recent }
+    package var eventCount: Int { trace.eventCount }
+
+    package init(_ options: SimulationOptions) throws {
+        self.options = options
+        // SQLite's own randomness (WAL salts) would differ from run to run.
+        Disk.seedSQLite(Int32(truncatingIfNeeded: options.seed | 1))
+        chance = Chance(seed: options.seed)
+        for fault in Fault.allCases {
+            let isOn = chance.happens(0.4)
+            let rate = Double(chance.below(1_000)) / 1_000 * fault.rateMax
+            rates[fault] = isOn && options.faults.contains(fault) ? rate : 0
+        }
+        let deviceCount = options.devices ?? 2 + chance.below(4)
+        hub = try SimulatedHub(chance: chance.split()) { [unowned self] in
+            let time = now + hubOffset
+            newestHubTime = max(newestHubTime, time)
+            return time
+        }
+        try setUpTerritory()
+        for index in 0..<deviceCount { try addDevice(index) }
+    }
+
+    deinit {
+        for device in devices { device.close() }
+        hub?.close()
+    }
+
+    // MARK: Setting up
+
+    private func setUpTerritory() throws {
+        guard let ledger = hub.ledger else { return }
+        _ = try ledger.importTable(
+            .territory,
+            csv: """
+                code,name,level,parent
+                15,旗,banner,
+                v1,村一,village,15
+                v2,村二,village,15
+                g1,格一,grid,v1
+                g2,格二,grid,v1
+                g3,格三,grid,v2
+                """)
+        _ = try ledger.importTable(.teams, csv: "id,name,territory\nt1,队一,15\nt2,队二,15\n")
+        _ = try ledger.importTable(.categories, csv: "code,name\nlight,灯\nwater,水\n")
+        _ = try ledger.importTable(
+            .routes, csv: "category,territory,team,due_days\nlight,v1,t1,3\n")
+    }
+
+    private func addDevice(_ index: Int) throws {
+        guard let ledger = hub.ledger else { return }
+        let role: Role = index == 0 ? .worker : index == 1 ? .office : Role.allCases[chance.below(3)]
+        let team = role == .team ? Self.teams[chance.below(2)] : ""
+        let code = try ledger.invite(
+            role: role, territory: role == .worker ? "v1" : role == .office ? "15" : nil,
+            team: role == .team ? team : nil, name: "d\(index)", lifetimeSeconds: 3_600)
+        let answer = try ledger.enroll(EnrollRequest(code: code, replica: .none))
+        let device = SimulatedDevice(
+            name: "d\(index)", number: answer.assignment.device, role: role, team: team,
+            chance: chance.split(), now: now)
+        if chance.happens(rate(.clockWild)) {
+            device.wallOffset =
+                [-1_790_000_000_000, 378_000_000_000, -86_400_000, 3_600_000, 700_000][
+                    chance.below(5)]
+        }
+        if chance.happens(rate(.clockDrifts)) {
+            device.drift = Int64(chance.below(20_000)) - 10_000
+        }
+        device.isFrozen = chance.happens(rate(.clockFrozen))
+        try device.open(creating: true)
+        try device.journal?.enroll(
+            server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer,
+            clocks: device.clocks(now: now))
+        devices.append(device)
+        trace.note("\(device.name) is a \(role.name)\(team.isEmpty ? "" : " of \(team)")")
+    }
+
+    private func rate(_ fault: Fault) -> Double { isHealing ? 0 : rates[fault] ?? 0 }
+
+    private func strikes(_ fault: Fault) -> Bool {
+        let rate = rate(fault)
+        return rate > 0 && chance.happens(rate)
+    }
+
+    // MARK: Running
+
+    /// Runs all events, heals the world, and checks that nothing was lost.
+    package func run() throws {
+        for _ in 0..<options.events { try step() }
+        try heal()
+        try checkAtRest()
+    }
+
+    private func step() throws {
+        now += Int64(1 + chance.below(chance.happens(0.1) ? 3_600_000 : 20_000))
+        try misfortune()
+        switch chance.below(10) {
+        case 0..<4: try act(chance.below(devices.count))
+        case 4..<6: try startSync(chance.below(devices.count))
+        case 6: try operate()
+        default: try deliver()
+        }
+        try timeOut()
+    }
+
+    /// Faults that come by themselves.
+    private func misfortune() throws {
+        if now >= hubDownUntil, hub.ledger == nil { try restartHub() }
+        if strikes(.hubClockSteps) {
+            hubOffset += Int64(chance.below(200_000)) - 100_000
+            trace.note("the hub's clock steps to \(hubOffset)")
+        }
+        let index = chance.below(devices.count)
+        let device = devices[index]
+        if strikes(.clockSteps) {
+            device.wallOffset += Int64(chance.below(100_000_000)) - 50_000_000
+            trace.note("\(device.name)'s clock steps")
+        }
+        if strikes(.silentYear) {
+            device.awayUntil = now + 365 * 86_400_000
+            trace.note("\(device.name) goes silent")
+        }
+        if strikes(.reboot) {
+            device.stop()
+            device.disk.crash(.processKilled)
+            device.reboot(now: now)
+            trace.note("\(device.name) reboots")
+            try reopen(device)
+        }
+        if strikes(.deviceKilled) { try crash(device, .processKilled) }
+        if strikes(.devicePowerLost) { try crash(device, .powerLost) }
+        if strikes(.hubKilled) { crashHub(.processKilled) }
+        if strikes(.hubPowerLost) { crashHub(.powerLost) }
+        if strikes(.journalRestored) { try restoreJournal(device) }
+        if strikes(.journalCloned) { try cloneJournal(index) }
+        if strikes(.territoryChanged) { try changeTerritory() }
+        if strikes(.hostileFrame) {
+            var bytes = (0..<chance.below(200)).map { _ in
+                UInt8(truncatingIfNeeded: chance.next())
+            }
+            if bytes.count > 3, chance.happens(0.5) { bytes.replaceSubrange(0..<3, with: [0x57, 0x59, 1]) }
+            guard (try? Frame.decode(bytes)) == nil else {
+                throw Violation(invariant: 23, what: "random bytes passed for a frame")
+            }
+        }
+    }
+
+    // MARK: Crashes
+
+    private func crash(_ device: SimulatedDevice, _ crash: Disk.Crash) throws {
+        trace.note("\(device.name) loses \(crash == .powerLost ? "power" : "its process")")
+        device.stop()
+        device.disk.crash(crash)
+        if crash == .powerLost { device.reboot(now: now) }
+        try reopen(device)
+    }
+
+    private func reopen(_ device: SimulatedDevice) throws {
+        device.disk.cancelFaults()
+        do {
+            try device.open()
+            guard let journal = device.journal else { return }
+            let findings = try journal.integrityCheck()
+            guard findings.isEmpty else {
+                throw Violation(invariant: 25, what: "\(device.name): \(findings)")
+            }
+            try commands.checkDurable(device, try journal.inspect())
+        } catch let error as JournalError {
+            throw Violation(invariant: 25, what: "\(device.name) cannot open: \(error)")
+        }
+    }
+
+    private func crashHub(_ crash: Disk.Crash) {
+        trace.note("the hub loses \(crash == .powerLost ? "power" : "its process")")
+        hub.stop()
+        hub.disk.crash(crash)
+        hubDownUntil = now + Int64(chance.below(100_000))
+    }
+
+    private func restartHub() throws {
+        hub.disk.restart()
+        hub.disk.cancelFaults()
+        do {
+            try hub.open()
+            let findings = try hub.ledger?.check() ?? []
+            guard findings.isEmpty else {
+                throw Violation(invariant: 25, what: "the ledger: \(findings)")
+            }
+            trace.note("the hub is up")
+        } catch let error as LedgerError {
+            throw Violation(invariant: 25, what: "the ledger cannot open: \(error)")
+        }
+    }
+
+    private func restoreJournal(_ device: SimulatedDevice) throws {
+        guard let older = device.backup else {
+            device.stop()
+            device.backup = device.disk.snapshot()
+            try reopen(device)
+            trace.note("\(device.name) makes a copy")
+            return
+        }
+        trace.note("\(device.name) goes back to its copy")
+        device.stop()
+        let before = try ledgerGroups()
+        device.disk.restore(older)
+        device.backup = nil
+        device.newestShown = [:]
+        commands.copiedDevices.insert(device.number)
+        commands.forgetUnsent(of: device.number, ledger: before)
+        try reopen(device)
+    }
+
+    private func cloneJournal(_ index: Int) throws {
+        guard devices.count < 6 else { return }
+        let original = devices[index]
+        original.stop()
+        let image = original.disk.snapshot()
+        try reopen(original)
+        let clone = SimulatedDevice(
+            name: original.name + "'", number: original.number, role: original.role,
+            team: original.team, chance: chance.split(), now: now, image: image)
+        devices.append(clone)
+        commands.copiedDevices.insert(original.number)
+        trace.note("\(original.name)'s disk is cloned")
+        try reopen(clone)
+    }
+
+    private func changeTerritory() throws {
+        guard let ledger = hub.ledger else { return }
+        territoryVersion += 1
+        let parent = ["v1", "v2"][chance.below(2)]
+        let grid = Self.grids[1 + chance.below(2)]
+        trace.note("\(grid) moves to \(parent)")
+        _ = try ledger.importTable(
+            .territory, csv: "code,name,level,parent\n\(grid),格\(territoryVersion),grid,\(parent)\n")
+    }
+
+    // MARK: What people do
+
+    private func newText() -> String {
+        textCount += 1
+        return "x\(textCount)"
+    }
+
+    /// Runs a person's command on a device, perhaps with a fault in the middle of it.
+    private func act(_ index: Int) throws {
+        let device = devices[index]
+        guard let journal = device.journal else { return }
+        let isStruck = planStorageFault(device.disk, isHub: false)
+        defer { device.disk.cancelFaults() }
+        let clocks = device.clocks(now: now)
+        do {
+            let what = try command(journal, device, clocks)
+            if let what {
+                trace.note("\(device.name) \(what)")
+                if device.disk.isDown {
+                    // Killed after the last step that mattered: it was told as done.
+                    try revive(device)
+                }
+                guard let journal = device.journal else { return }
+                let inspection = try journal.inspect()
+                try commands.record(device, clocks, inspection)
+                try checkOwnWrites(device, journal, inspection)
+            }
+        } catch let error as JournalError {
+            if device.disk.isDown {
+                trace.note("\(device.name) dies in a command")
+                try revive(device)
+            } else if error.category == .disk, !isStruck {
+                throw Violation(invariant: 1, what: "\(device.name): \(error)")
+            } else if error.category == .disk {
+                trace.note("\(device.name)'s disk fails a command")
+                // The program ends with an error and starts anew with the next command.
+                device.stop()
+                try reopen(device)
+            }
+        }
+    }
+
+    private func revive(_ device: SimulatedDevice) throws {
+        device.stop()
+        device.disk.restart()
+        device.reboot(now: now)
+        try reopen(device)
+    }
+
+    private func planStorageFault(_ disk: Disk, isHub: Bool) -> Bool {
+        let crashes: [(Fault, Disk.Fault)] =
+            isHub
+            ? [(.hubKilled, .crash(.processKilled)), (.hubPowerLost, .crash(.powerLost))]
+            : [(.deviceKilled, .crash(.processKilled)), (.devicePowerLost, .crash(.powerLost))]
+        for (fault, kind) in crashes + [(.diskFull, .full), (.ioError, .ioError)]
+        where strikes(fault) {
+            disk.failNext(after: 1 + chance.below(isHub ? 30 : 12), with: kind)
+            return true
+        }
+        return false
+    }
+
+    /// - Returns: What was done, `nil` when there was nothing to do.
+    private func command(
+        _ journal: Journal, _ device: SimulatedDevice, _ clocks: ClockReading
+    ) throws(JournalError) -> String? {
+        let needs = try journal.needs(includingWithdrawn: true)
+        if device.role != .team, needs.isEmpty || chance.happens(0.3) {
+            let grids = try journal.ownGrids().map(\.code)
+            guard let grid = chance.choose(grids) else { return nil }
+            var fields: [FieldEdit] = [
+                FieldEdit(.text, .text(newText())), FieldEdit(.grid, .text(grid)),
+            ]
+            if chance.happens(0.5) {
+                fields.append(FieldEdit(.category, .text(chance.happens(0.5) ? "light" : "water")))
+            }
+            if chance.happens(0.3) { fields.append(FieldEdit(.address, .text(newText()))) }
+            let need = try journal.addNeed(fields, clocks: clocks)
+            return "records \(need.id.digits.suffix(6))"
+        }
+        guard let need = chance.choose(needs) else { return nil }
+        let id = need.id
+        let name = id.digits.suffix(6)
+        if let conflict = need.conflicts.first, chance.happens(0.5) {
+            let number = 1 + chance.below(conflict.versions.count)
+            _ = try journal.settle(id, conflict.field, keep: .number(number), clocks: clocks)
+            return "settles \(conflict.field.name) of \(name)"
+        }
+        switch chance.below(12) {
+        case 0..<4 where device.role != .team:
+            let field: NeedField = [.address, .phone, .text, .resident][chance.below(4)]
+            // Sometimes two people write the same value, which is no conflict.
+            let value: FieldValue? =
+                field != .text && chance.happens(0.15)
+                ? (chance.happens(0.5) ? nil : .text("same")) : .text(newText())
+            _ = try journal.editNeed(id, [FieldEdit(field, value)], clocks: clocks)
+            return "edits \(field.name) of \(name)"
+        case 4 where device.role != .team:
+            if need.isWithdrawn {
+                _ = try journal.undoWithdrawal(id, clocks: clocks)
+                return "brings back \(name)"
+            }
+            _ = try journal.withdraw(id, reason: newText(), clocks: clocks)
+            return "withdraws \(name)"
+        case 5:
+            _ = try journal.note(id, text: newText(), clocks: clocks)
+            return "notes on \(name)"
+        case 6 where device.role == .office, 7 where device.role == .office:
+            _ = try journal.dispatch(
+                id, team: Self.teams[chance.below(2)], due: nil, clocks: clocks)
+            return "dispatches \(name)"
+        case 8 where device.role == .office:
+            guard let grid = chance.choose(Self.grids) else { return nil }
+            _ = try journal.editNeed(id, [FieldEdit(.grid, .text(grid))], clocks: clocks)
+            return "moves \(name) to \(grid)"
+        case 9 where device.role != .team:
+            _ = try journal.rate(
+                id, grade: 1 + chance.below(5), comment: newText(), clocks: clocks)
+            return "rates \(name)"
+        default:
+            guard device.role != .worker else { return nil }
+            switch need.status {
+            case .dispatched:
+                if chance.happens(0.3) {
+                    _ = try journal.decline(id, reason: newText(), clocks: clocks)
+                    return "declines \(name)"
+                }
+                _ = try journal.accept(id, clocks: clocks)
+                return "accepts \(name)"
+            case .accepted:
+                _ = try journal.start(id, clocks: clocks)
+                return "starts \(name)"
+            case .started:
+                _ = try journal.finish(id, result: newText(), clocks: clocks)
+                return "finishes \(name)"
+            case .declined, .recorded, .finished, .rated, .withdrawn: return nil
+            }
+        }
+    }
+
+    /// The centre's operator, at the server itself.
+    private func operate() throws {
+        guard let ledger = hub.ledger else { return }
+        do {
+            guard let need = chance.choose(try ledger.needs()), chance.happens(0.3) else { return }
+            try ledger.dispatch(need.id, team: Self.teams[chance.below(2)], due: nil)
+            trace.note("the operator dispatches \(need.id.digits.suffix(6))")
+        } catch LedgerError.invalid {
+            // Withdrawn meanwhile.
+        }
+    }
+
+    // MARK: Syncs
+
+    private func startSync(_ index: Int) throws {
+        let device = devices[index]
+        guard device.session == nil, device.journal != nil, now >= device.awayUntil || isHealing
+        else { return }
+        var session = DeviceSession()
+        let directives = session.step(.begin)
+        device.session = session
+        try follow(directives, index)
+    }
+
+    private func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
+        let device = devices[index]
+        for directive in directives {
+            switch directive {
+            case .finish:
+                device.session = nil
+                device.pending = nil
+            case .exchange(let batchBytesMax, let pageBytesMax):
+                guard let journal = device.journal else { return }
+                device.attempts &+= 1
+                // Small at times, so that pulls take several pages.
+                let pageBytes = chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
+                let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
+                let request = try journal.makeRequest(
+                    batchBytesMax: batchBytes, pageBytesMax: pageBytes,
+                    clocks: device.clocks(now: now),
+                    attempt: UInt32(truncatingIfNeeded: chance.next()))
+                device.pending = request
+                device.pendingSince = now
+                let frame = try Frame.encode(
+                    request.encoded(), usesDictionary: chance.happens(0.9))
+                trace.note(
+                    "\(device.name) sends \(request.groups.count) groups from "
+                        + "\(request.groups.first?.firstCounter ?? request.nextCounter)")
+                if strikes(.requestLost) { continue }
+                send(.request(frame), index)
+                if strikes(.duplicated) { send(.request(frame), index) }
+            }
+        }
+    }
+
+    private func send(_ content: Message.Content, _ device: Int) {
+        var at = now + Int64(1 + chance.below(300))
+        if strikes(.delayed) { at += Int64(chance.below(100_000)) }
+        if strikes(.hung) { at += 10 * Self.answerTimeoutMilliseconds }
+        messageCount += 1
+        messages.append(Message(at: at, order: messageCount, device: device, content: content))
+    }
+
+    /// Damages a frame on its way.
+    private func travelled(_ bytes: [UInt8]) -> [UInt8] {
+        var bytes = bytes
+        if strikes(.truncated) { bytes.removeLast(chance.below(bytes.count)) }
+        if strikes(.bitFlipped), !bytes.isEmpty {
+            bytes[chance.below(bytes.count)] ^= 1 << UInt8(chance.below(8))
+        }
+        return bytes
+    }
+
+    /// Delivers the message that is due first.
+    private func deliver() throws {
+        if !oldAnswers.isEmpty, strikes(.staleAnswer) {
+            let old = oldAnswers[chance.below(oldAnswers.count)]
+            try receive(old.bytes, old.device)
+            return
+        }
+        guard
+            let next = messages.indices.min(by: {
+                (messages[$0].at, messages[$0].order) < (messages[$1].at, messages[$1].order)
+            })
+        else { return }
+        let message = messages.remove(at: next)
+        now = max(now, message.at)
+        switch message.content {
+        case .request(let frame): try serve(travelled(frame), message.device)
+        case .answer(let frame): try receive(travelled(frame), message.device)
+        }
+    }
+
+    /// The hub's side of a request.
+    private func serve(_ frame: [UInt8], _ index: Int) throws {
+        guard let ledger = hub.ledger else { return }
+        let request: SyncRequest
+        do {
+            request = try SyncRequest(decoding: Frame.decode(frame).message)
+        } catch {
+            trace.note("the hub refuses a damaged frame")
+            return
+        }
+        let device = devices[index]
+        let isStruck = planStorageFault(hub.disk, isHub: true)
+        defer { hub.disk.cancelFaults() }
+        let answer: SyncAnswer
+        do {
+            let results = try ledger.sync([(device.number, request)])
+            answer = try results.answers[0].get()
+        } catch let error as LedgerError {
+            if hub.disk.isDown {
+                trace.note("the hub dies in a request")
+                hub.stop()
+                hubDownUntil = now + Int64(chance.below(100_000))
+                return
+            }
+            guard isStruck else {
+                throw Violation(invariant: 21, what: "the hub fails \(device.name): \(error)")
+            }
+            trace.note("the hub's disk fails a request")
+            return
+        }
+        if hub.disk.isDown {
+            hub.stop()
+            hubDownUntil = now + Int64(chance.below(100_000))
+            return
+        }
+        try outcomes.check(request, answer)
+        try pulls.noteServed(answer, ledger: ledger, device: device)
+        if strikes(.hubKilledBeforeReply) {
+            crashHub(.processKilled)
+            return
+        }
+        let frame = try Frame.encode(answer.encoded(), usesDictionary: true)
+        guard frame.count <= Limits.frameBytesMax else {
+            throw Violation(invariant: 23, what: "an answer larger than a frame")
+        }
+        trace.note(bytes: frame)
+        oldAnswers.append((index, frame))
+        if oldAnswers.count > 20 { oldAnswers.removeFirst() }
+        if strikes(.answerLost) {
+            trace.note("the answer to \(device.name) is lost")
+            return
+        }
+        send(.answer(frame), index)
+        if strikes(.duplicated) { send(.answer(frame), index) }
+    }
+
+    private func receive(_ frame: [UInt8], _ index: Int) throws {
+        let device = devices[index]
+        guard let request = device.pending, device.session != nil, let journal = device.journal
+        else { return }
+        let event: DeviceSession.Event
+        let isStruck = planStorageFault(device.disk, isHub: false)
+        defer { device.disk.cancelFaults() }
+        do {
+            let answer = try SyncAnswer(decoding: Frame.decode(frame).message)
+            let absorbed = try journal.absorb(
+                answer, for: request, clocks: device.clocks(now: now))
+            trace.note(
+                "\(device.name) absorbs: \(absorbed.settledGroups) settled, "
+                    + "\(answer.page?.records.count ?? 0) records"
+                    + (absorbed.answer.pullComplete ? ", complete" : ""))
+            if device.disk.isDown {
+                try revive(device)
+                return
+            }
+            let inspection = try journal.inspect()
+            if absorbed.answer.pullComplete {
+                try pulls.checkAbsorbed(answer, inspection, device: device)
+                try checkMonotonic(device, inspection)
+            }
+            try checkOwnWrites(device, journal, inspection)
+            event = .absorbed(absorbed.answer)
+        } catch let error as JournalError {
+            if device.disk.isDown {
+                trace.note("\(device.name) dies while absorbing")
+                try revive(device)
+                return
+            }
+            if error == .staleAnswer {
+                // Another answer than the one awaited: the wait goes on.
+                trace.note("\(device.name) refuses a stale answer")
+                return
+            }
+            guard error.category == .disk, isStruck else {
+                throw Violation(
+                    invariant: 14, what: "\(device.name) cannot absorb an answer: \(error)")
+            }
+            trace.note("\(device.name)'s disk fails an answer")
+            device.stop()
+            try reopen(device)
+            return
+        } catch is FrameError {
+            trace.note("\(device.name) refuses a damaged answer")
+            event = .failed(isTemporary: true)
+        }
+        device.pending = nil
+        guard var session = device.session else { return }
+        let directives = session.step(event)
+        device.session = session
+        try follow(directives, index)
+    }
+
+    private func timeOut() throws {
+        for (index, device) in devices.enumerated() {
+            guard device.pending != nil, var session = device.session,
+                now - device.pendingSince > Self.answerTimeoutMilliseconds
+            else { continue }
+            trace.note("\(device.name) gives up waiting")
+            device.pending = nil
+            let directives = session.step(.failed(isTemporary: true))
+            device.session = session
+            try follow(directives, index)
+        }
+    }
+
+    // MARK: Healing
+
+    /// No more faults: everybody syncs until all is at rest.
+    private func heal() throws {
+        isHealing = true
+        trace.note("healing")
+        now += 1_000
+        if hub.ledger == nil { try restartHub() }
+        messages.removeAll()
+        for device in devices {
+            device.session = nil
+            device.pending = nil
+            device.awayUntil = 0
+            if device.journal == nil { try reopen(device) }
+        }
+        // Clones fork and send; others then have something to pull: a few rounds settle it.
+        for _ in 0..<4 {
+            for index in devices.indices {
+                try startSync(index)
+                var rounds = 0
+                while devices[index].session != nil {
+                    rounds += 1
+                    guard rounds <= Self.roundsToRestMax else {
+                        throw Violation(
+                            invariant: 22, what: "\(devices[index].name) does not come to rest")
+                    }
+                    now += 100
+                    guard !messages.isEmpty else {
+                        throw Violation(
+                            invariant: 22, what: "\(devices[index].name) waits for nothing")
+                    }
+                    try deliver()
+                }
+            }
+        }
+    }
+
+    func ledgerGroups() throws -> [InspectedGroup] {
+        if hub.ledger == nil { try restartHub() }
+        return try hub.ledger?.inspectGroups() ?? []
+    }
+
+    // MARK: Checks that need the world
+
+    /// Invariant 8: a person reads their own writes, as long as no newer ones were pulled.
+    private func checkOwnWrites(
+        _ device: SimulatedDevice, _ journal: Journal, _ inspection: JournalInspection
+    ) throws {
+        var last: [RecordID: [UInt32: [UInt8]?]] = [:]
+        for entry in inspection.outbox {
+            if inspection.records[entry.group.record]?.isVisible == false { continue }
+            for change in entry.group.changes {
+                last[entry.group.record, default: [:]].updateValue(
+                    change.value, forKey: change.field)
+            }
+        }
+        guard !last.isEmpty else { return }
+        for need in try journal.needs(includingWithdrawn: true) {
+            for (field, value) in last[need.id] ?? [:]
+            where need.record.value(field) != value {
+                throw Violation(
+                    invariant: 8,
+                    what: "\(device.name) does not show its own field \(field) of \(need.id)")
+            }
+        }
+    }
+
+    /// Invariant 9: what the hub says of a field never goes back.
+    private func checkMonotonic(
+        _ device: SimulatedDevice, _ inspection: JournalInspection
+    ) throws {
+        var shown: [RecordID: [UInt32: Int64]] = [:]
+        for (id, record) in inspection.records where record.isVisible {
+            for (field, versions) in record.fields {
+                guard let winner = versions.first else { continue }
+                let stamp = winner.stamp.milliseconds
+                if let before = device.newestShown[id]?[field], stamp < before {
+                    throw Violation(
+                        invariant: 9, what: "\(device.name): field \(field) of \(id) went back")
+                }
+                shown[id, default: [:]][field] = stamp
+            }
+        }
+        device.newestShown = shown
+    }
+
+    private func checkAtRest() throws {
+        guard let ledger = hub.ledger else { return }
+        let findings = try ledger.check()
+        guard findings.isEmpty else {
+            throw Violation(invariant: 25, what: "\(findings)")
+        }
+        let records = try ledger.inspectRecords()
+        let groups = try ledger.inspectGroups()
+        try LedgerChecker(
+            records: records, groups: groups, head: try ledger.info().head,
+            newestHubTime: newestHubTime
+        ).check()
+        var inspections: [(SimulatedDevice, JournalInspection)] = []
+        for device in devices {
+            guard let journal = device.journal else { continue }
+            let inspection = try journal.inspect()
+            inspections.append((device, inspection))
+            guard inspection.outbox.isEmpty else {
+                throw Violation(
+                    invariant: 22, what: "\(device.name) still waits after healing")
+            }
+            try pulls.checkEqual(
+                inspection, records: records, scope: try ledger.scope(ofDevice: device.number),
+                device: device)
+        }
+        try commands.checkOutcomes(ledger: groups, journals: inspections)
+        trace.note("rest: \(records.count) records, \(groups.count) groups")
+    }
+}

@@ -1,0 +1,92 @@
+import ArgumentParser
+import Simulation
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Runs the simulator over many seeds; `tools/simulate` builds and starts it.
+@main
+struct Simulate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Runs both sides' production code through faults, and checks every invariant.",
+        discussion: "Faults: " + Fault.allCases.map(\.rawValue).joined(separator: ", "))
+
+    @Option(help: "The first seed.")
+    var seed: UInt64 = 1
+    @Option(help: "How many seeds.")
+    var runs: Int = 1
+    @Option(help: "Stop after so many minutes.")
+    var minutes: Double?
+    @Option(help: "2 to 5 by the seed if not given.")
+    var devices: Int?
+    @Option(help: "Events of one run.")
+    var events: Int = 300
+    @Option(help: "Names with commas, all or none.")
+    var faults: String = "all"
+
+    func run() throws {
+        let allowed: Set<Fault>
+        switch faults {
+        case "all": allowed = Set(Fault.allCases)
+        case "none": allowed = []
+        default:
+            allowed = Set(
+                try faults.split(separator: ",").map { name in
+                    guard let fault = Fault(rawValue: String(name)) else {
+                        throw ValidationError("no fault is called \(name)")
+                    }
+                    return fault
+                })
+        }
+        guard runs > 0, events > 0, devices.map({ (1...20).contains($0) }) ?? true else {
+            throw ValidationError("runs, events and devices are positive, devices at most 20")
+        }
+        print("seed \(seed), runs \(runs), events \(events), faults \(faults)")
+        let began = Self.seconds()
+        var done = 0
+        for offset in 0..<UInt64(runs) {
+            if let minutes, Self.seconds() - began > minutes * 60 { break }
+            let options = SimulationOptions(
+                seed: seed &+ offset, devices: devices, events: events, faults: allowed)
+            switch Simulator.run(options) {
+            case .success(let hash):
+                done += 1
+                if runs == 1 { print("trace \(String(hash, radix: 16))") }
+            case .failure(let failure):
+                try report(failure)
+            }
+            if done % 1_000 == 0 && done > 0 {
+                say("\(done) runs, \(Self.rate(done, since: began)) a second")
+            }
+        }
+        print("\(done) runs clean, \(Self.rate(done, since: began)) a second")
+    }
+
+    private func report(_ failure: SimulationFailure) throws {
+        print("seed \(failure.options.seed) FAILED: \(failure.violation)")
+        print("shrinking…")
+        let small = Simulator.shrink(failure)
+        print(small.violation)
+        for event in small.recentEvents { print("  \(event)") }
+        print("replay: \(small.command)")
+        throw ExitCode(1)
+    }
+
+    /// Prints at once, also into a pipe.
+    private func say(_ line: String) {
+        print(line)
+        fflush(nil)
+    }
+
+    private static func seconds() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    private static func rate(_ count: Int, since began: Double) -> Int {
+        Int(Double(count) / max(seconds() - began, 0.001))
+    }
+}

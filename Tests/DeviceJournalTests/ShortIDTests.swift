@@ -1,0 +1,86 @@
+import NeedModel
+import SyncCore
+import Testing
+import WireFormat
+
+@testable import DeviceJournal
+
+@Suite struct ShortIDTests {
+    @Test func anyUnambiguousEndOrBeginningWillDo() throws {
+        let bench = try Bench()
+        let ids = try (0..<20).map { try bench.add("\($0)") }
+        let short = try bench.journal.shortIDs()
+        #expect(Set(short.keys) == Set(ids))
+        for id in ids {
+            let end = try #require(short[id])
+            #expect(end.count >= 4)
+            #expect(id.digits.hasSuffix(end))
+            #expect(try bench.journal.resolve(end) == id)
+            #expect(try bench.journal.resolve(end.uppercased()) == id)
+            #expect(try bench.journal.resolve(id.description) == id)
+            #expect(try bench.journal.resolve(id.digits) == id)
+            #expect(try bench.journal.shortID(of: id) == end)
+            // One digit less is too short or means several.
+            if end.count > 4 {
+                #expect(throws: JournalError.self) {
+                    try bench.journal.resolve(String(end.dropFirst()))
+                }
+            }
+        }
+        // All were recorded in one quarter of an hour, so a beginning means all of them.
+        let beginning = String(ids[0].digits.prefix(6))
+        let error = try #require(throws: JournalError.self) {
+            try bench.journal.resolve(beginning)
+        }
+        guard case .ambiguous(beginning, let candidates) = error else {
+            Issue.record("\(error) instead of ambiguous")
+            return
+        }
+        #expect(candidates.count == 8)
+    }
+
+    @Test func aBeginningThatOnlyOneHasNamesIt() throws {
+        let bench = try Bench()
+        let near = RecordID(milliseconds: Bench.hubStart, replica: Bench.stranger, number: 1)
+        let far = RecordID(milliseconds: 1_000, replica: Bench.stranger, number: 2)
+        try bench.pull([
+            bench.page(near, [1: Array("甲".utf8)]), bench.page(far, [1: Array("乙".utf8)]),
+        ])
+        #expect(try bench.journal.resolve(String(near.description.prefix(9))) == near)
+        #expect(try bench.journal.resolve(String(far.digits.prefix(4))) == far)
+    }
+
+    @Test func alikeEndsGrowUntilTheyDiffer() {
+        let ids = [
+            RecordID(high: 1, low: 0xAAAA_1111), RecordID(high: 1, low: 0xBAAA_1111),
+            RecordID(high: 2, low: 0xBAAA_1111), RecordID(high: 2, low: 7),
+        ]
+        let short = Journal.shortIDs(of: ids)
+        #expect(short[ids[0]] == "aaaa1111")
+        #expect(short[ids[1]]?.count == 17)
+        #expect(short[ids[2]]?.count == 17)
+        #expect(short[ids[3]] == "0007")
+    }
+
+    @Test func whatIsNoIdSaysSo() throws {
+        let bench = try Bench()
+        try bench.add()
+        expect(.idTooShort("123")) { try bench.journal.resolve("123") }
+        expect(.idTooShort("1-2-3")) { try bench.journal.resolve("1-2-3") }
+        expect(.idMalformed("路灯坏了")) { try bench.journal.resolve("路灯坏了") }
+        expect(.idMalformed("wxyz")) { try bench.journal.resolve("wxyz") }
+        let long = String(repeating: "0", count: 33)
+        expect(.idMalformed(long)) { try bench.journal.resolve(long) }
+        expect(.notFound("00000000")) { try bench.journal.resolve("00000000") }
+    }
+
+    @Test func hiddenNeedsHaveNoShortId() throws {
+        let bench = try Bench()
+        try bench.pull([bench.need(number: 1)])
+        try bench.pull(departed: [Bench.strangersNeed(1)])
+        #expect(try bench.journal.shortIDs().isEmpty)
+        expect(.notFound(Bench.strangersNeed(1).digits)) {
+            try bench.journal.resolve(Bench.strangersNeed(1).digits)
+        }
+    }
+}
