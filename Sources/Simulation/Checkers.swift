@@ -39,6 +39,14 @@ final class CommandChecker {
         device.unsettled.insert(key)
     }
 
+    /// After an answer was absorbed: what left the outbox has its outcome.
+    func noteAbsorbed(_ device: SimulatedDevice, _ inspection: JournalInspection) {
+        device.unsettled.formIntersection(
+            inspection.outbox.map {
+                CommandKey(record: $0.group.record, written: $0.group.written)
+            })
+    }
+
     /// After a crash: what was told as done and not settled is still there.
     func checkDurable(_ device: SimulatedDevice, _ inspection: JournalInspection) throws {
         let here = Set(
@@ -48,7 +56,6 @@ final class CommandChecker {
         let refused = Set(
             inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
         for key in device.unsettled where !here.contains(key) && !refused.contains(key) {
-            if device.settledSince.contains(key) { continue }
             throw Violation(invariant: 1, what: "\(device.name) lost a command at a crash")
         }
     }

@@ -36,7 +36,6 @@ final class SimulatedDevice {
 
     /// Commands that were told as done here and have no outcome yet that the checker saw.
     var unsettled: Set<CommandKey> = []
-    var settledSince: Set<CommandKey> = []
     /// An older copy of the disk, once one was made.
     var backup: Disk.Image?
 

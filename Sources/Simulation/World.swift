@@ -275,6 +275,7 @@ package final class World {
         device.disk.restore(older)
         device.backup = nil
         device.newestShown = [:]
+        device.unsettled = []
         commands.copiedDevices.insert(device.number)
         commands.forgetUnsent(of: device.number, ledger: before)
         try reopen(device)
@@ -610,10 +611,12 @@ package final class World {
                     + "\(answer.page?.records.count ?? 0) records"
                     + (absorbed.answer.pullComplete ? ", complete" : ""))
             if device.disk.isDown {
+                device.unsettled.removeAll()
                 try revive(device)
                 return
             }
             let inspection = try journal.inspect()
+            commands.noteAbsorbed(device, inspection)
             if absorbed.answer.pullComplete {
                 try pulls.checkAbsorbed(answer, inspection, device: device)
                 try checkMonotonic(device, inspection)
@@ -623,6 +626,8 @@ package final class World {
         } catch let error as JournalError {
             if device.disk.isDown {
                 trace.note("\(device.name) dies while absorbing")
+                // The answer may be durable or not: nothing that it can settle must still be here.
+                device.unsettled.removeAll()
                 try revive(device)
                 return
             }

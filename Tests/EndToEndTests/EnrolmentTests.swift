@@ -97,6 +97,8 @@ import Testing
     @Test func enrollingAgainEndsTheOldToken() async throws {
         let world = try await World()
         let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("门口积水")
+        try await device.sync()
         let copy = world.device("copy")
         try FileManager.default.copyItem(atPath: device.home, toPath: copy.home)
         try await device.enroll(world.url, world.invite(.worker, name: "device"))

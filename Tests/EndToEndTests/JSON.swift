@@ -62,6 +62,7 @@ enum JSON: Sendable, Equatable {
 /// What a value of JSON must look like: the contract that scripts rely on.
 indirect enum Shape: Sendable {
     case text, integer, number, bool
+    case anything
     /// A full record id.
     case id
     /// RFC 3339 with milliseconds and the banner's offset.
@@ -80,7 +81,7 @@ indirect enum Shape: Sendable {
     func faults(in value: JSON, at place: String = "$") -> [String] {
         func wrong(_ expected: String) -> [String] { ["\(place): \(value) is not \(expected)"] }
         switch (self, value) {
-        case (.text, .text), (.number, .number), (.bool, .bool): return []
+        case (.text, .text), (.number, .number), (.bool, .bool), (.anything, _): return []
         case (.integer, .number(let number)):
             return number == number.rounded() ? [] : wrong("whole")
         case (.id, .text(let text)):

@@ -45,13 +45,18 @@ import Testing
         #expect(try connection.itemNames == ["b"])
     }
 
-    @Test(arguments: 1...12) func plannedFullDiskIsReportedAsFull(step: Int) throws {
-        disk.failNext(after: step, with: .full)
-        let error = try failure {
-            let connection = try disk.openWithItems()
-            while true { try insert("a", into: connection) }
-        }
-        #expect(error.kind == .full)
+    // A full disk at a sync is an I/O error to callers: SQLite does not ask for the `errno` then.
+
+    @Test func plannedFullDiskAtAWriteIsReportedAsFull() throws {
+        let connection = try disk.openWithItems()
+        disk.failNext(with: .full)
+        #expect(try failure { try insert("a", into: connection) }.kind == .full)
+        #expect(try connection.itemNames == [])
+    }
+
+    @Test func plannedFullDiskAtACreationIsReportedAsFull() throws {
+        disk.failNext(with: .full)
+        #expect(try failure { _ = try disk.open() }.kind == .full)
     }
 
     // MARK: I/O errors
