@@ -151,7 +151,7 @@ extension JournalError: CustomStringConvertible {
         case .newerFormat: "Upgrade the program; the file was not changed."
         case .idMalformed, .idTooShort, .notFound:
             "Give the last digits as the list shows them, at least "
-                + "\(JournalLimits.idDigitsMin)."
+                + "\(ShortIDs.digitsMin)."
         case .ambiguous: "Give more digits."
         case .ambiguousName: "Give the code."
         case .missing, .invalid, .tooLarge: ""

@@ -1,5 +1,4 @@
 import SQLiteStore
-import SQLiteStore
 package import SyncCore
 
 /// The whole of a journal as plain values, for the simulator's checkers.

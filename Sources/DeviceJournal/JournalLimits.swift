@@ -12,7 +12,6 @@ package enum JournalLimits {
     /// Content of one command, so that a group always fits a frame.
     static let groupBytesMax = 256 << 10
     /// Digits that name a record, at least.
-    package static let idDigitsMin = 4
     /// Records listed when a short id is ambiguous.
     static let ambiguousMax = 8
     /// What one group and one change cost in a batch beside their values, in bytes.

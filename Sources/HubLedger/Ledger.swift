@@ -694,11 +694,8 @@ package final class Ledger {
                 "an id is given by at least four of its hexadecimal digits",
                 hint: "need list shows the ids")
         }
-        let found = try storage.snapshot {
-            try storage.recordIDs(of: .need).filter {
-                $0.digits.hasPrefix(wanted) || $0.digits.hasSuffix(wanted)
-            }
-        }
+        let ids = try storage.snapshot { try storage.recordIDs(of: .need) }
+        let found = ShortIDs.matches(of: wanted, among: ids)
         guard let id = found.first else { throw LedgerError.notFound("need \(idText)") }
         guard found.count == 1 else {
             throw LedgerError.invalid(
@@ -790,6 +787,9 @@ package final class Ledger {
                 let writerName = try name(of: writer.id)
                 for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes)
                 where group.record == id && outcome.isApplied {
+                    guard outcome.stamps.count == group.changes.count else {
+                        throw LedgerError.damaged("a batch whose outcomes are not its own")
+                    }
                     // As it was cut when it was admitted.
                     let base =
                         writer.device == nil

@@ -11,11 +11,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
     private var replicaIDs: [Int64: ReplicaID] = [:]
 
     /// - Parameter creates: Whether the file must not exist yet; otherwise it must.
-    init(path: String, creates: Bool, vfs: String? = nil) throws {
+    init(
+        path: String, creates: Bool, vfs: String? = nil, busyTimeoutMilliseconds: Int32 = 5_000
+    ) throws {
         self.path = path
         do {
             connection = try Connection(
-                path: path, mode: creates ? .readWriteCreate : .readWrite, vfs: vfs)
+                path: path, mode: creates ? .readWriteCreate : .readWrite,
+                busyTimeoutMilliseconds: busyTimeoutMilliseconds, vfs: vfs)
             try connection.migrate(LedgerSchema.steps, applicationID: LedgerSchema.applicationID)
             try connection.makeDurable(autocheckpointFrames: 1_000)
         } catch {
@@ -780,6 +783,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     // MARK: The file
+
+    /// Lets this connection's database grow to so many pages and no more, like a full disk.
+    func limitPages(to count: Int) throws {
+        try connection.execute("PRAGMA max_page_count = \(count)")
+    }
 
     func check() throws -> [String] { try connection.integrityCheck() }
 

@@ -123,9 +123,15 @@ struct OutcomeChecker {
 /// Invariants 5, 10, 11, 14, 15 and 16: a complete pull is the ledger's state over the scope, as of
 /// its cursor, and nothing else.
 struct PullChecker {
-    /// By the answer's attempt: each record's digest at the moment the last page was served.
-    private var expected: [UInt32: [RecordID: UInt64]] = [:]
-    private var order: [UInt32] = []
+    /// By the answer's attempt and cursor (a duplicated request is served twice): each record's
+    /// digest at the moment the last page was served.
+    private var expected: [Key: [RecordID: UInt64]] = [:]
+    private var order: [Key] = []
+
+    private struct Key: Hashable {
+        var attempt: UInt32
+        var cursor: Position
+    }
 
     mutating func noteServed(
         _ answer: SyncAnswer, ledger: Ledger, device: SimulatedDevice
@@ -138,29 +144,34 @@ struct PullChecker {
             throw Violation(
                 invariant: 16, what: "\(device.name) was sent \(record.id), outside its scope")
         }
-        guard page.cursor != nil else { return }
-        expected[answer.attempt] = Dictionary(
+        guard let cursor = page.cursor else { return }
+        let key = Key(attempt: answer.attempt, cursor: cursor)
+        expected[key] = Dictionary(
             uniqueKeysWithValues: records.filter { allowed.contains($0.id) }.map {
                 ($0.id, Self.digest($0))
             })
-        order.append(answer.attempt)
+        order.append(key)
         if order.count > 50 { expected[order.removeFirst()] = nil }
     }
 
     func checkAbsorbed(
         _ answer: SyncAnswer, _ inspection: JournalInspection, device: SimulatedDevice
     ) throws {
-        guard let expected = expected[answer.attempt] else { return }
+        guard let cursor = answer.page?.cursor,
+            let expected = expected[Key(attempt: answer.attempt, cursor: cursor)]
+        else { return }
         let held = Self.held(inspection)
         if held == expected { return }
         let difference = Set(held.keys).union(expected.keys).filter { held[$0] != expected[$0] }
         let first = difference.min()
         let what =
             first.map { id in
-                held[id] == nil ? "lacks \(id)" : expected[id] == nil ? "holds \(id)" : "differs in \(id)"
+                held[id] == nil
+                    ? "lacks \(id)" : expected[id] == nil ? "holds \(id)" : "differs in \(id)"
             } ?? ""
         throw Violation(
-            invariant: 5, what: "\(device.name) after a complete pull \(what) (\(difference.count))")
+            invariant: 5, what: "\(device.name) after a complete pull \(what) (\(difference.count))"
+        )
     }
 
     func checkEqual(
@@ -177,7 +188,8 @@ struct PullChecker {
                 .filter { held[$0] != expected[$0] }
             throw Violation(
                 invariant: 5,
-                what: "\(device.name) differs from the ledger at rest in \(difference.count) records")
+                what:
+                    "\(device.name) differs from the ledger at rest in \(difference.count) records")
         }
         if let hidden = inspection.records.first(where: { !$0.value.isVisible }) {
             throw Violation(invariant: 15, what: "\(device.name) still keeps \(hidden.key)")

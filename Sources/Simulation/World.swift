@@ -118,7 +118,8 @@ package final class World {
 
     private func addDevice(_ index: Int) throws {
         guard let ledger = hub.ledger else { return }
-        let role: Role = index == 0 ? .worker : index == 1 ? .office : Role.allCases[chance.below(3)]
+        let role: Role =
+            index == 0 ? .worker : index == 1 ? .office : Role.allCases[chance.below(3)]
         let team = role == .team ? Self.teams[chance.below(2)] : ""
         let code = try ledger.invite(
             role: role, territory: role == .worker ? "v1" : role == .office ? "15" : nil,
@@ -207,7 +208,9 @@ package final class World {
             var bytes = (0..<chance.below(200)).map { _ in
                 UInt8(truncatingIfNeeded: chance.next())
             }
-            if bytes.count > 3, chance.happens(0.5) { bytes.replaceSubrange(0..<3, with: [0x57, 0x59, 1]) }
+            if bytes.count > 3, chance.happens(0.5) {
+                bytes.replaceSubrange(0..<3, with: [0x57, 0x59, 1])
+            }
             guard (try? Frame.decode(bytes)) == nil else {
                 throw Violation(invariant: 23, what: "random bytes passed for a frame")
             }
@@ -303,7 +306,8 @@ package final class World {
         let grid = Self.grids[1 + chance.below(2)]
         trace.note("\(grid) moves to \(parent)")
         _ = try ledger.importTable(
-            .territory, csv: "code,name,level,parent\n\(grid),格\(territoryVersion),grid,\(parent)\n")
+            .territory, csv: "code,name,level,parent\n\(grid),格\(territoryVersion),grid,\(parent)\n"
+        )
     }
 
     // MARK: What people do

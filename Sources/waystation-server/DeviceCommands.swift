@@ -8,7 +8,7 @@ struct DevicesCommand: AsyncParsableCommand {
         commandName: "devices", abstract: "List the enrolled devices.",
         discussion: """
             --json prints an array of objects: id, name, role (worker, team, office), territory, \
-            team (the one that does not apply is null), enrolled and lastSync (RFC 3339; lastSync \
+            team (the one that does not apply is null), enrolled and last_sync (RFC 3339; last_sync \
             is null before the first), behind (changes in the ledger that it has not pulled), \
             refused (groups of its changes), lost (changes that no ledger will get), revoked.
             """)
@@ -80,7 +80,7 @@ struct DevicesCommand: AsyncParsableCommand {
             "territory": device.territory.isEmpty ? nil : .string(device.territory),
             "team": device.team.isEmpty ? nil : .string(device.team),
             "enrolled": time(report.enrolledMilliseconds),
-            "lastSync": report.lastSyncMilliseconds.map(time) ?? nil,
+            "last_sync": report.lastSyncMilliseconds.map(time) ?? nil,
             "behind": .integer(Int(clamping: report.behind)),
             "refused": .integer(report.refusedGroups),
             "lost": .integer(Int(clamping: report.lostChanges)),

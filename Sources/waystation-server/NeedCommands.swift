@@ -14,7 +14,7 @@ struct NeedCommand: AsyncParsableCommand {
             discussion: """
                 --json prints an array of objects: id, status (recorded, dispatched, declined, \
                 accepted, started, finished, rated, withdrawn), overdue, text, category (or null), \
-                grid, created (RFC 3339), recordedBy, team and due (YYYY-MM-DD) of the current \
+                grid, created (RFC 3339), recorded_by, team and due (YYYY-MM-DD) of the current \
                 order (or null), grade (1 to 5, or null), conflicts (names of fields).
                 """)
 
@@ -85,7 +85,7 @@ struct NeedCommand: AsyncParsableCommand {
                 "created": .string(
                     CivilTime.rfc3339(
                         milliseconds: need.createdMilliseconds, offsetMinutes: offset)),
-                "recordedBy": .string(need.creator),
+                "recorded_by": .string(need.creator),
                 "team": dispatch.map { .string($0.team) } ?? nil,
                 "due": dispatch?.due.map { .string($0.description) } ?? nil,
                 "grade": need.progress.rating.map { .integer($0.grade) } ?? nil,

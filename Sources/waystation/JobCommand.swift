@@ -26,10 +26,14 @@ extension JobCommand {
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let jobs = try journal.jobs().sorted { left, right in
-                    (left.status.isClosed ? 1 : 0, left.dispatch?.due?.daysSince1970 ?? .max,
-                        left.id)
-                        < (right.status.isClosed ? 1 : 0,
-                            right.dispatch?.due?.daysSince1970 ?? .max, right.id)
+                    (
+                        left.status.isClosed ? 1 : 0, left.dispatch?.due?.daysSince1970 ?? .max,
+                        left.id
+                    )
+                        < (
+                            right.status.isClosed ? 1 : 0,
+                            right.dispatch?.due?.daysSince1970 ?? .max, right.id
+                        )
                 }
                 if json.json {
                     surroundings.console.out(

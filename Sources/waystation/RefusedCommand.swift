@@ -114,7 +114,8 @@ extension RefusedCommand {
                 }
                 let language = surroundings.language
                 surroundings.console.out(
-                    "\("\(group.number)", .bold)  \(group.reasonText(language), .red)  (\(group.reason))")
+                    "\("\(group.number)", .bold)  \(group.reasonText(language), .red)  (\(group.reason))"
+                )
                 for change in group.changes {
                     if group.isNeed, let field = NeedField(rawValue: change.field) {
                         surroundings.console.out(
@@ -171,7 +172,8 @@ extension RefusedCommand {
                 let group = try journal.refused(matching: id)
                 try journal.drop(group.number)
                 surroundings.console.out(
-                    "\(Phrase("dropped", "已放弃"), surroundings.language) \("\(group.number)", .bold)")
+                    "\(Phrase("dropped", "已放弃"), surroundings.language) \("\(group.number)", .bold)"
+                )
             }
         }
     }

@@ -55,7 +55,8 @@ import WireFormat
             RecordID(high: 1, low: 0xAAAA_1111), RecordID(high: 1, low: 0xBAAA_1111),
             RecordID(high: 2, low: 0xBAAA_1111), RecordID(high: 2, low: 7),
         ]
-        let short = Journal.shortIDs(of: ids)
+        let names = ShortIDs(ids)
+        let short = Dictionary(uniqueKeysWithValues: ids.map { ($0, names[$0]) })
         #expect(short[ids[0]] == "aaaa1111")
         #expect(short[ids[1]]?.count == 17)
         #expect(short[ids[2]]?.count == 17)

@@ -93,7 +93,7 @@ import Testing
         let json = try await full.worker.run(
             "need", "show", full.rated, "--history", "--json").json()
         #expect(Shape.list(line).faults(in: json["history"]) == [])
-        #expect(Set(json["history"].elements.map { $0["field"].text }).count == 10)
+        #expect(Set(json["history"].elements.map { $0["field"].text }).count == 11)
     }
 
     @Test func needAdd() async throws {
@@ -204,7 +204,7 @@ import Testing
             .object([
                 "id": .integer, "name": .text, "role": .oneOf(["worker", "team", "office"]),
                 "territory": .optional(.text), "team": .optional(.text), "enrolled": .time,
-                "lastSync": .optional(.time), "behind": .integer, "refused": .integer,
+                "last_sync": .optional(.time), "behind": .integer, "refused": .integer,
                 "lost": .integer, "revoked": .bool,
             ]))
         let json = try await full.world.admin("devices", "--json").json()
@@ -218,7 +218,7 @@ import Testing
             .object([
                 "id": .id, "status": Self.statuses, "overdue": .bool, "text": .text,
                 "category": .optional(.text), "grid": .text, "created": .time,
-                "recordedBy": .text, "team": .optional(.text), "due": .optional(.date),
+                "recorded_by": .text, "team": .optional(.text), "due": .optional(.date),
                 "grade": .optional(.integer), "conflicts": .list(.text),
             ]))
         let json = try await full.world.admin("need", "list", "--json").json()

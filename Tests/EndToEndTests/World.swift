@@ -213,9 +213,9 @@ final class World: Sendable {
 
     /// Stops the server as an operator does.
     @discardableResult
-    func stop() async throws -> Outcome {
+    func stop(with signal: Int32 = SIGTERM) async throws -> Outcome {
         guard let server = state.withLock({ $0.server }) else { throw Surprise("no server") }
-        server.signal(SIGTERM)
+        server.signal(signal)
         return try await server.end().expect(0)
     }
 
@@ -225,6 +225,11 @@ final class World: Sendable {
         server.signal(SIGKILL)
         _ = try await server.end()
     }
+
+    /// Sends the server a signal, unless it has ended.
+    func signalServer(_ number: Int32) { state.withLock { $0.server }?.signal(number) }
+
+    var isServing: Bool { state.withLock { $0.server }.map { !$0.hasEnded } ?? false }
 
     /// Starts the server again where the devices expect it.
     func restart(tls: Certificate? = nil) async throws { try await serve(port: port, tls: tls) }
@@ -360,4 +365,9 @@ struct Device: Sendable {
 
     /// Commands that are not yet sent.
     func waiting() async throws -> Int? { try await state()["waiting_commands"].integer }
+}
+
+/// Writes a file as a person would save it.
+func write(_ text: String, to path: String) throws {
+    try Data(text.utf8).write(to: URL(filePath: path))
 }

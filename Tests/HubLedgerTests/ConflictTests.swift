@@ -28,6 +28,7 @@ struct ConflictTests {
     }
 
     private func writeConcurrently(_ first: String, _ second: String) throws {
+        hub.time.now += 60_000
         worker.edit(need, .address, .text(first))
         hub.time.now += 60_000
         other.edit(need, .address, .text(second))

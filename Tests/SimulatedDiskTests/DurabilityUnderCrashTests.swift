@@ -5,12 +5,12 @@ import Testing
 /// Random histories that crash at a random step, again and again.
 @Suite struct DurabilityUnderCrashTests {
     /// The seeds to run. `WAYSTATION_SEED` replays one, `WAYSTATION_HISTORIES` sets how many.
-    private var seeds: Range<Int> {
+    private func seeds(_ count: Int = 500) -> Range<Int> {
         func number(_ name: String) -> Int? {
             ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
         }
         if let seed = number("WAYSTATION_SEED") { return seed..<seed + 1 }
-        return 0..<(number("WAYSTATION_HISTORIES") ?? 2_000)
+        return 0..<(number("WAYSTATION_HISTORIES") ?? count)
     }
 
     private func fail(_ seed: Int, _ complaint: String) {
@@ -40,7 +40,7 @@ import Testing
     }
 
     @Test func powerLossLosesNothingCommittedAndHalvesNothing() throws {
-        for seed in seeds {
+        for seed in seeds(2_000) {
             let history = History(seed: seed)
             if let complaint = try complaint(history, .crash(.powerLost)) {
                 return fail(seed, complaint)
@@ -50,7 +50,7 @@ import Testing
 
     /// Here names matter, not only content: a commit is the deletion of a file.
     @Test func powerLossLosesNothingCommittedWithARollbackJournal() throws {
-        for seed in seeds {
+        for seed in seeds() {
             let history = History(seed: seed, .rollbackJournal)
             if let complaint = try complaint(history, .crash(.powerLost)) {
                 return fail(seed, complaint)
@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test func killLosesNothingCommittedAndHalvesNothing() throws {
-        for seed in seeds {
+        for seed in seeds() {
             let history = History(seed: seed)
             if let complaint = try complaint(history, .crash(.processKilled)) {
                 return fail(seed, complaint)
@@ -68,14 +68,14 @@ import Testing
     }
 
     @Test func ioErrorLosesNothingCommittedAndHalvesNothing() throws {
-        for seed in seeds {
+        for seed in seeds() {
             let history = History(seed: seed)
             if let complaint = try complaint(history, .ioError) { return fail(seed, complaint) }
         }
     }
 
     @Test func fullDiskLosesNothingCommittedAndHalvesNothing() throws {
-        for seed in seeds {
+        for seed in seeds() {
             let history = History(seed: seed)
             if let complaint = try complaint(history, .full) { return fail(seed, complaint) }
         }
@@ -91,7 +91,7 @@ import Testing
     }
 
     @Test func killLosesNothingEvenUnsynced() throws {
-        for seed in 1...200 {
+        for seed in seeds() {
             let history = History(seed: seed, .unsynced)
             if let complaint = try complaint(history, .crash(.processKilled)) {
                 return fail(seed, complaint)

@@ -1,0 +1,96 @@
+import Glibc
+import Testing
+
+/// Bad networks: whatever happens on the way, what was recorded is safe, and it is said.
+@Suite(.lane) struct NetworkTests {
+    /// An enrolled device with one need that waits, whose hub was then replaced.
+    private func device(behind other: FakeServer) async throws -> (World, Device) {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("门口积水")
+        try await point(device, at: other.url)
+        return (world, device)
+    }
+
+    /// Writes another address into the journal, as a name server or a portal would lead elsewhere.
+    private func point(_ device: Device, at url: String) async throws {
+        try await SQLite.run(
+            "UPDATE enrolment SET server = '\(url)'", on: device.home + "/journal.sqlite",
+            in: device.world)
+    }
+
+    @Test func captivePortalIsNoHub() async throws {
+        let portal = try FakeServer.captivePortal()
+        let (_, device) = try await device(behind: portal)
+        let outcome = try await device.sync(exits: 69)
+        #expect(outcome.stderr.contains("sign in"))
+        #expect(outcome.stderr.contains("records are safe on this device; 1 waiting"))
+        #expect(try await device.waiting() == 1)
+    }
+
+    @Test func captivePortalDoesNotEnroll() async throws {
+        let portal = try FakeServer.captivePortal()
+        let world = try await World(serving: false)
+        try await world.device("device").enroll(portal.url, "AAAA-BBBB-CCCC-DDDD", exits: 69)
+        try await world.device("device").run("status", exits: 77)
+    }
+
+    @Test func interruptEndsAWaitForAnAnswer() async throws {
+        let silent = try FakeServer.silent()
+        let (_, device) = try await device(behind: silent)
+        let sync = try device.start(["sync"])
+        try await eventually("the connection") { silent.connections == 1 }
+        sync.signal(SIGINT)
+        // Far less than any timeout of the client's own.
+        let outcome = try await sync.end(within: 20).expect(130)
+        #expect(outcome.stderr.contains("records are safe on this device; 1 waiting"))
+        #expect(try await device.waiting() == 1)
+    }
+
+    @Test func watchGoesOnUntilInterrupted() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("门口积水")
+        let watch = try device.start(["sync", "--watch"])
+        try await eventually("the first sync") { watch.stdout == "1 sent\n" }
+        #expect(!watch.hasEnded)
+        watch.signal(SIGINT)
+        try await watch.end(within: 20).expect(130)
+    }
+
+    @Test func nobodyListening() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        try await world.stop()
+        _ = try await device.add("门口积水")
+        _ = try await device.add("缺路灯")
+        let outcome = try await device.sync(exits: 69)
+        #expect(outcome.stderr.contains("2 waiting"))
+        try await world.restart()
+        try await device.sync()
+        #expect(try await world.needs().count == 2)
+    }
+
+    /// The answer is lost once; the same batch is admitted once (rule 10).
+    @Test func lostAnswerIsAskedForAgain() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("门口积水")
+        let hub = world.port
+        let proxy = try FakeServer { client in
+            // Passes the request on and drops the answer; the second connection is refused by
+            // nobody reading it, so the test ends it.
+            guard let server = try? Socket(to: hub) else { return }
+            server.send(client.receive())
+            _ = server.receive()
+            client.end()
+        }
+        try await point(device, at: proxy.url)
+        let lost = try await device.sync(exits: 69)
+        #expect(lost.stderr.contains("1 waiting"))
+        try await point(device, at: world.url)
+        #expect(try await device.sync().stdout.contains("1 sent"))
+        #expect(try await world.needs().count == 1)
+        try await world.check()
+    }
+}

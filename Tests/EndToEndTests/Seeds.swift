@@ -1,0 +1,1 @@
+../SyncCoreTests/Seeds.swift
