@@ -115,6 +115,17 @@ package final class Journal {
         }
     }
 
+    /// Makes sure that all that can be read is on the disk, since only durable changes may travel:
+    /// a command that was killed between writing the log and syncing it left a transaction that is
+    /// seen, and that a later power cut would take back.
+    func syncLog() throws(JournalError) {
+        do {
+            try connection.checkpoint(.passive)
+        } catch {
+            throw JournalError(error, path: path)
+        }
+    }
+
     /// Folds the log into the database, as far as nobody reads it. Never needed for safety, so a
     /// failure is left to the next commit.
     func foldLog() {

@@ -107,7 +107,8 @@ extension Journal {
     package func makeRequest(
         batchBytesMax: Int, pageBytesMax: Int, clocks: ClockReading, attempt: UInt32
     ) throws(JournalError) -> SyncRequest {
-        try reading {
+        try syncLog()
+        return try reading {
             _ = try requireIdentity()
             let writer = try readWriter()
             let pull = try readPull()

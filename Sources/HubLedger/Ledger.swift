@@ -234,7 +234,7 @@ package final class Ledger {
         case .worker, .office:
             buckets += try storage.grids(within: device.territory).map { .grid($0) }
         }
-        return Scope(buckets.prefix(Limits.bucketsPerScopeMax))
+        return Scope(buckets)
     }
 
     /// Remembers what scope a device was told, and when.

@@ -1,5 +1,9 @@
+import SyncCore
+
 /// Bounds of the ledger's own, beside those of the protocol in `SyncCore/Limits.swift`.
 enum LedgerLimits {
+    /// Grids of one banner: whoever holds all of them also holds two buckets more.
+    static let gridsMax = Limits.bucketsPerScopeMax - 2
     /// Boots of one device whose clock offset is remembered.
     static let bootsPerDeviceMax = 16
     /// Batches of the feed read at once while looking for what a device may hold.

@@ -57,6 +57,7 @@ struct ReferenceImport {
         var known: [String: Territory] = [:]
         for territory in try storage.territories() { known[territory.code] = territory }
         let before = known
+        var gridCount = before.values.count { $0.level == .grid }
         var parsed: [(line: Int, territory: Territory)] = []
         var seen: Set<String> = []
         for row in rows.rows {
@@ -77,6 +78,10 @@ struct ReferenceImport {
             }
             known[code] = territory
             parsed.append((row.line, territory))
+            if level == .grid && before[code] == nil { gridCount += 1 }
+            guard gridCount <= LedgerLimits.gridsMax else {
+                throw row.fault("code", "more than \(LedgerLimits.gridsMax) grids")
+            }
         }
         let levels = TerritoryLevel.allCases
         for (line, territory) in parsed {

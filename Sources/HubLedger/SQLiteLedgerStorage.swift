@@ -21,6 +21,9 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 busyTimeoutMilliseconds: busyTimeoutMilliseconds, vfs: vfs)
             try connection.migrate(LedgerSchema.steps, applicationID: LedgerSchema.applicationID)
             try connection.makeDurable(autocheckpointFrames: 1_000)
+            // What a killed process wrote to the log and did not sync can be read, and so answered
+            // from; a checkpoint syncs the log first.
+            try connection.checkpoint(.passive)
         } catch {
             throw Self.translated(error)
         }

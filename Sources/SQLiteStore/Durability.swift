@@ -38,8 +38,9 @@ extension Connection {
     ///   as it does with a log in a database without a file.
     package func makeDurable(autocheckpointFrames: Int32) throws(SQLiteError) {
         let journal = try prepare(uncached: "PRAGMA journal_mode = WAL")
-        let mode = try journal.step() ? journal.text(at: 0) : "unknown"
-        journal.reset()
+        var mode = "unknown"
+        // To the end: the switch commits after its row, and may fail there.
+        while try journal.step() { mode = journal.text(at: 0) }
         try require(mode == "wal", "journal_mode is \(mode), not wal")
 
         try execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")

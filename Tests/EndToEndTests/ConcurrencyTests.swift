@@ -143,11 +143,25 @@ import Testing
         #expect(try await world.needs().map { $0["id"].text } == [id])
     }
 
-    @Test func backupOverwritesNothing() async throws {
+    @Test func backupOntoTheLedgerIsRefused() async throws {
         let world = try await World()
-        try await world.admin("backup", world.folder + "/backup.sqlite")
-        let second = try await world.admin("backup", world.folder + "/backup.sqlite", exits: 1)
-        #expect(!second.errors.isEmpty)
+        let outcome = try await world.admin("backup", world.ledger, exits: 1)
+        #expect(outcome.stderr.contains("may be in use"))
+        try await world.check()
+    }
+
+    @Test func newerBackupReplacesTheOlder() async throws {
+        let world = try await World()
+        let backup = world.folder + "/backup.sqlite"
+        try await world.admin("backup", backup)
+        let worker = try await world.enrolled("worker", .worker)
+        _ = try await worker.add("水")
+        try await worker.sync()
+        try await world.admin("backup", backup)
+        let held = try await world.start(
+            [Programs.server, "need", "list", "--json", "--ledger", backup]
+        ).end().expect(0).json().elements
+        #expect(held.count == 1)
     }
 
     @Test func importWhileServingReachesTheDevices() async throws {

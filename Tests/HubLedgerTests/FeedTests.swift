@@ -14,7 +14,7 @@ struct FeedTests {
     @Test("a pull by the smallest pages ends in the ledger's state, whatever moves meanwhile")
     func concurrentMoves() throws {
         var pages = 0
-        forEachSeed(200) { generator in
+        forEachSeed(150) { generator in
             let hub = try TestHub.withCrew(seed: generator.next())
             let crew = hub.crew
             let mover = crew[5]

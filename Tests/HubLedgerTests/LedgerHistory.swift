@@ -165,7 +165,7 @@ struct LedgerHistory {
 
     /// Nothing may be sent that lies outside the device's scope at that moment.
     private func checkScope(of answer: SyncAnswer, for device: TestDevice) throws {
-        guard let page = answer.page else { return }
+        guard let page = answer.page, !page.records.isEmpty else { return }
         let row = try hub.storage.snapshot { try hub.storage.device(device.id) }
         guard let own = row?.device else { return }
         let scope = try hub.scope(of: own)

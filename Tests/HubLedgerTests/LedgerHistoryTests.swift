@@ -11,7 +11,7 @@ struct LedgerHistoryTests {
         forEachSeed(500) { generator in
             let history = try LedgerHistory(
                 generator: SplitMix64(seed: generator.next() &+ shard),
-                stepCount: 12 + generator.below(30))
+                stepCount: 10 + generator.below(24))
             count += 1
             try history.checkInvariants(checksFile: count % 20 == 1)
         }

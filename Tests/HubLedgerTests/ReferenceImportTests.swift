@@ -101,6 +101,22 @@ struct ReferenceImportTests {
         #expect(try report(.territory, csv) == [0, 0, 6_000])
     }
 
+    @Test("a banner has no more grids than a scope can name")
+    func tooManyGrids() throws {
+        let head = try hub.head
+        var csv = "code,name,level,parent\n"
+        for number in 4..<LedgerLimits.gridsMax + 1 { csv += "x\(number),网格,grid,v1\n" }
+        let error = #expect(throws: LedgerError.self) {
+            try hub.ledger.importTable(.territory, csv: csv)
+        }
+        guard case .row(let line, _, _) = error else {
+            Issue.record("another error")
+            return
+        }
+        #expect(line == LedgerLimits.gridsMax - 4 + 2)
+        #expect(try hub.head == head)
+    }
+
     struct Fault: Sendable, CustomTestStringConvertible {
         var table: ReferenceTable
         var csv: String

@@ -160,4 +160,23 @@ import Testing
         _ = try? disk.open()
         #expect(disk.stepCount == steps)
     }
+
+    /// Switching to the log commits after the pragma's row: a failure there must not pass.
+    @Test(arguments: 1...9)
+    func openingDurablyNeverPassesOverAnError(step: Int) throws {
+        let disk = Disk(seed: 1)
+        defer { disk.close() }
+        disk.failNext(after: step, with: .ioError)
+        let steps = disk.stepCount
+        do {
+            let connection = try disk.open()
+            let mode = try connection.prepare(uncached: "PRAGMA journal_mode").first {
+                $0.text(at: 0)
+            }
+            #expect(mode == "wal")
+            #expect(disk.stepCount - steps < step)
+        } catch is SQLiteError {
+            // Told, as it must be.
+        }
+    }
 }

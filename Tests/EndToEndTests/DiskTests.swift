@@ -1,0 +1,266 @@
+import Foundation
+import Glibc
+import Testing
+
+/// Disks that are full, read-only or broken: it is said, nothing that was stored is lost, and all
+/// goes on when the disk is well again.
+@Suite(.lane) struct DiskTests {
+    // MARK: Full
+
+    /// A device whose journal lies on the small disk.
+    private func device(in world: World, on disk: SmallDisk) async throws -> Device {
+        let device = Device(world: world, name: "device", home: disk.path + "/home")
+        try await device.enroll(world.url, world.invite(.worker, name: "device"))
+        return device
+    }
+
+    @Test func needIsNotRecordedOnAFullDisk() async throws {
+        let world = try await World()
+        let disk = try SmallDisk(in: world)
+        let device = try await device(in: world, on: disk)
+        let before = try await device.add("先")
+        try disk.fill()
+        let long = String(repeating: "很", count: 2_000)
+        let outcome = try await device.run(
+            "need", "add", long, "--grid", "152921100001001", exits: 74, wrapper: disk.wrapper)
+        #expect(outcome.output.isEmpty)
+        #expect(outcome.stderr.contains("nothing was stored"))
+        disk.free()
+        #expect(try await device.needs().map { $0["id"].text } == [before])
+        let after = try await device.add("后")
+        try await device.sync()
+        #expect(
+            Set(try await world.needs().compactMap { $0["id"].text }) == [before, after])
+    }
+
+    @Test func pullOntoAFullDiskGoesOnLater() async throws {
+        let world = try await World()
+        let disk = try SmallDisk(in: world)
+        let device = try await device(in: world, on: disk)
+        let office = try await world.enrolled("office", .office)
+        for number in 0..<4 {
+            _ = try await office.add("\(number)" + String(repeating: "很", count: 2_000))
+        }
+        try await office.sync()
+        try disk.fill()
+        let outcome = try await device.run("sync", exits: 74, wrapper: disk.wrapper)
+        #expect(!outcome.errors.isEmpty)
+        disk.free()
+        try await device.sync()
+        #expect(try await device.needs().count == 4)
+    }
+
+    @Test func hubWithAFullDiskTakesNothingAndLosesNothing() async throws {
+        let world = try await World(serving: false)
+        let disk = try SmallDisk(in: world)
+        try FileManager.default.createDirectory(
+            atPath: disk.path + "/hub", withIntermediateDirectories: true)
+        let ledger = disk.path + "/hub/ledger.sqlite"
+        for name in try FileManager.default.contentsOfDirectory(atPath: world.folder)
+        where name.hasPrefix("ledger.") {
+            try FileManager.default.moveItem(
+                atPath: world.folder + "/" + name, toPath: disk.path + "/hub/" + name)
+        }
+        try FileManager.default.createSymbolicLink(
+            atPath: world.ledger, withDestinationPath: ledger)
+        try await world.serve()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("先")
+        try await device.sync()
+        try await world.stop()
+        try disk.fill()
+        try await world.serve(port: world.port, wrapper: disk.wrapper)
+        let long = String(repeating: "很", count: 2_000)
+        for number in 0..<20 { _ = try await device.add("\(number)" + long) }
+        let outcome = try await device.sync(exits: 75)
+        #expect(outcome.stderr.contains("records are safe"))
+        #expect(try await device.waiting() == 20)
+        try await world.admin("import", "categories", "\(Programs.demoData)/categories.csv")
+        disk.free()
+        try await world.stop()
+        try await world.restart()
+        try await device.sync()
+        #expect(try await world.needs().count == 21)
+        try await world.check()
+    }
+
+    @Test func importOntoAFullDiskStoresNothing() async throws {
+        let world = try await World(serving: false)
+        let disk = try SmallDisk(in: world)
+        let ledger = disk.path + "/ledger.sqlite"
+        try await world.start(
+            [Programs.server, "init", "--banner", "1", "--name", "旗", "--ledger", ledger]
+        ).end().expect(0)
+        let rows = (0..<20_000).map { "c\($0),类别\($0)\n" }.joined()
+        let file = world.folder + "/categories.csv"
+        try write("code,name\n" + rows, to: file)
+        try disk.fill()
+        let command = [Programs.server, "import", "categories", file, "--ledger", ledger]
+        let outcome = try await world.start(disk.wrapper + command).end().expect(74)
+        #expect(!outcome.errors.isEmpty)
+        disk.free()
+        let check = [Programs.server, "check", "--json", "--ledger", ledger]
+        #expect(try await world.start(check).end().expect(0).json()["sequence"].integer == 0)
+    }
+
+    // MARK: Read-only
+
+    /// Root may write everywhere, so a test as root gives that right up.
+    private var withoutPrivilege: [String] {
+        getuid() == 0 ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"] : []
+    }
+
+    private func setMode(_ mode: Int, of device: Device) throws {
+        let manager = FileManager.default
+        for name in try manager.contentsOfDirectory(atPath: device.home) {
+            try manager.setAttributes(
+                [.posixPermissions: mode & 0o666], ofItemAtPath: device.home + "/" + name)
+        }
+        try manager.setAttributes([.posixPermissions: mode], ofItemAtPath: device.home)
+    }
+
+    @Test func readOnlyJournalIsSaid() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("先")
+        try setMode(0o500, of: device)
+        let outcome = try await device.run(
+            "need", "add", "后", "--grid", "152921100001001", exits: 74,
+            wrapper: withoutPrivilege)
+        #expect(outcome.output.isEmpty && outcome.stderr.contains(device.home))
+        try setMode(0o700, of: device)
+        #expect(try await device.needs().map { $0["text"].text } == ["先"])
+    }
+
+    @Test func enrollingIntoAReadOnlyFolderUsesNoCode() async throws {
+        let world = try await World()
+        let device = world.device("device")
+        try FileManager.default.createDirectory(
+            atPath: device.home, withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o500])
+        let code = try await world.invite(.worker, name: "device")
+        try await device.run(
+            "enroll", world.url, code, exits: 74, wrapper: withoutPrivilege)
+        try FileManager.default.setAttributes(
+            [.posixPermissions: 0o700], ofItemAtPath: device.home)
+        try await device.enroll(world.url, code)
+    }
+
+    @Test func folderThatCannotBeMade() async throws {
+        let world = try await World(serving: false)
+        let file = world.folder + "/file"
+        try write("", to: file)
+        let device = Device(world: world, name: "device", home: file + "/home")
+        try await device.enroll("http://127.0.0.1:9", "AAAA-BBBB", exits: 74)
+    }
+
+    // MARK: Not a journal, or not one of ours
+
+    private func journal(of device: Device) -> String { device.home + "/journal.sqlite" }
+
+    @Test func newerJournalIsLeftAlone() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        try await SQLite.run("PRAGMA user_version = 999", on: journal(of: device), in: world)
+        let before = try Data(contentsOf: URL(filePath: journal(of: device)))
+        for command in [["need", "list"], ["need", "add", "水"], ["sync"], ["status"]] {
+            let outcome = try await device.start(command).end().expect(1)
+            #expect(outcome.stderr.contains("999") && outcome.stderr.contains("Upgrade"))
+        }
+        #expect(try Data(contentsOf: URL(filePath: journal(of: device))) == before)
+    }
+
+    @Test(arguments: [100, 100_000])
+    func garbageIsNoJournalAndIsLeftAlone(bytes: Int) async throws {
+        let world = try await World(serving: false)
+        let device = world.device("device")
+        try FileManager.default.createDirectory(
+            atPath: device.home, withIntermediateDirectories: true)
+        let garbage = Data((0..<bytes).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ 7) })
+        try garbage.write(to: URL(filePath: journal(of: device)))
+        for command in [["need", "list"], ["sync"], ["enroll", "http://127.0.0.1:9", "AAAA"]] {
+            let outcome = try await device.start(command).end().expect(1)
+            #expect(outcome.stderr.contains("is not a journal"), "\(command)")
+        }
+        #expect(try Data(contentsOf: URL(filePath: journal(of: device))) == garbage)
+    }
+
+    @Test func databaseOfAnotherProgramIsLeftAlone() async throws {
+        let world = try await World(serving: false)
+        let device = world.device("device")
+        try FileManager.default.createDirectory(
+            atPath: device.home, withIntermediateDirectories: true)
+        try await SQLite.run("CREATE TABLE mine (x)", on: journal(of: device), in: world)
+        let outcome = try await device.run("need", "list", exits: 1)
+        #expect(outcome.stderr.contains("is not a journal"))
+        let tables = try await SQLite.rows(
+            of: "SELECT name FROM sqlite_schema", on: journal(of: device), in: world)
+        #expect(tables == ["mine"])
+    }
+
+    /// Bad blocks in the middle of the file.
+    @Test func damagedJournalIsSaid() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("门口积水")
+        try await SQLite.run(
+            "PRAGMA wal_checkpoint(TRUNCATE)", on: journal(of: device), in: world)
+        let file = try FileHandle(forUpdating: URL(filePath: journal(of: device)))
+        let size = Int(try file.seekToEnd())
+        try file.seek(toOffset: 4_096)
+        try file.write(contentsOf: Data(repeating: 0xA5, count: size - 4_096))
+        try file.close()
+        let outcome = try await device.run("need", "list", exits: 74)
+        #expect(outcome.stderr.contains("damaged"))
+        try await device.run("need", "add", "水", "--grid", "152921100001001", exits: 74)
+    }
+
+    @Test func emptyJournalIsNotEnrolled() async throws {
+        let world = try await World(serving: false)
+        let device = world.device("device")
+        try FileManager.default.createDirectory(
+            atPath: device.home, withIntermediateDirectories: true)
+        try write("", to: journal(of: device))
+        try await device.run("need", "list", exits: 77)
+    }
+
+    // MARK: Not a ledger
+
+    @Test func newerLedgerIsLeftAlone() async throws {
+        let world = try await World(serving: false)
+        try await SQLite.run("PRAGMA user_version = 999", on: world.ledger, in: world)
+        for command in ["check", "devices", "serve"] {
+            let outcome = try await world.admin(command, exits: 1)
+            #expect(outcome.stderr.contains("999"), "\(command)")
+        }
+    }
+
+    @Test func garbageIsNoLedger() async throws {
+        let world = try await World(serving: false)
+        for name in ["", "-wal", "-shm"] {
+            try? FileManager.default.removeItem(atPath: world.ledger + name)
+        }
+        try write(String(repeating: "garbage ", count: 1_000), to: world.ledger)
+        for command in ["check", "devices", "serve"] {
+            let outcome = try await world.admin(command, exits: 1)
+            #expect(!outcome.errors.isEmpty && outcome.output.isEmpty, "\(command)")
+        }
+    }
+
+    @Test func missingLedgerIsNotMade() async throws {
+        let world = try await World(serving: false)
+        let path = world.folder + "/none.sqlite"
+        for command in ["check", "serve", "devices"] {
+            let outcome = try await world.start([Programs.server, command, "--ledger", path])
+                .end().expect(1)
+            #expect(outcome.stderr.contains("init"), "\(command)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test func initOverwritesNothing() async throws {
+        let world = try await World(serving: false)
+        try await world.admin("init", "--banner", "1", "--name", "x", exits: 1)
+        try await world.check()
+    }
+}
