@@ -135,7 +135,8 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
         tests(of: "SimulatedDisk", ["SQLiteStore"]),
-        tests(of: "Simulation"),
+        // The second process of the determinism test is the real program.
+        tests(of: "Simulation", ["simulate"]),
         // The two real programs over loopback; also the check that rows import downwards only.
         .testTarget(
             name: "EndToEndTests", dependencies: ["waystation", "waystation-server"],

@@ -112,6 +112,9 @@ extension Journal {
             _ = try requireNeed(id, context: readContext())
             let content = Array(text.utf8)
             let rule = FieldRule.rule(kind: .note, field: NoteField.text.rawValue)
+            guard text.contains(where: { !$0.isWhitespace }) else {
+                throw JournalError.invalid(field: .text, reason: "empty")
+            }
             if let fault = rule?.fault(in: content) {
                 throw JournalError.invalid(field: .text, reason: fault)
             }
@@ -242,11 +245,11 @@ extension Journal {
     /// name, `dispatch` TEAM or TEAM,YYYY-MM-DD, `rating` a grade, `answer` and `withdrawal` their
     /// text. What is not typed (an order's number, a verdict) is taken from `original`.
     ///
-    /// - Returns: `nil` for an empty text, which clears the field.
+    /// - Returns: `nil` for an empty or blank text, which clears the field.
     package func value(
         of field: NeedField, from text: String, original: FieldValue? = nil
     ) throws(JournalError) -> FieldValue? {
-        if text.isEmpty { return nil }
+        guard text.contains(where: { !$0.isWhitespace }) else { return nil }
         switch (field, original) {
         case (.text, _), (.resident, _), (.phone, _), (.address, _): return .text(text)
         case (.grid, _): return .text(try gridCode(matching: text))

@@ -30,6 +30,12 @@ struct CommonOptions: ParsableArguments {
         }
         let console = Console(language: chosen, environment: environment)
         do {
+            guard argumentsAreUTF8() else {
+                throw CommandFailure(
+                    .usage,
+                    Phrase("what was typed is not UTF-8", "输入的内容不是 UTF-8 编码")(chosen),
+                    hint: "LANG=C.UTF-8")
+            }
             var settings = flags
             settings.ledger = ledger
             settings = settings.or(ServerSettings(environment: environment))

@@ -98,6 +98,14 @@ struct Surroundings {
 /// Runs a command's body, tells what went wrong in the person's language, and exits honestly.
 func perform(_ options: CommonOptions, _ body: (Surroundings) throws -> Void) throws {
     let surroundings = try Surroundings(options)
+    guard argumentsAreUTF8() else {
+        surroundings.console.fail(
+            "\(surroundings.text("what was typed is not UTF-8; nothing was done", "输入的内容不是 UTF-8 编码，未做任何操作"))",
+            hint:
+                "\(surroundings.text("Set the terminal to UTF-8, for example with LANG=C.UTF-8.", "请把终端编码设为 UTF-8，例如 LANG=zh_CN.UTF-8。"))"
+        )
+        throw ExitCode(64)
+    }
     do {
         try body(surroundings)
     } catch let code as ExitCode {

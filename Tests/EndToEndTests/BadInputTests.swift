@@ -75,7 +75,7 @@ import Testing
         ["invite", "--role", "worker", "--team", "T01", "--name", "x"],
         ["invite", "--role", "team", "--name", "x"],
         ["invite", "--role", "king", "--territory", "152921", "--name", "x"],
-        ["invite", "--role", "worker", "--territory", "152921", "--name", "x", "--expires-hours", "0"],
+        ["invite", "--role", "team", "--team", "T01", "--name", "x", "--expires-hours", "0"],
         ["dispatch", "ffff", "--team", "T01", "--due", "2026-02-30"],
         ["serve", "--listen", "nowhere"], ["serve", "--listen", "127.0.0.1:99999"],
         ["import", "streets", "x.csv"], ["revoke", "many"], ["nonsense"],

@@ -134,7 +134,8 @@ final class World: Sendable {
     }
 
     deinit {
-        // Child's own deinit kills the server.
+        // Child's own deinit kills it, before its files go.
+        state.withLock { $0.server = nil }
         try? FileManager.default.removeItem(atPath: folder)
     }
 

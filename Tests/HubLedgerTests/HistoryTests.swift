@@ -121,6 +121,23 @@ struct HistoryTests {
         #expect(phone.clock.contains(dispatch.stamp.dot))
     }
 
+    @Test("a base beyond the head claims no more than there was when it came")
+    func baseBeyondHead() throws {
+        try other.sync()
+        other.edit(need, .address, .text("一号"))
+        other.waiting[0].base.sequence = 1_000_000
+        try other.sync()
+        try office.sync()
+        office.edit(need, .phone, .text("1"))
+        try office.sync()
+        let entries = try history()
+        let address = try #require(entries.first { $0.field == NeedField.address.rawValue })
+        let phone = try #require(entries.first { $0.field == NeedField.phone.rawValue })
+        #expect(address.clock[worker.replica] == 2)
+        #expect(!address.clock.contains(phone.stamp.dot))
+        #expect(address.clock.happenedBefore(phone.clock))
+    }
+
     @Test("after a fork the clock names the replicas that it descends from")
     func forked() throws {
         let copy = worker.clone()

@@ -127,6 +127,25 @@ struct StampTests {
         return try stamp(.address, of: need)
     }
 
+    @Test(
+        "not even the ends of time of a device that has seen nothing break the ledger",
+        arguments: [.min, .max] as [Int64])
+    func endsOfTime(wall: Int64) throws {
+        let fresh = try hub.worker("v1", name: "从未同步")
+        let need = fresh.addNeed()
+        fresh.waiting[0].written = ClockReading(
+            wallMilliseconds: wall, boot: 8, elapsedMilliseconds: 0)
+        fresh.edit(need, .address, .text("一号"))
+        fresh.edit(need, .phone, .text("1"))
+        try fresh.sync()
+        #expect(fresh.refusals.isEmpty)
+        let record = try #require(try hub.record(need))
+        #expect(record.createdMilliseconds == min(max(wall, 0), hub.time.now))
+        #expect(fresh.state[need] == HeldRecord(record))
+        #expect(try hub.ledger.history(of: need, for: fresh.id).count == 4)
+        #expect(try hub.ledger.check() == [])
+    }
+
     @Test("what was seen is earlier, even when the device's clock says otherwise")
     func coveringIsLater() throws {
         let need = other.addNeed()

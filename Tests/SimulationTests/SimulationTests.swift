@@ -1,0 +1,63 @@
+import Foundation
+import Testing
+
+@testable import Simulation
+
+/// Whole worlds by the seed: every failure prints the command that replays it.
+struct SimulationTests {
+    private static let isLong = ProcessInfo.processInfo.environment["WAYSTATION_LONG"] != nil
+    private static let chunkSeeds = 100
+    private static let chunks = isLong ? 200 : 20
+
+    @Test(arguments: 0..<chunks)
+    func everyInvariantHolds(chunk: Int) {
+        for seed in UInt64(chunk * Self.chunkSeeds + 1)...UInt64((chunk + 1) * Self.chunkSeeds) {
+            if case .failure(let failure) = Simulator.run(SimulationOptions(seed: seed)) {
+                Issue.record("\(failure.violation)\nreplay: \(failure.command)")
+                return
+            }
+        }
+    }
+
+    /// One fault at a time, so that none hides behind another.
+    @Test(arguments: Fault.allCases)
+    func everyInvariantHoldsUnderOneFault(fault: Fault) {
+        for seed in UInt64(900_000)..<900_010 {
+            let options = SimulationOptions(seed: seed, faults: [fault])
+            if case .failure(let failure) = Simulator.run(options) {
+                Issue.record("\(failure.violation)\nreplay: \(failure.command)")
+                return
+            }
+        }
+    }
+
+    @Test func sameSeedGivesTheSameTraceInAnotherProcess() throws {
+        let seed: UInt64 = 424_242
+        let here = try Simulator.run(SimulationOptions(seed: seed)).get()
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+            .deletingLastPathComponent().appendingPathComponent("simulate")
+        process.arguments = ["--seed", "\(seed)"]
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        let text = String(
+            decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(text.contains("trace \(String(here, radix: 16))"))
+    }
+
+    @Test func otherSeedsGiveOtherTraces() throws {
+        let one = try Simulator.run(SimulationOptions(seed: 1, events: 50)).get()
+        let two = try Simulator.run(SimulationOptions(seed: 2, events: 50)).get()
+        #expect(one != two)
+    }
+
+    /// A checker that cannot fail proves nothing: a history that breaks a rule is told.
+    @Test func commandThatVanishesIsNoticed() throws {
+        let world = try World(SimulationOptions(seed: 7, faults: []))
+        try world.run()
+        let checker = world.commands
+        #expect(throws: Violation.self) { try checker.checkOutcomes(ledger: [], journals: []) }
+    }
+}
