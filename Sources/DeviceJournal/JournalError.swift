@@ -154,6 +154,8 @@ extension JournalError: CustomStringConvertible {
                 + "\(ShortIDs.digitsMin)."
         case .ambiguous: "Give more digits."
         case .ambiguousName: "Give the code."
+        case .missing(.text): "Say what is needed: waystation need add TEXT"
+        case .missing(.grid): "Give it with --grid, by its code or its name."
         case .missing, .invalid, .tooLarge: ""
         case .unknownGrid, .unknownCategory, .unknownTeam:
             "Sync to get the newest list, or check the spelling."

@@ -94,16 +94,45 @@ extension Journal {
                         && ($0.record == record || $0.need == record)
                 }
             for group in [content] + dependents {
-                guard !group.changes.isEmpty else { throw JournalError.tooLarge }
-                try append(
-                    record: group.number == number ? record : group.record,
-                    createdKind: group.createdKind.flatMap { Kind(rawValue: $0) },
-                    changes: group.changes, writer: &writer, clocks: clocks)
-                try connection.run("DELETE FROM refused WHERE number = ?", .integer(group.number))
+                try offerAnew(
+                    group, as: group.number == number ? record : group.record, writer: &writer,
+                    clocks: clocks)
             }
             try storeWriter(writer)
             return 1 + dependents.count
         }
+    }
+
+    /// Puts what the hub refused for not knowing its kind back among what waits, once the hub has
+    /// learned more.
+    ///
+    /// - Parameter schema: The hub's level, as its answer says.
+    /// - Returns: How many commands wait again.
+    func offerAnewAfterUpgrade(schema: UInt32, clocks: ClockReading) throws -> Int {
+        let known = try connection.first("SELECT hub_schema FROM pull") { $0.integer(at: 0) } ?? 0
+        guard Int64(schema) > known else { return 0 }
+        try connection.run("UPDATE pull SET hub_schema = ?", .integer(Int64(schema)))
+        let refused = try readRefused()
+        let upgrade = refused.filter { $0.code == .upgrade }
+        let records = Set(upgrade.map(\.record))
+        let dependents = refused.filter { $0.code == .depends && records.contains($0.record) }
+        guard !upgrade.isEmpty else { return 0 }
+        var writer = try readWriter()
+        for group in (upgrade + dependents).sorted(by: { $0.number < $1.number }) {
+            try offerAnew(group, as: group.record, writer: &writer, clocks: clocks)
+        }
+        try storeWriter(writer)
+        return upgrade.count + dependents.count
+    }
+
+    private func offerAnew(
+        _ group: RefusedGroup, as record: RecordID, writer: inout WriterRow, clocks: ClockReading
+    ) throws {
+        guard !group.changes.isEmpty else { throw JournalError.tooLarge }
+        try append(
+            record: record, createdKind: group.createdKind.flatMap { Kind(rawValue: $0) },
+            changes: group.changes, writer: &writer, clocks: clocks)
+        try connection.run("DELETE FROM refused WHERE number = ?", .integer(group.number))
     }
 
     /// Forgets a refused command for good, and those that depended on its record.

@@ -64,7 +64,8 @@ enum JournalSchema {
             resume BLOB NOT NULL,
             assignment BLOB,
             held_from INTEGER,
-            completed_at INTEGER
+            completed_at INTEGER,
+            hub_schema INTEGER NOT NULL
         ) STRICT;
         CREATE TABLE staging (
             number INTEGER PRIMARY KEY,
@@ -119,6 +120,6 @@ enum JournalSchema {
             milliseconds INTEGER NOT NULL,
             amount INTEGER NOT NULL
         ) STRICT;
-        INSERT INTO pull VALUES (1, 0, 0, 0, x'', NULL, NULL, NULL);
+        INSERT INTO pull VALUES (1, 0, 0, 0, x'', NULL, NULL, NULL, 0);
         """
 }

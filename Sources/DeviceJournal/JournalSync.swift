@@ -179,6 +179,10 @@ extension Journal {
             var news = News()
             var settled = 0
             var progressed = false
+            // Before this answer's own refusals are stored.
+            if try offerAnewAfterUpgrade(schema: answer.schema, clocks: received) > 0 {
+                progressed = true
+            }
             if let outcomes = answer.outcomes {
                 settled = try settle(
                     outcomes, of: request, at: answer.hubMilliseconds, news: &news)

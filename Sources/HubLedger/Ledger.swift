@@ -399,7 +399,8 @@ package final class Ledger {
         let device = row.device
         let scope = try scope(of: device)
         try measureBoot(request, device: id, session: session)
-        var answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: session.now)
+        var answer = SyncAnswer(
+            attempt: request.attempt, hubMilliseconds: session.now, schema: SchemaLevel.current)
         let admitted = try admit(request, device: device, scope: scope, session: session)
         answer.outcomes = admitted.outcomes
         figures.add(admitted.figures)

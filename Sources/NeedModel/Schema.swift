@@ -15,6 +15,12 @@ package enum Kind: UInt32, Sendable, CaseIterable {
     }
 }
 
+/// How much a program knows.
+package enum SchemaLevel {
+    /// Grows by one whenever a ``Kind`` is added, so that devices learn of a hub's upgrade.
+    package static let current: UInt32 = 1
+}
+
 /// The fields of a need. Numbers are never reused.
 package enum NeedField: UInt32, Sendable, CaseIterable {
     case text = 1

@@ -223,6 +223,7 @@ extension SyncAnswer {
                 if let outcomes { $0.outcomes = outcomes.wire }
                 if let page { $0.page = page.wire }
                 if let assignment { $0.assignment = assignment.wire }
+                $0.schema = schema
             })
     }
 
@@ -232,7 +233,8 @@ extension SyncAnswer {
             attempt: wire.attempt, hubMilliseconds: wire.hubMilliseconds,
             outcomes: wire.hasOutcomes ? Outcomes(wire.outcomes) : nil,
             page: wire.hasPage ? try Page(wire.page) : nil,
-            assignment: wire.hasAssignment ? try Assignment(wire.assignment) : nil)
+            assignment: wire.hasAssignment ? try Assignment(wire.assignment) : nil,
+            schema: wire.schema)
     }
 }
 

@@ -48,16 +48,19 @@ package struct SyncAnswer: Hashable, Sendable {
     package var outcomes: Outcomes?
     package var page: Page?
     package var assignment: Assignment?
+    /// The hub's ``NeedModel/SchemaLevel``.
+    package var schema: UInt32
 
     package init(
         attempt: UInt32, hubMilliseconds: Int64, outcomes: Outcomes? = nil, page: Page? = nil,
-        assignment: Assignment? = nil
+        assignment: Assignment? = nil, schema: UInt32 = 0
     ) {
         self.attempt = attempt
         self.hubMilliseconds = hubMilliseconds
         self.outcomes = outcomes
         self.page = page
         self.assignment = assignment
+        self.schema = schema
     }
 }
 

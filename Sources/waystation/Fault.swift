@@ -188,6 +188,8 @@ extension JournalError {
         case .staleAnswer: "请再次同步。"
         case .badAnswer: "请检查服务器地址，或告知管理员。"
         case .exhausted: "请换一个 WAYSTATION_HOME 重新登记。"
+        case .missing(.text): "请说明需要什么：waystation need add 内容"
+        case .missing(.grid): "请用 --grid 给出网格的代码或名称。"
         case .missing, .invalid, .tooLarge, .wrongState: nil
         }
     }

@@ -183,7 +183,7 @@ struct NeedScreen {
         for conflict in need.conflicts {
             line(
                 Phrase("conflict", "冲突"),
-                "\(conflict.field.phrase(language)): "
+                "\(conflict.field.phrase(language))" + Phrase(": ", "：")(language)
                     + Phrase(
                         "see conflict show \(shortID(need.id))",
                         "见 conflict show \(shortID(need.id))")(language), .red)

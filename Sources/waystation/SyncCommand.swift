@@ -229,13 +229,14 @@ struct StatusCommand: ParsableCommand {
             }
             let language = surroundings.language
             let console = surroundings.console
-            let place = identity.role == .team ? identity.team : identity.territory
             console.out(
-                "\(identity.name, .bold)  \(identity.role.phrase, language)  \(place)  \(identity.banner)"
+                "\(identity.name, .bold)  \(identity.role.phrase, language)  \(try Self.place(of: identity, journal))  \(identity.banner)"
             )
-            console.out("\(Phrase("server", "服务器"), language): \(identity.server)")
+            console.out("\(Phrase("server: ", "服务器："), language)\(identity.server)")
+            let changes = "\(status.waitingChanges) change\(status.waitingChanges == 1 ? "" : "s")"
+            let commands = "\(status.waitingGroups) command\(status.waitingGroups == 1 ? "" : "s")"
             console.out(
-                "\(Phrase("waiting to be sent: \(status.waitingChanges) changes in \(status.waitingGroups) commands", "等待上传：\(status.waitingGroups) 项，共 \(status.waitingChanges) 处改动"), language)"
+                "\(Phrase("waiting to be sent: \(changes) in \(commands)", "等待上传：\(status.waitingGroups) 项，共 \(status.waitingChanges) 处改动"), language)"
             )
             let last =
                 status.lastSyncMilliseconds.map {
@@ -244,7 +245,7 @@ struct StatusCommand: ParsableCommand {
                         : CivilTime.rfc3339(
                             milliseconds: $0, offsetMinutes: identity.offsetMinutes)
                 } ?? Phrase("never", "从未")(language)
-            console.out("\(Phrase("last sync", "上次同步"), language): \(last)")
+            console.out("\(Phrase("last sync: ", "上次同步："), language)\(last)")
             console.out(
                 "\(Phrase("needs: \(status.needs)  conflicts: \(status.conflicts)  refused: \(status.refused)", "需求：\(status.needs)  冲突：\(status.conflicts)  被拒：\(status.refused)"), language)"
             )
@@ -259,6 +260,16 @@ struct StatusCommand: ParsableCommand {
                 console.out("\(when, .dim)  \(Self.phrase(notice), language)")
             }
         }
+    }
+
+    /// The territory or team by name, with its code, which other commands take too.
+    private static func place(of identity: Identity, _ journal: Journal) throws -> String {
+        let code = identity.role == .team ? identity.team : identity.territory
+        let name =
+            identity.role == .team
+            ? try journal.teams().first { $0.code == code }?.name
+            : try journal.territories().first { $0.code == code }?.name
+        return name.map { "\($0) (\(code))" } ?? code
     }
 
     private static func phrase(_ notice: Notice) -> Phrase {

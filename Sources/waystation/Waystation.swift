@@ -19,6 +19,7 @@ struct Waystation: ParsableCommand {
             退出码：0 完成，1 失败，64 用法错误，65 已同步但有内容被拒，69 无法连接服务器或 TLS 失败，\
             74 磁盘错误，75 请稍后再试，77 未登记或已吊销，130 被中断。
             """),
+        version: "0.1.0",
         subcommands: [
             EnrollCommand.self, NeedCommand.self, NoteCommand.self, JobCommand.self,
             DispatchCommand.self, ConflictCommand.self, RefusedCommand.self, SyncCommand.self,

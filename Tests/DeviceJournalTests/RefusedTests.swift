@@ -197,4 +197,24 @@ import WireFormat
         #expect(entry.codeNumber == 4_000)
         #expect(entry.field == nil)
     }
+
+    /// Rule 14: kept until the hub has learned more, then offered anew by itself, and only then.
+    @Test func whatTheHubDidNotKnowIsOfferedAnewAfterItsUpgrade() throws {
+        let bench = try Bench()
+        let id = try bench.add("新的")
+        _ = try refuse(bench, [(0, .upgrade)])
+        #expect(try bench.journal.refused().count == 1)
+        func answer(schema: UInt32) throws -> Absorbed {
+            let request = try bench.request()
+            return try bench.journal.absorb(
+                SyncAnswer(
+                    attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                    page: bench.lastPage([]), schema: schema), for: request, clocks: bench.now)
+        }
+        #expect(try answer(schema: 0).answer.groupsWait == false)
+        #expect(try answer(schema: 2).answer.groupsWait)
+        #expect(try bench.journal.refused().isEmpty)
+        #expect(try bench.request().groups.map(\.record) == [id])
+        #expect(try bench.shown(id).text == "新的")
+    }
 }

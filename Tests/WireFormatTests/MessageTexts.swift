@@ -206,11 +206,12 @@ struct AnswerText: Decodable {
     let outcomes: OutcomesText?
     let page: PageText?
     let assignment: AssignmentText?
+    let schema: UInt32
 
     func value() throws -> SyncAnswer {
         SyncAnswer(
             attempt: attempt, hubMilliseconds: hubMilliseconds.value, outcomes: outcomes?.value,
-            page: page?.value, assignment: try assignment?.value())
+            page: page?.value, assignment: try assignment?.value(), schema: schema)
     }
 }
 

@@ -139,7 +139,8 @@ struct RandomMessages {
             hubMilliseconds: generator.wildNumber(),
             outcomes: generator.oneIn(3) ? nil : outcomes(),
             page: generator.oneIn(4) ? nil : page(),
-            assignment: generator.oneIn(2) ? nil : assignment())
+            assignment: generator.oneIn(2) ? nil : assignment(),
+            schema: UInt32(generator.below(3)))
     }
 
     mutating func history() -> [HistoryEntry] {

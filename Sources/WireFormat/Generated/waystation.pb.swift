@@ -312,6 +312,13 @@ package nonisolated struct Waystation_V1_SyncAnswer: @unchecked Sendable {
   /// Clears the value of `assignment`. Subsequent reads from it will return its default value.
   package mutating func clearAssignment() {_uniqueStorage()._assignment = nil}
 
+  /// Grows with every kind that the hub learns. A device that sees it grow offers anew what was
+  /// refused with the code "upgrade".
+  package var schema: UInt32 {
+    get {_storage._schema}
+    set {_uniqueStorage()._schema = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1117,7 +1124,7 @@ nonisolated extension Waystation_V1_Changes: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncAnswer"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{3}hub_milliseconds\0\u{1}outcomes\0\u{1}page\0\u{1}assignment\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{3}hub_milliseconds\0\u{1}outcomes\0\u{1}page\0\u{1}assignment\0\u{1}schema\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -1125,6 +1132,7 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
     var _outcomes: Waystation_V1_Outcomes? = nil
     var _page: Waystation_V1_Page? = nil
     var _assignment: Waystation_V1_Assignment? = nil
+    var _schema: UInt32 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1140,6 +1148,7 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
       _outcomes = source._outcomes
       _page = source._page
       _assignment = source._assignment
+      _schema = source._schema
     }
   }
 
@@ -1163,6 +1172,7 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
         case 3: try { try decoder.decodeSingularMessageField(value: &_storage._outcomes) }()
         case 4: try { try decoder.decodeSingularMessageField(value: &_storage._page) }()
         case 5: try { try decoder.decodeSingularMessageField(value: &_storage._assignment) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._schema) }()
         default: break
         }
       }
@@ -1190,6 +1200,9 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
       try { if let v = _storage._assignment {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
       } }()
+      if _storage._schema != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._schema, fieldNumber: 6)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1204,6 +1217,7 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
         if _storage._outcomes != rhs_storage._outcomes {return false}
         if _storage._page != rhs_storage._page {return false}
         if _storage._assignment != rhs_storage._assignment {return false}
+        if _storage._schema != rhs_storage._schema {return false}
         return true
       }
       if !storagesAreEqual {return false}
