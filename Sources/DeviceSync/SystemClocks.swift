@@ -1,3 +1,5 @@
+// Built as a whole module, Swift finds `timespec` through libcurl's headers first.
+import CCurl
 import Glibc
 package import SyncCore
 

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 
@@ -65,6 +66,26 @@ import Testing
         await holder.destroy()
         _ = try await worker.add("水")
         #expect(try await worker.needs().count == 1)
+    }
+
+    /// A copied journal is noticed (rule 10): what both recorded is there, and nothing twice.
+    @Test func copiedJournalGoesOnAsANewOne() async throws {
+        let world = try await World()
+        let worker = try await world.enrolled("worker", .worker)
+        _ = try await worker.add("一")
+        try await worker.sync()
+        let copy = world.device("copy")
+        try FileManager.default.copyItem(atPath: worker.home, toPath: copy.home)
+        _ = try await worker.add("二")
+        _ = try await copy.add("三")
+        for device in [worker, copy, worker] { try await device.sync() }
+        #expect(try await copy.state()["notices"].elements.count == 1)
+        for device in [worker, copy] {
+            let texts = try await device.needs().compactMap { $0["text"].text }
+            #expect(Set(texts) == ["一", "二", "三"] && texts.count == 3)
+        }
+        #expect(try await world.needs().count == 3)
+        try await world.check()
     }
 
     // MARK: The server

@@ -91,7 +91,8 @@ import Testing
             "clock": .dictionary(.integer),
         ])
         let json = try await full.worker.run(
-            "need", "show", full.rated, "--history", "--json").json()
+            "need", "show", full.rated, "--history", "--json"
+        ).json()
         #expect(Shape.list(line).faults(in: json["history"]) == [])
         #expect(Set(json["history"].elements.map { $0["field"].text }).count == 11)
     }
@@ -100,7 +101,8 @@ import Testing
         let world = try await World(serving: true)
         let worker = try await world.enrolled("worker", .worker)
         let json = try await worker.run(
-            "need", "add", "门口积水", "--grid", "152921100001001", "--json").json()
+            "need", "add", "门口积水", "--grid", "152921100001001", "--json"
+        ).json()
         #expect(Self.need.faults(in: json) == [])
         #expect(json["unsent"].isTrue && json["recorded_at_approximate"].isTrue)
     }
@@ -254,8 +256,10 @@ import Testing
         for command in [["need", "list"], ["conflict", "list"], ["status"], ["refused", "list"]] {
             let english = try await full.worker.start(command + ["--json", "--language", "en"])
                 .end().expect(0)
-            let chinese = try await full.worker.start(command + ["--json", "--language", "zh-Hans"])
-                .end().expect(0)
+            let chinese = try await full.worker.start(
+                command + ["--json", "--language", "zh-Hans"]
+            )
+            .end().expect(0)
             #expect(english.output == chinese.output, "\(command)")
         }
     }

@@ -120,7 +120,9 @@ import Testing
             try await world.restart()
             try await worker.sync()
             let stored = try await world.needs().filter { $0["text"].text == text }
-            guard stored.count == 1 else { throw Surprise("\(text) is there \(stored.count) times") }
+            guard stored.count == 1 else {
+                throw Surprise("\(text) is there \(stored.count) times")
+            }
             try await world.check()
         }
     }

@@ -48,7 +48,8 @@ import Testing
 
     /// The module that a line imports, whatever stands around its name.
     private static func importedModule(in line: Substring) -> String? {
-        let pattern = #/
+        let pattern =
+            #/
             ^\s*(?:@\w+(?:\([^)]*\))?\s+)*
             (?:(?:public|package|internal|fileprivate|private)\s+)?
             import\s+(?:(?:struct|class|enum|protocol|func|var|let|typealias)\s+)?(\w+)

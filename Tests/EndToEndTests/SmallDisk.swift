@@ -4,7 +4,7 @@ import Glibc
 /// A disk that can be full.
 ///
 /// A small file system in memory where this process may mount one. Elsewhere the kernel's bound on
-/// the size of files (RLIMIT_FSIZE) stands in: no file of a program started by ``wrapper`` grows.
+/// the size of files (RLIMIT_FSIZE) stands in, for programs started by ``wrapper(kibibytes:)``.
 final class SmallDisk: Sendable {
     let path: String
     private let isMounted: Bool
@@ -19,8 +19,12 @@ final class SmallDisk: Sendable {
     deinit { if isMounted { umount2(path, Int32(MNT_DETACH)) } }
 
     /// What a program that shall meet the full disk is started with.
-    var wrapper: [String] {
-        isMounted ? [] : ["sh", "-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]
+    ///
+    /// - Parameter kibibytes: Where no file system could be mounted, how large a file may become.
+    func wrapper(kibibytes: Int = 1) -> [String] {
+        // The shell counts in blocks of 512 bytes.
+        let script = "trap '' XFSZ; ulimit -f \(kibibytes * 2); exec \"$@\""
+        return isMounted ? [] : ["sh", "-c", script, "sh"]
     }
 
     private var filler: String { path + "/filler" }

@@ -83,7 +83,8 @@ import Testing
         let (world, certificate) = try await secure()
         let code = bare(try await world.invite(.worker, name: "worker"))
         let worker = world.device("worker")
-        let command = "cd '\(world.folder)' && exec '\(Programs.client)' enroll "
+        let command =
+            "cd '\(world.folder)' && exec '\(Programs.client)' enroll "
             + "\(world.url) \(code) --ca \(URL(filePath: certificate.path).lastPathComponent)"
         try await world.start(
             ["sh", "-c", command], environment: ["WAYSTATION_HOME": worker.home]

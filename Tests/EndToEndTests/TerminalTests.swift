@@ -175,7 +175,8 @@ import Testing
 
     @Test func helpIsInTheChosenLanguage() async throws {
         let world = try await World(serving: false)
-        let outcome = try await world.device("device").run("need", "add", "--help",
+        let outcome = try await world.device("device").run(
+            "need", "add", "--help",
             environment: ["LANG": "zh_CN.UTF-8"])
         #expect(outcome.stdout.contains("记录一条需求"))
     }

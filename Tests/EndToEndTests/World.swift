@@ -67,7 +67,9 @@ extension Trait where Self == Lane {
 
 /// Who a device is for.
 enum Post: Sendable {
-    case worker(String), team(String), office(String)
+    case worker(String)
+    case team(String)
+    case office(String)
 
     /// The village with both grids of its own.
     static let worker = Post.worker("152921100001")
