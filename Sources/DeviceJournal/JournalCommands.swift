@@ -231,6 +231,7 @@ extension Journal {
                         number: number, count: conflict.versions.count)
                 }
             }
+            if let kept, kept.field != field, field == .dispatch { throw JournalError.formerOrder }
             guard let kept, kept.field == field else { return [FieldEdit(field, nil)] }
             guard kept.version.value == nil || kept.value != nil else {
                 throw JournalError.invalid(field: field, reason: "not well-formed")

@@ -51,6 +51,8 @@ package enum JournalError: Error, Hashable, Sendable {
     case noSuchVersion(number: Int, count: Int)
     /// More than one other version: which is meant must be said by number.
     case otherIsAmbiguous(count: Int)
+    /// What came late belongs to an order that is not the current one.
+    case formerOrder
     case notRefused(String)
 
     // Sync.
@@ -87,7 +89,7 @@ package enum JournalError: Error, Hashable, Sendable {
             .unknownTeam, .ambiguousName, .tooLarge, .outsideTerritory:
             .usage
         case .foreign, .newerFormat, .notFound, .ambiguous, .notAllowed, .wrongState, .notYourJob,
-            .nothingToSettle, .noSuchVersion, .otherIsAmbiguous, .notRefused, .staleAnswer,
+            .nothingToSettle, .noSuchVersion, .otherIsAmbiguous, .formerOrder, .notRefused, .staleAnswer,
             .badAnswer, .exhausted:
             .failed
         }
@@ -130,6 +132,7 @@ extension JournalError: CustomStringConvertible {
         case .noSuchVersion(let number, let count):
             "there is no version \(number); there are \(count)"
         case .otherIsAmbiguous(let count): "there are \(count) versions, so \"other\" is not clear"
+        case .formerOrder: "this belongs to a former order"
         case .notRefused(let text): "nothing refused is called \(text)"
         case .staleAnswer: "the answer does not fit the journal any more"
         case .badAnswer(let reason): "the hub's answer makes no sense: \(reason)"
@@ -166,6 +169,8 @@ extension JournalError: CustomStringConvertible {
         case .wrongState: ""
         case .notYourJob: "Sync to see the newest state."
         case .nothingToSettle: "Use need edit to change it."
+        case .formerOrder:
+            "Keep the shown order, or dispatch the need to that team again and finish it for them."
         case .noSuchVersion, .otherIsAmbiguous: "conflict show numbers them."
         case .notRefused: "refused list shows what there is."
         case .staleAnswer: "Sync again."

@@ -397,6 +397,8 @@ extension Journal {
             view.fields[change.field] = FieldView(
                 field: change.field, versions: [version] + others)
             guard isNeed else { continue }
+            // An own order decides on what came late to the former ones.
+            if change.field == NeedField.dispatch.rawValue { view.fields[LateAnswers.field] = nil }
             if change.field == tombstone {
                 contested = []
                 guard change.value != nil else { continue }
@@ -449,11 +451,33 @@ extension NeedSnapshot {
 }
 
 extension ConflictSnapshot {
+    private static func currentOrder(of record: RecordView) -> UInt64? {
+        guard let bytes = record.value(NeedField.dispatch.rawValue),
+            case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes)
+        else { return nil }
+        return dispatch.order
+    }
+
     /// - Returns: `nil` when the field is not in conflict.
     init?(_ field: NeedField, in record: RecordView) {
         guard let register = record.fields[field.rawValue] else { return nil }
+        let order = Self.currentOrder(of: record)
         var candidates = register.versions.map { (field: field, version: $0) }
+        if LateAnswers.sources.contains(field) {
+            // Those to another order count for nothing; they are in conflict with the dispatch.
+            candidates.removeAll { LateAnswers.order(of: field, $0.version.value) != order }
+        }
+        let shown = candidates.first?.version.dot
         var isContested = false
+        if field == .dispatch {
+            for late in record.fields[LateAnswers.field]?.versions ?? [] {
+                guard let open = LateAnswers.open(late.value, currentOrder: order) else { continue }
+                var version = late
+                version.value = open.bytes
+                candidates.append((open.field, version))
+                isContested = true
+            }
+        }
         if field == .withdrawal, register.value != nil {
             for contested in record.contested {
                 guard let other = NeedField(rawValue: contested),
@@ -463,8 +487,10 @@ extension ConflictSnapshot {
                 isContested = true
             }
         }
-        guard isContested || register.isInConflict else { return nil }
-        let shown = register.shown.dot
+        let isInConflict = candidates.contains {
+            $0.field == field && $0.version.value != candidates[0].version.value
+        }
+        guard isContested || isInConflict else { return nil }
         candidates.sort { left, right in
             (left.version.isPending ? 1 : 0, left.version.time.milliseconds, left.version.dot)
                 > (
@@ -474,7 +500,7 @@ extension ConflictSnapshot {
         }
         need = record.id
         self.field = field
-        isContestedWithdrawal = isContested
+        isContestedWithdrawal = isContested && field == .withdrawal
         versions = candidates.enumerated().map { index, candidate in
             Version(
                 number: index + 1, field: candidate.field, version: candidate.version,

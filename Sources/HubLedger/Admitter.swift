@@ -40,6 +40,7 @@ final class Admitter {
     private(set) var outcomes: [StoredOutcome] = []
     private var stampsAtBase: [UInt64: Int64?] = [:]
     private var offsets: [UInt64: Int64?] = [:]
+    private var movesByKey: [Int64: [(sequence: UInt64, before: Placement)]] = [:]
     /// The keys of the records that this batch creates.
     private var newKeys: Set<Int64> = []
     /// The notes that this batch touched, by the key of their need.
@@ -262,17 +263,29 @@ final class Admitter {
     /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.
     private func placement(of record: StoredRecord, at base: UInt64) throws -> Placement? {
         if record.firstSequence > base { return nil }
-        for number in try storage.historyBatches(of: record.key) {
-            guard let batch = try storage.batch(number: number), batch.lastSequence > base else {
-                continue
-            }
-            let touched = try TouchedRecords.decode(batch.touched) { _ in true }
-            for entry in touched.entries where entry.key == record.key {
-                if let before = entry.bucketsBefore { return Placement(before) }
-            }
+        if let move = try moves(of: record.key).first(where: { $0.sequence > base }) {
+            return move.before
         }
         // Earlier groups of this very batch may have moved it.
         return records[record.id]?.placementBefore ?? record.placement
+    }
+
+    /// When a record moved, and from where, oldest first. Read once a batch, whatever its groups
+    /// ask: a hostile batch may ask thousands of times.
+    private func moves(of key: Int64) throws -> [(sequence: UInt64, before: Placement)] {
+        if let known = movesByKey[key] { return known }
+        var moves: [(sequence: UInt64, before: Placement)] = []
+        for number in try storage.historyBatches(of: key) {
+            guard let batch = try storage.touched(inBatch: number) else { continue }
+            let touched = try TouchedRecords.decode(batch.touched) { _ in true }
+            for entry in touched.entries where entry.key == key {
+                if let before = entry.bucketsBefore {
+                    moves.append((batch.end, Placement(before)))
+                }
+            }
+        }
+        movesByKey[key] = moves
+        return moves
     }
 
     // MARK: Applying
@@ -302,8 +315,9 @@ final class Admitter {
                 estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
                 newestCovered: register.newestCovered(by: version), now: now)
             register.insert(version)
-            if register.winner?.dot != dot { superseded.append(change.field) }
             touched.record.state[change.field] = register
+            let isLate = noteLateness(of: version, change, in: &touched)
+            if isLate || register.winner?.dot != dot { superseded.append(change.field) }
             stamps.append(version.stamp.milliseconds)
         }
         let newest = stamps.max()
@@ -323,6 +337,24 @@ final class Admitter {
             StoredOutcome(
                 outcome: .applied(superseded: superseded.sorted()), sequence: firstSequence,
                 basis: estimate.basis, stamps: stamps))
+    }
+
+    /// Keeps the register of late answers up to date.
+    ///
+    /// - Returns: Whether the change is itself one: it counts for nothing, and its author is told.
+    private func noteLateness(
+        of version: Version, _ change: Change, in touched: inout TouchedRecord
+    ) -> Bool {
+        guard touched.record.kind == Kind.need.rawValue,
+            let field = NeedField(rawValue: change.field)
+        else { return false }
+        let state = touched.record.state
+        var late = state[LateAnswers.field]
+        let before = late
+        LateAnswers.update(&late, after: field, version: version) { state[$0.rawValue] }
+        if late != before { touched.record.state[LateAnswers.field] = late }
+        guard let order = LateAnswers.order(of: field, change.value) else { return false }
+        return order != touched.record.progress.dispatch?.order
     }
 
     private func estimate(of group: ChangeGroup) throws -> WriteTimeEstimate {

@@ -296,8 +296,9 @@ struct PageCollector {
                 continue
             }
             let versions = entry.register.versions.map { version in
+                // A late answer stands under its own dot, but with another value.
                 let isSent =
-                    version.dot.replica == replica
+                    entry.field != LateAnswers.field && version.dot.replica == replica
                     && sent?.contains(version.dot.counter) ?? false
                 let value: PageRecord.Value
                 if isSent {

@@ -15,6 +15,8 @@ package import WireFormat
 /// - SeeAlso: `protocol/SPEC.md` §4 and §6.
 package final class Ledger {
     let storage: any LedgerStorage
+    /// Counters beyond it cannot be sent in a batch either.
+    private static let counterMax: UInt64 = 1 << 62
     private let clock: () -> Int64
     private var random: RandomSource
     /// Whether this process has opened its term; it does so with its first admitted change.
@@ -191,8 +193,12 @@ package final class Ledger {
             guard let invite = try storage.invite(codeHash: hash) else {
                 throw LedgerError.codeUnknown
             }
-            if invite.usedMilliseconds != nil { throw LedgerError.codeUsed }
-            if invite.expiresMilliseconds <= session.now { throw LedgerError.codeExpired }
+            if invite.expiresMilliseconds <= session.now, invite.usedMilliseconds == nil {
+                throw LedgerError.codeExpired
+            }
+            if invite.usedMilliseconds != nil {
+                return try repeatEnrolment(invite, request, session: session)
+            }
             let replica =
                 request.replica == .none ? nil : try storage.replica(request.replica)
             let former = try replica?.device.flatMap { try storage.device($0)?.device }
@@ -214,7 +220,9 @@ package final class Ledger {
                         lostChanges: 0), tokenHash: Secrets.hash(token))
                 forkCounter = replica?.nextCounter
             }
-            try storage.useInvite(codeHash: hash, device: id, atMilliseconds: session.now)
+            try storage.useInvite(
+                codeHash: hash, device: id, replica: request.replica,
+                atMilliseconds: session.now)
             guard let row = try storage.device(id) else {
                 throw LedgerError.damaged("a device that was just stored is missing")
             }
@@ -225,6 +233,27 @@ package final class Ledger {
                 assignment: assignment(of: row.device, scope: scope, session: session),
                 forkCounter: forkCounter)
         }
+    }
+
+    /// The answer to an enrolment may be lost on the way; then the same journal asks again with the
+    /// same code. It gets a token anew as long as the device has not synced.
+    private func repeatEnrolment(
+        _ invite: InviteRow, _ request: EnrollRequest, session: Session
+    ) throws -> EnrollAnswer {
+        guard let id = invite.device, request.replica != .none,
+            invite.replica == request.replica, pendingSyncNotes[id] == nil,
+            let row = try storage.device(id), row.lastSyncMilliseconds == nil,
+            !row.device.isRevoked, invite.expiresMilliseconds > session.now
+        else { throw LedgerError.codeUsed }
+        let token = Secrets.token()
+        try storage.renewDevice(id, tokenHash: Secrets.hash(token))
+        let replica = try storage.replica(request.replica)
+        let isForeign = replica?.device.map { $0 != id } ?? false
+        return EnrollAnswer(
+            token: token,
+            assignment: assignment(
+                of: row.device, scope: try scope(of: row.device), session: session),
+            forkCounter: isForeign ? replica?.nextCounter : nil)
     }
 
     func scope(of device: Device) throws -> Scope {
@@ -456,7 +485,7 @@ package final class Ledger {
             return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
         }
         if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter,
-            heldFrom <= request.nextCounter
+            heldFrom <= min(request.nextCounter, Self.counterMax)
         {
             replica.lostChanges += heldFrom - replica.nextCounter
             replica.nextCounter = heldFrom
@@ -514,7 +543,7 @@ package final class Ledger {
                 storage: storage, terms: session.terms, head: session.head, now: session.now,
                 writer: Writer(
                     replica: replica, device: device, scope: scope,
-                    namingReplicas: Set(request.ancestors.map(\.replica) + [replica.id]),
+                    namingReplicas: try namingReplicas(request, replica: replica.id, device: device),
                     clocks: request.clocks))
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {
@@ -560,6 +589,34 @@ package final class Ledger {
             return try StoredGroups(storage: storage, replicaRow: row.row)
                 .newestStamp(upTo: ancestor.counter)
         }.max()
+    }
+
+    /// Whose records this writer may create: its own, and those of replicas that it says it
+    /// descends from, unless they are another person's: a journal that was enrolled anew as
+    /// another device told its replica then.
+    private func namingReplicas(
+        _ request: SyncRequest, replica: ReplicaID, device: Device
+    ) throws -> Set<ReplicaID> {
+        var formerDevices: Set<Int64> = [device.id]
+        var frontier = [device.id]
+        while let next = frontier.popLast(), formerDevices.count <= Limits.ancestorsMax {
+            for replica in try storage.enrolledReplicas(of: next) {
+                if let owner = try storage.replica(replica)?.device,
+                    formerDevices.insert(owner).inserted
+                {
+                    frontier.append(owner)
+                }
+            }
+        }
+        var result: Set<ReplicaID> = [replica]
+        for ancestor in request.ancestors {
+            let row = try storage.replica(ancestor.replica)
+            if row?.device.map({ formerDevices.contains($0) }) ?? true {
+                result.insert(ancestor.replica)
+            }
+        }
+        // A term is a replica without a device, and nobody's ancestor.
+        return result.subtracting(try storage.terms().entries.map(\.term))
     }
 
     private func store(_ replica: inout ReplicaRow) throws {
@@ -632,9 +689,18 @@ package final class Ledger {
             guard try storage.team(team) != nil else {
                 throw LedgerError.notFound("team \(team)")
             }
-            if record.progress.status == .withdrawn {
+            switch record.progress.status {
+            case .recorded, .dispatched, .declined, .accepted, .started: break
+            case .finished, .rated, .withdrawn:
                 throw LedgerError.invalid(
-                    "the need was withdrawn", hint: "undo the withdrawal first")
+                    "the need is \(record.progress.status.rawValue)",
+                    hint: "only what is not done yet can be dispatched")
+            }
+            let today = CivilDate(
+                milliseconds: session.now, offsetMinutes: session.settings.offsetMinutes)
+            if let due, due < today {
+                throw LedgerError.invalid(
+                    "\(due) has passed", hint: "give a due date from \(today) on")
             }
             try admitOwn(session, [(need, nil, [order(team: team, due: due)])])
         }
@@ -717,7 +783,7 @@ package final class Ledger {
                     text: text(of: .text, in: record) ?? "",
                     category: text(of: .category, in: record), grid: record.grid ?? "",
                     progress: progress, isOverdue: progress.isOverdue(today: today),
-                    conflictingFields: conflictingFields(of: record))
+                    conflictingFields: record.conflictingFields)
             }
         }
     }
@@ -725,7 +791,7 @@ package final class Ledger {
     package func conflicts() throws -> [ConflictReport] {
         try storage.snapshot {
             try storage.records(of: .need, onlyInConflict: true).flatMap { record in
-                try conflictingFields(of: record).map { field in
+                try record.conflictingFields.map { field in
                     ConflictReport(
                         record: record.id, field: field,
                         versions: try record.state[field.rawValue].versions.map {
@@ -733,21 +799,19 @@ package final class Ledger {
                                 try name(of: $0.dot.replica), $0.stamp.milliseconds, $0.value
                             )
                         },
-                        contestedFields: field == .withdrawal
-                            ? record.contestedFields.compactMap { NeedField(rawValue: $0) } : [])
+                        contestedFields: contestedFields(of: field, in: record))
                 }
             }
         }
     }
 
-    private func conflictingFields(of record: StoredRecord) -> [NeedField] {
-        var fields = record.state.fields.filter(\.register.isInConflict).compactMap {
-            NeedField(rawValue: $0.field)
+    /// What a delete or a dispatch had not seen.
+    private func contestedFields(of field: NeedField, in record: StoredRecord) -> [NeedField] {
+        switch field {
+        case .withdrawal: record.contestedFields.compactMap { NeedField(rawValue: $0) }
+        case .dispatch: record.lateAnswers.map(\.field)
+        default: []
         }
-        if !record.contestedFields.isEmpty && !fields.contains(.withdrawal) {
-            fields.append(.withdrawal)
-        }
-        return fields
     }
 
     private func text(of field: NeedField, in record: StoredRecord) -> String? {
@@ -913,7 +977,15 @@ package final class Ledger {
     }
 
     /// Copies the ledger as it is at one moment; safe while others write.
-    package func backup(to path: String) throws { try storage.backup(to: path) }
+    ///
+    /// - Parameter path: Nothing may be there yet: an older backup is not replaced.
+    package func backup(to path: String) throws {
+        guard access(path, F_OK) != 0 else {
+            throw LedgerError.file(
+                "there is a file at \(path) already", hint: "choose another name")
+        }
+        try storage.backup(to: path)
+    }
 
     package func figures() throws -> LedgerFigures {
         try storage.snapshot { try storage.figures(nowMilliseconds: clock()) }

@@ -52,7 +52,7 @@ package struct ConflictReport: Sendable {
     package var field: NeedField
     /// Newest first: who wrote it, when, and the value's bytes.
     package var versions: [(writer: String, milliseconds: Int64, value: [UInt8]?)]
-    /// Set for a delete: the fields whose edits it had not seen.
+    /// For a delete and for a dispatch: the fields whose changes it had not seen.
     package var contestedFields: [NeedField]
 }
 

@@ -46,7 +46,8 @@ enum LedgerSchema {
             team TEXT NOT NULL,
             expires_milliseconds INTEGER NOT NULL,
             used_milliseconds INTEGER,
-            device INTEGER
+            device INTEGER,
+            replica INTEGER
         ) WITHOUT ROWID;
         CREATE TABLE device_boot (
             device INTEGER NOT NULL,

@@ -32,7 +32,10 @@ protocol LedgerStorage: AnyObject {
     func addRefusedGroups(_ count: Int, device: Int64) throws
     func insertInvite(_ invite: InviteRow, codeHash: [UInt8]) throws
     func invite(codeHash: [UInt8]) throws -> InviteRow?
-    func useInvite(codeHash: [UInt8], device: Int64, atMilliseconds: Int64) throws
+    func useInvite(
+        codeHash: [UInt8], device: Int64, replica: ReplicaID, atMilliseconds: Int64) throws
+    /// The replicas that journals had when they were enrolled as this device.
+    func enrolledReplicas(of device: Int64) throws -> [ReplicaID]
     func bootOffset(device: Int64, boot: UInt64) throws -> Int64?
     func setBootOffset(_ offset: Int64, device: Int64, boot: UInt64, atMilliseconds: Int64) throws
     /// The scope that the device was last told of at or below a sequence.
@@ -84,6 +87,8 @@ protocol LedgerStorage: AnyObject {
     func forEachBatch(_ body: (BatchRow) throws -> Void) throws
     /// The batches beyond a sequence, in order: where each ends, and what it touched.
     func feed(after sequence: UInt64, limit: Int) throws -> [(end: UInt64, touched: [UInt8])]
+    /// Where a batch ends, and what it touched.
+    func touched(inBatch number: Int64) throws -> (end: UInt64, touched: [UInt8])?
     /// The batches that changed a record after its creation.
     func historyBatches(of key: Int64) throws -> [Int64]
     func appendHistory(record: Int64, batch: Int64) throws
@@ -135,6 +140,9 @@ struct InviteRow: Hashable {
     var team: String
     var expiresMilliseconds: Int64
     var usedMilliseconds: Int64?
+    /// Who used it.
+    var device: Int64?
+    var replica = ReplicaID.none
 }
 
 struct ReplicaRow: Hashable {
@@ -197,11 +205,28 @@ struct StoredRecord: Hashable {
         guard kind == Kind.need.rawValue else { return [] }
         let withdrawal = NeedField.withdrawal.rawValue
         return Tombstone.contestedFields(
-            of: state[withdrawal], among: state.fields.filter { $0.field != withdrawal })
+            of: state[withdrawal],
+            among: state.fields.filter {
+                $0.field != withdrawal && $0.field != LateAnswers.field
+            })
     }
 
     var isInConflict: Bool {
-        state.fields.contains { $0.register.isInConflict } || !contestedFields.isEmpty
+        kind == Kind.need.rawValue
+            ? !conflictingFields.isEmpty : state.fields.contains { $0.register.isInConflict }
+    }
+
+    /// Of a need.
+    var conflictingFields: [NeedField] {
+        NeedConflicts.fields(isDeleteContested: !contestedFields.isEmpty) { state[$0] }
+    }
+
+    /// The answers and ratings of former orders that nobody has decided on yet.
+    var lateAnswers: [(field: NeedField, bytes: [UInt8], version: Version)] {
+        let order = progress.dispatch?.order
+        return state[LateAnswers.field].versions.compactMap { version in
+            LateAnswers.open(version.value, currentOrder: order).map { ($0.field, $0.bytes, version) }
+        }
     }
 
     var digest: UInt64 {

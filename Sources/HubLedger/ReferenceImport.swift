@@ -71,6 +71,11 @@ struct ReferenceImport {
                 throw row.fault(
                     "parent", level == .banner ? "a banner has none" : "missing")
             }
+            if level == .banner,
+                known.values.contains(where: { $0.level == .banner && $0.code != code })
+            {
+                throw row.fault("level", "the ledger has another banner already")
+            }
             let territory = Territory(
                 code: code, name: try row.text("name"), level: level, parent: parent)
             if let former = before[code], former.level != level {

@@ -1,3 +1,4 @@
+import Glibc
 import NeedModel
 import SQLiteStore
 import SyncCore
@@ -218,7 +219,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
     func invite(codeHash: [UInt8]) throws -> InviteRow? {
         try connection.first(
             """
-            SELECT name, role, territory, team, expires_milliseconds, used_milliseconds
+            SELECT name, role, territory, team, expires_milliseconds, used_milliseconds, device,
+                replica
             FROM invite WHERE code_hash = ?
             """, .bytes(codeHash)
         ) { row in
@@ -228,14 +230,26 @@ final class SQLiteLedgerStorage: LedgerStorage {
             return InviteRow(
                 name: row.text(at: 0), role: role, territory: row.text(at: 2),
                 team: row.text(at: 3), expiresMilliseconds: row.integer(at: 4),
-                usedMilliseconds: row.optionalInteger(at: 5))
+                usedMilliseconds: row.optionalInteger(at: 5), device: row.optionalInteger(at: 6),
+                replica: ReplicaID(
+                    truncating: UInt64(bitPattern: row.optionalInteger(at: 7) ?? 0)))
         }
     }
 
-    func useInvite(codeHash: [UInt8], device: Int64, atMilliseconds: Int64) throws {
+    func useInvite(
+        codeHash: [UInt8], device: Int64, replica: ReplicaID, atMilliseconds: Int64
+    ) throws {
         try connection.run(
-            "UPDATE invite SET used_milliseconds = ?, device = ? WHERE code_hash = ?",
-            .integer(atMilliseconds), .integer(device), .bytes(codeHash))
+            "UPDATE invite SET used_milliseconds = ?, device = ?, replica = ? WHERE code_hash = ?",
+            .integer(atMilliseconds), .integer(device), .integer(Int64(replica.rawValue)),
+            .bytes(codeHash))
+    }
+
+    func enrolledReplicas(of device: Int64) throws -> [ReplicaID] {
+        try connection.all(
+            "SELECT replica FROM invite WHERE device = ? AND replica IS NOT NULL",
+            .integer(device)
+        ) { ReplicaID(truncating: UInt64(bitPattern: $0.integer(at: 0))) }
     }
 
     func bootOffset(device: Int64, boot: UInt64) throws -> Int64? {
@@ -654,6 +668,12 @@ final class SQLiteLedgerStorage: LedgerStorage {
         ) { (UInt64(bitPattern: $0.integer(at: 0)), $0.bytes(at: 1)) }
     }
 
+    func touched(inBatch number: Int64) throws -> (end: UInt64, touched: [UInt8])? {
+        try connection.first(
+            "SELECT last_sequence, touched FROM batch WHERE number = ?", .integer(number)
+        ) { (UInt64(bitPattern: $0.integer(at: 0)), $0.bytes(at: 1)) }
+    }
+
     func historyBatches(of key: Int64) throws -> [Int64] {
         try connection.all(
             "SELECT batch FROM history WHERE record = ? ORDER BY batch", .integer(key)
@@ -829,9 +849,15 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 page_count * page_size FROM pragma_page_count, pragma_page_size
             """
         ) { ($0.integer(at: 0), $0.integer(at: 1), $0.integer(at: 2)) }
+        let files = [path, path + "-wal"].compactMap(Self.fileSize)
         return LedgerFigures(
             head: try head(), needs: Int(count?.0 ?? 0), openConflicts: Int(count?.1 ?? 0),
-            devicesByAge: ages, bytes: count?.2 ?? 0, refusedGroups: refused)
+            devicesByAge: ages, bytes: files.isEmpty ? count?.2 ?? 0 : files.reduce(0, +), refusedGroups: refused)
+    }
+
+    private static func fileSize(_ path: String) -> Int64? {
+        var status = stat()
+        return stat(path, &status) == 0 ? Int64(status.st_size) : nil
     }
 
     /// Sequences, counters and scope ids are unsigned here and signed in SQLite, bit for bit.

@@ -29,6 +29,7 @@ package enum Role: UInt8, Sendable, CaseIterable {
     /// is left to those who may create the record.
     package func mayWrite(_ kind: Kind, field: UInt32) -> Bool {
         guard kind == .need else { return mayCreate(kind) }
+        if field == LateAnswers.field { return false }
         guard let field = NeedField(rawValue: field) else { return mayCreate(kind) }
         switch field {
         case .text, .category, .grid, .resident, .phone, .address, .urgency, .location,

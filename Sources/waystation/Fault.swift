@@ -139,7 +139,8 @@ extension JournalError {
         case .notFound(let text): "本机没有编号为 \(text) 的记录"
         case .ambiguous(let text, let candidates):
             "\(text) 可能是 " + candidates.map(\.description).joined(separator: "、")
-        case .invalid(let field, let reason): "\(field.phrase.chinese)：不符合要求（\(reason)）"
+        case .invalid(let field, let reason):
+            "\(field.phrase.chinese)：\(Self.chinese(reason))"
         case .missing(let field): "缺少\(field.phrase.chinese)"
         case .unknownGrid(let code): "没有网格 \(code)"
         case .outsideTerritory(let grid): "网格 \(grid) 不在本设备的辖区内"
@@ -156,6 +157,7 @@ extension JournalError {
         case .nothingToSettle(let field): "“\(field.phrase.chinese)”没有冲突"
         case .noSuchVersion(let number, let count): "没有第 \(number) 个版本，共 \(count) 个"
         case .otherIsAmbiguous(let count): "共有 \(count) 个版本，“other”不明确"
+        case .formerOrder: "这是对以前派单的答复"
         case .notRefused(let text): "被拒列表中没有 \(text)"
         case .staleAnswer: "服务器的答复与本机记录不再相符"
         case .badAnswer(let reason): "服务器的答复无法理解：\(reason)"
@@ -183,6 +185,7 @@ extension JournalError {
         case .wrongState(.withdrawn, _): "请先恢复：waystation need withdraw ID --undo"
         case .notYourJob: "请同步以查看最新状态。"
         case .nothingToSettle: "请用 need edit 修改。"
+        case .formerOrder: "请保留当前派单，或重新派给该队伍并代为办结。"
         case .noSuchVersion, .otherIsAmbiguous: "conflict show 会列出版本编号。"
         case .notRefused: "refused list 会列出被拒内容。"
         case .staleAnswer: "请再次同步。"
@@ -192,5 +195,24 @@ extension JournalError {
         case .missing(.grid): "请用 --grid 给出网格的代码或名称。"
         case .missing, .invalid, .tooLarge, .wrongState: nil
         }
+    }
+}
+
+extension JournalError {
+    /// The reasons of ``NeedModel/FieldRule`` and of the journal's commands.
+    fileprivate static func chinese(_ reason: String) -> String {
+        let fixed = [
+            "cannot be cleared": "不能清空", "not well-formed": "格式不正确", "empty": "不能为空", "given twice": "重复给出",
+            "not given with a new need": "不能在新需求中给出",
+            "without a reason": "缺少原因", "not 1 to 3": "应为 1 到 3", "not 1 to 5": "应为 1 到 5",
+            "not a number": "不是数字", "not LAT,LON in degrees": "应为“纬度,经度”（度）",
+            "not a date YYYY-MM-DD": "不是有效日期（年-月-日）", "not set this way": "不能这样设置",
+            "not changed by an edit but by a command of its own": "不能用 edit 修改，请用相应的命令",
+            "not part of what was refused": "不属于被拒的内容",
+        ]
+        if let text = fixed[reason] { return text }
+        let parts = reason.split(separator: " ")
+        if reason.hasPrefix("longer than"), parts.count > 2 { return "超过 \(parts[2]) 字节" }
+        return "不符合要求（\(reason)）"
     }
 }

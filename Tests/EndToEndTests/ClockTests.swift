@@ -79,7 +79,7 @@ import Testing
         let late = try await worker.add("超期")
         let other = try await worker.add("不急")
         try await worker.sync()
-        try await world.admin("dispatch", late, "--team", "T01", "--due", "2020-02-29")
+        try await world.dispatchOverdue(late)
         try await world.admin("dispatch", other, "--team", "T01", "--due", "2037-01-01")
         try await worker.sync()
         #expect(try await worker.needs("--overdue").map { $0["id"].text } == [late])

@@ -34,6 +34,49 @@ import Testing
     ])
     private static let sheet = Shape.object(needMembers.merging(["notes": .list(note)]) { $1 })
 
+    private static let line = Shape.object([
+        "field": .text, "value": .optional(.anything), "at": .time, "at_approximate": .bool,
+        "by": .optional(.text), "replica": .text, "counter": .integer,
+        "sequence": .optional(.integer), "live": .bool, "shown": .bool,
+        "clock": .dictionary(.integer),
+    ])
+    private static let version = Shape.object([
+        "number": .integer, "field": .text, "value": .optional(.text), "at": .time,
+        "by": .optional(.text), "shown": .bool,
+    ])
+    private static let conflicts = Shape.object([
+        "conflicts": .list(
+            .object([
+                "id": .id, "field": .text, "contested_withdrawal": .bool,
+                "versions": .list(version),
+            ]))
+    ])
+    private static let refusedGroup = Shape.object([
+        "number": .integer, "id": .id, "need": .optional(.id), "code": .text,
+        "field": .optional(.text), "reason": .text, "written_at": .time,
+        "refused_at": .time, "changes": .dictionary(.optional(.anything)),
+    ])
+    private static let status = Shape.object([
+        "device": .integer, "name": .text, "role": .oneOf(["worker", "team", "office"]),
+        "territory": .optional(.text), "team": .optional(.text), "banner": .text,
+        "server": .text, "waiting_commands": .integer, "waiting_changes": .integer,
+        "last_sync": .optional(.time), "needs": .integer, "conflicts": .integer,
+        "refused": .integer, "pull_under_way": .bool, "notices": .list(.text),
+    ])
+    private static let news = [
+        "new_jobs", "new_needs", "dispatched", "accepted", "declined", "started", "finished",
+        "rated", "withdrawn", "restored", "changed", "noted", "new_conflicts",
+        "settled_conflicts", "departed",
+    ]
+    private static let sync = Shape.object([
+        "complete": .bool, "sent": .integer, "refused": .integer, "superseded": .integer,
+        "waiting": .integer,
+        "news": .object(
+            Dictionary(uniqueKeysWithValues: news.map { ($0, Shape.list(.id)) })),
+        "bytes_up": .integer, "bytes_down": .integer, "round_trips": .integer,
+        "connections": .integer, "milliseconds": .integer, "error": .optional(.text),
+    ])
+
     /// A need with everything that can be in it, finished and rated, and another in conflict.
     private struct Full {
         let world: World
@@ -84,16 +127,10 @@ import Testing
 
     @Test func needShowHistory() async throws {
         let full = try await full()
-        let line = Shape.object([
-            "field": .text, "value": .optional(.anything), "at": .time, "at_approximate": .bool,
-            "by": .optional(.text), "replica": .text, "counter": .integer,
-            "sequence": .optional(.integer), "live": .bool, "shown": .bool,
-            "clock": .dictionary(.integer),
-        ])
         let json = try await full.worker.run(
             "need", "show", full.rated, "--history", "--json"
         ).json()
-        #expect(Shape.list(line).faults(in: json["history"]) == [])
+        #expect(Shape.list(Self.line).faults(in: json["history"]) == [])
         #expect(Set(json["history"].elements.map { $0["field"].text }).count == 11)
     }
 
@@ -123,20 +160,9 @@ import Testing
     @Test(arguments: [["conflict", "list"], ["conflict", "show"]])
     func conflicts(command: [String]) async throws {
         let full = try await full()
-        let version = Shape.object([
-            "number": .integer, "field": .text, "value": .optional(.text), "at": .time,
-            "by": .optional(.text), "shown": .bool,
-        ])
-        let shape = Shape.object([
-            "conflicts": .list(
-                .object([
-                    "id": .id, "field": .text, "contested_withdrawal": .bool,
-                    "versions": .list(version),
-                ]))
-        ])
         let whole = command + (command[1] == "show" ? [full.disputed] : []) + ["--json"]
         let json = try await full.worker.start(whole).end().expect(0).json()
-        #expect(shape.faults(in: json) == [])
+        #expect(Self.conflicts.faults(in: json) == [])
         #expect(json["conflicts"][0]["versions"].elements.count == 2)
     }
 
@@ -146,57 +172,32 @@ import Testing
         _ = try await device.add("门口积水")
         let code = try await world.invite(.team, name: "device")
         try await device.enroll(world.url, code, exits: 65)
-        let group = Shape.object([
-            "number": .integer, "id": .id, "need": .optional(.id), "code": .text,
-            "field": .optional(.text), "reason": .text, "written_at": .time,
-            "refused_at": .time, "changes": .dictionary(.optional(.anything)),
-        ])
         let list = try await device.run("refused", "list", "--json").json()
-        #expect(Shape.object(["refused": .list(group)]).faults(in: list) == [])
+        #expect(Shape.object(["refused": .list(Self.refusedGroup)]).faults(in: list) == [])
         let shown = try await device.run("refused", "show", "1", "--json").json()
-        #expect(group.faults(in: shown) == [])
+        #expect(Self.refusedGroup.faults(in: shown) == [])
         #expect(list["refused"] == .list([shown]))
     }
 
     @Test func status() async throws {
         let full = try await full()
-        let shape = Shape.object([
-            "device": .integer, "name": .text, "role": .oneOf(["worker", "team", "office"]),
-            "territory": .optional(.text), "team": .optional(.text), "banner": .text,
-            "server": .text, "waiting_commands": .integer, "waiting_changes": .integer,
-            "last_sync": .optional(.time), "needs": .integer, "conflicts": .integer,
-            "refused": .integer, "pull_under_way": .bool, "notices": .list(.text),
-        ])
         for device in [full.worker, full.team] {
-            #expect(try await shape.faults(in: device.state()) == [])
+            #expect(try await Self.status.faults(in: device.state()) == [])
         }
         #expect(try await full.worker.state()["conflicts"].integer == 1)
     }
 
     @Test func sync() async throws {
         let full = try await full()
-        let news = [
-            "new_jobs", "new_needs", "dispatched", "accepted", "declined", "started", "finished",
-            "rated", "withdrawn", "restored", "changed", "noted", "new_conflicts",
-            "settled_conflicts", "departed",
-        ]
-        let shape = Shape.object([
-            "complete": .bool, "sent": .integer, "refused": .integer, "superseded": .integer,
-            "waiting": .integer,
-            "news": .object(
-                Dictionary(uniqueKeysWithValues: news.map { ($0, Shape.list(.id)) })),
-            "bytes_up": .integer, "bytes_down": .integer, "round_trips": .integer,
-            "connections": .integer, "milliseconds": .integer, "error": .optional(.text),
-        ])
         try await full.worker.run("note", full.rated, "好")
         let done = try await full.worker.run("sync", "--json").json()
-        #expect(shape.faults(in: done) == [])
+        #expect(Self.sync.faults(in: done) == [])
         #expect(done["complete"].isTrue && done["sent"].integer == 1)
         let pulled = try await full.office.run("sync", "--json").json()
         #expect(pulled["news"]["noted"] == .list([.text(full.rated)]))
         try await full.world.stop()
         let failed = try await full.worker.run("sync", "--json", exits: 69).json()
-        #expect(shape.faults(in: failed) == [])
+        #expect(Self.sync.faults(in: failed) == [])
         #expect(!failed["complete"].isTrue && failed["error"] != .null)
     }
 
@@ -261,6 +262,18 @@ import Testing
             )
             .end().expect(0)
             #expect(english.output == chinese.output, "\(command)")
+        }
+    }
+
+    /// Scripts are written from the README.
+    @Test func readmeNamesEveryMember() throws {
+        let readme = try String(
+            contentsOf: Programs.repository.appending(path: "README.md"), encoding: .utf8)
+        let shapes = [
+            Self.sheet, Self.line, Self.conflicts, Self.refusedGroup, Self.status, Self.sync,
+        ]
+        for name in shapes.reduce(into: Set<String>(), { $0.formUnion($1.names) }).sorted() {
+            #expect(readme.contains("`\(name)`"), "\(name)")
         }
     }
 }

@@ -7,8 +7,8 @@ import Testing
 /// nothing is there twice.
 @Suite(.lane) struct CrashTests {
     private static let rounds = Programs.isLong ? 100 : 10
-    /// A sync of a round moves about so many bytes, headers included.
-    private static let bytesMax = 1_100
+    /// A sync of a round moves some 700 bytes, headers included; a cut beyond them does not come.
+    private static let bytesMax = 750
 
     /// A worker behind a proxy, and an office that makes work for its pulls.
     private struct Scene {

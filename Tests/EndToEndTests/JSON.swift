@@ -61,7 +61,7 @@ enum JSON: Sendable, Equatable {
 
 /// What a value of JSON must look like: the contract that scripts rely on.
 indirect enum Shape: Sendable {
-    case text, integer, number, bool
+    case text, integer, bool
     case anything
     /// A full record id.
     case id
@@ -77,11 +77,21 @@ indirect enum Shape: Sendable {
     case dictionary(Shape)
     case oneOf([String])
 
+    /// The names of all members, at any depth.
+    var names: Set<String> {
+        switch self {
+        case .optional(let shape), .list(let shape), .dictionary(let shape): shape.names
+        case .object(let shapes):
+            shapes.values.reduce(into: Set(shapes.keys)) { $0.formUnion($1.names) }
+        case .text, .integer, .bool, .anything, .id, .time, .date, .oneOf: []
+        }
+    }
+
     /// Where a value departs from the shape; empty when it fits.
     func faults(in value: JSON, at place: String = "$") -> [String] {
         func wrong(_ expected: String) -> [String] { ["\(place): \(value) is not \(expected)"] }
         switch (self, value) {
-        case (.text, .text), (.number, .number), (.bool, .bool), (.anything, _): return []
+        case (.text, .text), (.bool, .bool), (.anything, _): return []
         case (.integer, .number(let number)):
             return number == number.rounded() ? [] : wrong("whole")
         case (.id, .text(let text)):

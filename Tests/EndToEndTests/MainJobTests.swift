@@ -207,6 +207,11 @@ import Testing
         try await team.sync()
         try await office.sync()
         #expect(try await office.status(of: id) == "dispatched")
+        // It is not lost either: the office decides.
+        let conflicts = try await office.conflicts()
+        #expect(conflicts.map { $0["field"].text } == ["dispatch"])
+        let late = conflicts[0]["versions"].elements.filter { $0["field"].text == "answer" }
+        #expect(late.map { $0["value"]["text"].text } == ["修好了"])
     }
 
     @Test func listMarksWhatIsNotYetSent() async throws {
@@ -240,10 +245,19 @@ import Testing
         let late = try await worker.add("超期")
         let other = try await worker.add("不急")
         try await worker.sync()
-        try await world.admin("dispatch", late, "--team", "T01", "--due", "2020-02-29")
+        try await world.dispatchOverdue(late)
         try await world.admin("dispatch", other, "--team", "T01", "--due", "2099-01-01")
         try await worker.sync()
         #expect(try await worker.needs("--overdue").map { $0["id"].text } == [late])
+    }
+
+    @Test func dueDateThatHasPassedIsNotDispatched() async throws {
+        let world = try await World()
+        let worker = try await world.enrolled("worker", .worker)
+        let id = try await worker.add("水")
+        try await worker.sync()
+        try await world.admin("dispatch", id, "--team", "T01", "--due", "2020-02-29", exits: 65)
+        #expect(try await world.needs().map { $0["status"].text } == ["recorded"])
     }
 
     @Test func jobIsNewUntilItWasShown() async throws {

@@ -78,8 +78,7 @@ import Testing
         _ = try await device.add("门口积水")
         let hub = world.port
         let proxy = try FakeServer { client in
-            // Passes the request on and drops the answer; the second connection is refused by
-            // nobody reading it, so the test ends it.
+            // Passes the request on and drops the answer.
             guard let server = try? Socket(to: hub) else { return }
             server.send(client.receive())
             _ = server.receive()

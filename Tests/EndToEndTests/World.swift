@@ -167,13 +167,19 @@ final class World: Sendable {
     /// - Parameter code: How it must end.
     @discardableResult
     func admin(
-        _ arguments: String..., exits code: Int = 0, clock: String? = nil,
-        wrapper: [String] = []
+        _ arguments: String..., exits code: Int = 0, clock: String? = nil
     ) async throws -> Outcome {
-        let command =
-            wrapper + Self.faked(clock) + [Programs.server] + arguments + ["--ledger", ledger]
-        return try await start(command, environment: Self.clockEnvironment)
-            .end().expect(code)
+        try await start(
+            Self.faked(clock) + [Programs.server] + arguments + ["--ledger", ledger],
+            environment: Self.clockEnvironment
+        ).end().expect(code)
+    }
+
+    /// Dispatches a need to the first team so that its due date has passed: ten days ago, by an
+    /// operator who lived a month ago.
+    func dispatchOverdue(_ id: String) async throws {
+        let due = Date(timeIntervalSinceNow: -10 * 86_400).formatted(.iso8601.year().month().day())
+        try await admin("dispatch", id, "--team", "T01", "--due", due, clock: "-30d")
     }
 
     /// The wrapper of libfaketime: a clock that starts at, or is moved by, what is given.

@@ -289,9 +289,21 @@ struct LedgerHistory {
                             }
                         }
                         register.insert(version)
+                        // An answer or a rating to another order than the current one counts for
+                        // nothing, whatever its stamp.
+                        let dispatch =
+                            registers[
+                                Place(record: group.record, field: NeedField.dispatch.rawValue)
+                            ]?.winner?.value.flatMap { FieldValue(.dispatch, bytes: $0) }
+                        var current: UInt64?
+                        if case .dispatch(let dispatch) = dispatch { current = dispatch.order }
+                        let named = NeedField(rawValue: change.field).flatMap {
+                            LateAnswers.order(of: $0, change.value)
+                        }
                         try check(
                             superseded.contains(change.field)
-                                == (register.winner?.dot != version.dot),
+                                == (register.winner?.dot != version.dot
+                                    || named != nil && named != current),
                             "an outcome that is not what became of it")
                         registers[place] = register
                         versions[place, default: []].append(version)
@@ -302,14 +314,34 @@ struct LedgerHistory {
         var inConflict: Set<RecordID> = []
         for record in try hub.records() where record.kind == Kind.need.rawValue {
             var others: [Version] = []
-            for entry in record.state.fields {
+            let order = record.progress.dispatch?.order
+            for entry in record.state.fields where entry.field != LateAnswers.field {
                 let place = Place(record: record.id, field: entry.field)
                 let live = entry.register.versions
                 try check(registers[place] == entry.register, "a state that is not the join")
                 for one in live {
                     try check(!live.contains { one.covers($0) }, "live versions cover each other")
                 }
-                if Set(live.map(\.value)).count > 1 { inConflict.insert(record.id) }
+                let source = NeedField(rawValue: entry.field).flatMap { field in
+                    LateAnswers.sources.contains(field) ? field : nil
+                }
+                // Of answers and ratings, only those to the current order can disagree.
+                let counted = live.filter { version in
+                    source.map { LateAnswers.order(of: $0, version.value) == order } ?? true
+                }
+                if Set(counted.map(\.value)).count > 1 { inConflict.insert(record.id) }
+                let dispatch = record.state[NeedField.dispatch.rawValue].winner
+                let isLate = live.contains { version in
+                    guard let source, let dispatch, version.value != nil else { return false }
+                    return LateAnswers.order(of: source, version.value) != order
+                        && version.isConcurrent(with: dispatch)
+                }
+                // One of two concurrent orders may have decided on it; then those are in conflict.
+                let areOrdersInConflict =
+                    record.state[NeedField.dispatch.rawValue].versions.count > 1
+                try check(
+                    !isLate || !record.lateAnswers.isEmpty || areOrdersInConflict,
+                    "late work that nobody is shown")
                 if entry.field != NeedField.withdrawal.rawValue { others += live }
             }
             let delete = record.state[NeedField.withdrawal.rawValue].winner
@@ -318,8 +350,10 @@ struct LedgerHistory {
             {
                 inConflict.insert(record.id)
             }
+            if !record.lateAnswers.isEmpty { inConflict.insert(record.id) }
             let history = versions.keys.filter { $0.record == record.id }.count
-            try check(history == record.state.fields.count, "a field that nobody wrote, or lost")
+            let written = record.state.fields.count { $0.field != LateAnswers.field }
+            try check(history == written, "a field that nobody wrote, or lost")
         }
         let listed = Set(try hub.ledger.conflicts().map(\.record))
         try check(listed == inConflict, "the list of conflicts is not what is in conflict")

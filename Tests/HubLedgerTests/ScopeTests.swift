@@ -181,7 +181,9 @@ struct ScopeTests {
         try teamA.sync()
         #expect(teamA.refusals.isEmpty)
         // It is put before the office, and the status stays that of the team that was sent.
-        #expect(try hub.ledger.conflicts().map(\.field) == [.answer])
+        let conflict = try #require(try hub.ledger.conflicts().first)
+        #expect(conflict.field == .dispatch)
+        #expect(conflict.contestedFields == [.answer])
         try banner.sync()
         #expect(banner.state[need]?.isInConflict == true)
         #expect(banner.state[need]?.progress.status == .declined)

@@ -1,0 +1,132 @@
+package import SyncCore
+
+/// Answers and ratings that the current order has not seen and that name another one: work of a
+/// former team, done while the office sent somebody else. They count for nothing, so somebody must
+/// decide, and until then they are kept where no later answer can cover them.
+///
+/// The hub keeps them in a register of their own. It puts in what comes late, and only a dispatch
+/// that has seen them takes them out. A value is one byte, the number of the field that it comes
+/// from, and then that field's bytes; a cleared version stands for the dispatch that decided.
+///
+/// - SeeAlso: `protocol/SPEC.md` §4.
+package enum LateAnswers {
+    /// A field that no device may write. Numbers from 64 on are the hub's own.
+    package static let field: UInt32 = 64
+
+    /// The fields that name an order.
+    package static let sources: [NeedField] = [.answer, .rating]
+
+    /// The order that a value of ``sources`` names.
+    package static func order(of field: NeedField, _ bytes: [UInt8]?) -> UInt64? {
+        guard let bytes else { return nil }
+        switch field {
+        case .answer:
+            guard case .answer(let answer) = FieldValue(.answer, bytes: bytes) else { return nil }
+            return answer.order
+        case .rating:
+            guard case .rating(let rating) = FieldValue(.rating, bytes: bytes) else { return nil }
+            return rating.order
+        default: return nil
+        }
+    }
+
+    /// Brings the register up to date after a change of the record was merged.
+    ///
+    /// - Parameters:
+    ///   - late: The register of ``field``.
+    ///   - field: The field that was changed.
+    ///   - version: The change.
+    ///   - register: The record's live versions, the change among them.
+    package static func update(
+        _ late: inout Register, after field: NeedField, version: Version,
+        register: (NeedField) -> Register
+    ) {
+        guard let dispatch = register(.dispatch).winner,
+            let order = Self.order(ofDispatch: dispatch.value)
+        else { return }
+        switch field {
+        case .dispatch:
+            if !late.versions.isEmpty {
+                late.insert(
+                    Version(
+                        value: nil, stamp: version.stamp, sequence: version.sequence,
+                        clock: version.clock))
+            }
+            for source in sources {
+                for answer in register(source).versions {
+                    insert(answer, of: source, into: &late, dispatch: dispatch, order: order)
+                }
+            }
+        case .answer, .rating:
+            insert(version, of: field, into: &late, dispatch: dispatch, order: order)
+        default: break
+        }
+    }
+
+    private static func insert(
+        _ version: Version, of field: NeedField, into late: inout Register, dispatch: Version,
+        order: UInt64
+    ) {
+        guard let named = Self.order(of: field, version.value), named != order,
+            version.isConcurrent(with: dispatch), let value = version.value
+        else { return }
+        var kept = version
+        kept.value = [UInt8(field.rawValue)] + value
+        late.insert(kept)
+    }
+
+    /// What a version of the register holds; `nil` when it was decided, or when the order that it
+    /// names is the current one after all.
+    ///
+    /// - Parameter value: Of the register's version.
+    package static func open(
+        _ value: [UInt8]?, currentOrder: UInt64?
+    ) -> (field: NeedField, bytes: [UInt8])? {
+        guard let value, let first = value.first, let field = NeedField(rawValue: UInt32(first))
+        else { return nil }
+        let bytes = Array(value.dropFirst())
+        guard let order = order(of: field, bytes), order != currentOrder else { return nil }
+        return (field, bytes)
+    }
+
+    private static func order(ofDispatch bytes: [UInt8]?) -> UInt64? {
+        guard let bytes, case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes) else {
+            return nil
+        }
+        return dispatch.order
+    }
+}
+
+/// Which fields of a need somebody must decide.
+package enum NeedConflicts {
+    /// Answers and ratings only conflict with others to the same, current order; those to another
+    /// one are ``LateAnswers``, and in conflict with the dispatch.
+    ///
+    /// - Parameters:
+    ///   - isDeleteContested: See ``SyncCore/Tombstone``.
+    ///   - register: The live versions of a field.
+    package static func fields(
+        isDeleteContested: Bool, register: (UInt32) -> Register
+    ) -> [NeedField] {
+        let order = NeedProgress { register($0.rawValue) }.dispatch?.order
+        return NeedField.allCases.filter { field in
+            let live = register(field.rawValue)
+            switch field {
+            case .withdrawal: return live.isInConflict || isDeleteContested
+            case .dispatch:
+                return live.isInConflict
+                    || register(LateAnswers.field).versions.contains {
+                        LateAnswers.open($0.value, currentOrder: order) != nil
+                    }
+            case .answer, .rating:
+                return Register(
+                    live: live.versions.filter {
+                        LateAnswers.order(of: field, $0.value) == order
+                    }
+                ).isInConflict
+            case .text, .category, .grid, .resident, .phone, .address, .urgency, .location:
+                return live.isInConflict
+            }
+        }
+    }
+}
