@@ -398,7 +398,13 @@ extension Journal {
                 field: change.field, versions: [version] + others)
             guard isNeed else { continue }
             // An own order decides on what came late to the former ones.
-            if change.field == NeedField.dispatch.rawValue { view.fields[LateAnswers.field] = nil }
+            if change.field == NeedField.dispatch.rawValue,
+                var late = view.fields[LateAnswers.field]
+            {
+                let order = ConflictSnapshot.currentOrder(of: view)
+                late.versions.removeAll { LateAnswers.named(by: $0.value) != order }
+                view.fields[LateAnswers.field] = late.versions.isEmpty ? nil : late
+            }
             if change.field == tombstone {
                 contested = []
                 guard change.value != nil else { continue }
@@ -420,24 +426,29 @@ extension Journal {
 
 extension NeedSnapshot {
     init(_ record: RecordView, context: ReadingContext) {
-        let progress = NeedProgress { field in
-            // The order of showing stands in for stamps, which pending versions do not have yet.
-            let versions = record.fields[field.rawValue]?.versions ?? []
+        func register(_ field: UInt32) -> Register {
+            let versions = record.fields[field]?.versions ?? []
             return Register(
                 live: versions.enumerated().map { index, version in
-                    Version(
+                    // A pending version has no stamp yet, and is shown before all that have one.
+                    let milliseconds =
+                        version.isPending ? .max - Int64(index) : version.time.milliseconds
+                    return Version(
                         value: version.value,
-                        stamp: Stamp(milliseconds: Int64(-index), dot: version.dot),
+                        stamp: Stamp(milliseconds: milliseconds, dot: version.dot),
                         sequence: version.sequence, clock: ShortClock(base: 0))
                 })
         }
+        let progress = NeedProgress(late: register(LateAnswers.field)) { register($0.rawValue) }
         self.record = record
         status = progress.status
         dispatch = progress.dispatch
         answer = progress.answer
         rating = progress.rating
         answerVersion = progress.answerVersion.flatMap { version in
-            record.fields[NeedField.answer.rawValue]?.versions.first { $0.dot == version.dot }
+            [NeedField.answer.rawValue, LateAnswers.field]
+                .lazy.compactMap { record.fields[$0]?.versions.first { $0.dot == version.dot } }
+                .first
         }
         if let dispatch, let identity = context.identity, identity.role == .team,
             dispatch.team == identity.team, !status.isClosed
@@ -451,7 +462,7 @@ extension NeedSnapshot {
 }
 
 extension ConflictSnapshot {
-    private static func currentOrder(of record: RecordView) -> UInt64? {
+    static func currentOrder(of record: RecordView) -> UInt64? {
         guard let bytes = record.value(NeedField.dispatch.rawValue),
             case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes)
         else { return nil }

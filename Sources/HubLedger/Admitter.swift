@@ -52,6 +52,8 @@ final class Admitter {
         var placementBefore: Placement
         var digestBefore: UInt64
         var isChanged = false
+        /// As the batch found it.
+        var wasWithdrawn = false
     }
 
     init(
@@ -69,12 +71,14 @@ final class Admitter {
     /// The sequence, and for the hub itself the counter, of the next admitted change.
     var nextSequence: UInt64 { head + 1 }
 
-    /// The needs that this batch created and that carry no order yet.
+    /// The needs that carry no order and that this batch created, or brought back from a
+    /// withdrawal that may have been there before they could be routed.
     var needsToRoute: [RecordID] {
         touchOrder.filter { id in
-            guard let touched = records[id], touched.isNew else { return false }
-            return touched.record.kind == Kind.need.rawValue
-                && touched.record.progress.status == .recorded
+            guard let touched = records[id], touched.record.kind == Kind.need.rawValue,
+                touched.isNew || touched.wasWithdrawn
+            else { return false }
+            return touched.record.progress.status == .recorded
         }
     }
 
@@ -447,7 +451,9 @@ final class Admitter {
         touch(
             TouchedRecord(
                 record: record, isNew: false, placementBefore: record.placement,
-                digestBefore: record.digest))
+                digestBefore: record.digest,
+                wasWithdrawn: record.kind == Kind.need.rawValue
+                    && record.progress.status == .withdrawn))
         return record
     }
 

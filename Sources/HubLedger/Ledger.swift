@@ -201,7 +201,10 @@ package final class Ledger {
             }
             let replica =
                 request.replica == .none ? nil : try storage.replica(request.replica)
-            let former = try replica?.device.flatMap { try storage.device($0)?.device }
+            // A journal that has sent nothing yet is only known from its enrolment.
+            let formerID =
+                try replica?.device ?? storage.device(enrolledWith: request.replica)
+            let former = try formerID.flatMap { try storage.device($0)?.device }
             let token = Secrets.token()
             let id: Int64
             var forkCounter: UInt64?

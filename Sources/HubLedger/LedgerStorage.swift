@@ -36,6 +36,8 @@ protocol LedgerStorage: AnyObject {
         codeHash: [UInt8], device: Int64, replica: ReplicaID, atMilliseconds: Int64) throws
     /// The replicas that journals had when they were enrolled as this device.
     func enrolledReplicas(of device: Int64) throws -> [ReplicaID]
+    /// The device as which a journal with this replica was last enrolled.
+    func device(enrolledWith replica: ReplicaID) throws -> Int64?
     func bootOffset(device: Int64, boot: UInt64) throws -> Int64?
     func setBootOffset(_ offset: Int64, device: Int64, boot: UInt64, atMilliseconds: Int64) throws
     /// The scope that the device was last told of at or below a sequence.
@@ -198,7 +200,9 @@ struct StoredRecord: Hashable {
             device: device)
     }
 
-    var progress: NeedProgress { NeedProgress { state[$0.rawValue] } }
+    var progress: NeedProgress {
+        NeedProgress(late: state[LateAnswers.field]) { state[$0.rawValue] }
+    }
 
     /// See ``SyncCore/Tombstone``.
     var contestedFields: [UInt32] {

@@ -252,6 +252,16 @@ final class SQLiteLedgerStorage: LedgerStorage {
         ) { ReplicaID(truncating: UInt64(bitPattern: $0.integer(at: 0))) }
     }
 
+    func device(enrolledWith replica: ReplicaID) throws -> Int64? {
+        if replica == .none { return nil }
+        return try connection.first(
+            """
+            SELECT device FROM invite WHERE replica = ? AND device IS NOT NULL
+            ORDER BY used_milliseconds DESC LIMIT 1
+            """, .integer(Int64(replica.rawValue))
+        ) { $0.integer(at: 0) }
+    }
+
     func bootOffset(device: Int64, boot: UInt64) throws -> Int64? {
         try connection.first(
             "SELECT offset_milliseconds FROM device_boot WHERE device = ? AND boot = ?",

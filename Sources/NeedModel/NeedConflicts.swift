@@ -47,10 +47,16 @@ package enum LateAnswers {
         switch field {
         case .dispatch:
             if !late.versions.isEmpty {
+                // What belongs to the order that now counts is kept: it counts with it.
+                let kept = late.versions.filter { named(by: $0.value) == order }
                 late.insert(
                     Version(
                         value: nil, stamp: version.stamp, sequence: version.sequence,
                         clock: version.clock))
+                let others = late.versions.filter { other in
+                    !kept.contains { $0.dot == other.dot }
+                }
+                late = Register(live: others + kept)
             }
             for source in sources {
                 for answer in register(source).versions {
@@ -87,6 +93,29 @@ package enum LateAnswers {
         let bytes = Array(value.dropFirst())
         guard let order = order(of: field, bytes), order != currentOrder else { return nil }
         return (field, bytes)
+    }
+
+    /// The versions of a field, newest first: those of its own register, and those that came late.
+    static func versions(
+        of field: NeedField, beside register: Register, late: Register
+    ) -> [Version] {
+        if late.versions.isEmpty { return register.versions }
+        let extra = late.versions.compactMap { version -> Version? in
+            guard let value = version.value, value.first == UInt8(field.rawValue),
+                !register.versions.contains(where: { $0.dot == version.dot })
+            else { return nil }
+            var inner = version
+            inner.value = Array(value.dropFirst())
+            return inner
+        }
+        return Register(live: register.versions + extra).versions
+    }
+
+    /// The order that a value of the register names.
+    package static func named(by value: [UInt8]?) -> UInt64? {
+        guard let value, let first = value.first, let field = NeedField(rawValue: UInt32(first))
+        else { return nil }
+        return order(of: field, Array(value.dropFirst()))
     }
 
     private static func order(ofDispatch bytes: [UInt8]?) -> UInt64? {

@@ -30,8 +30,10 @@ package struct NeedProgress: Sendable {
     /// The newest live rating of the current order, once it is finished.
     package var rating: FieldValue.Rating?
 
-    /// - Parameter register: The live versions of a field; an empty register where there is none.
-    package init(register: (NeedField) -> Register) {
+    /// - Parameters:
+    ///   - late: The register of ``LateAnswers``.
+    ///   - register: The live versions of a field; an empty register where there is none.
+    package init(late: Register = Register(), register: (NeedField) -> Register) {
         dispatch = register(.dispatch).winner.flatMap { version in
             guard let bytes = version.value,
                 case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes)
@@ -39,9 +41,11 @@ package struct NeedProgress: Sendable {
             return dispatch
         }
         // Only answers to the current order count, so a late answer of a former team, though it
-        // may be the newest version and open a conflict, never shows as this team's.
+        // may be the newest version, never shows as this team's. When the office goes back to that
+        // order, what came late for it counts, even if it was covered meanwhile.
         if let order = dispatch?.order {
-            for version in register(.answer).versions {
+            let versions = LateAnswers.versions(of: .answer, beside: register(.answer), late: late)
+            for version in versions {
                 guard let bytes = version.value,
                     case .answer(let candidate) = FieldValue(.answer, bytes: bytes),
                     candidate.order == order
@@ -52,7 +56,8 @@ package struct NeedProgress: Sendable {
             }
         }
         if let order = dispatch?.order, answer?.verdict == .finished {
-            for version in register(.rating).versions {
+            let versions = LateAnswers.versions(of: .rating, beside: register(.rating), late: late)
+            for version in versions {
                 guard let bytes = version.value,
                     case .rating(let candidate) = FieldValue(.rating, bytes: bytes),
                     candidate.order == order
