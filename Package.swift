@@ -127,8 +127,12 @@ let package = Package(
         tests(of: "WireFormat", ["SyncCore", "NeedModel"]),
         tests(of: "SQLiteStore"),
         tests(of: "TerminalUI", ["NeedModel"]),
-        tests(of: "DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
-        tests(of: "HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"]),
+        tests(
+            of: "DeviceJournal", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"],
+            exclude: ["Fixtures"]),
+        tests(
+            of: "HubLedger", ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore"],
+            exclude: ["Fixtures"]),
         tests(of: "DeviceSync", ["SyncCore", "NeedModel", "WireFormat", "DeviceJournal"]),
         tests(
             of: "HubServer",

@@ -215,7 +215,7 @@ package struct Notice: Hashable, Sendable {
             "This journal was found to be a copy or a restored backup; it went on as a new one, "
                 + "and \(amount) waiting command\(amount == 1 ? "" : "s") with it."
         case .gap:
-            "The hub had lost earlier changes that this device does not hold any more."
+            "The server had lost earlier changes that this device does not hold any more."
         }
     }
 }

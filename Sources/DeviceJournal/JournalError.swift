@@ -89,7 +89,8 @@ package enum JournalError: Error, Hashable, Sendable {
             .unknownTeam, .ambiguousName, .tooLarge, .outsideTerritory:
             .usage
         case .foreign, .newerFormat, .notFound, .ambiguous, .notAllowed, .wrongState, .notYourJob,
-            .nothingToSettle, .noSuchVersion, .otherIsAmbiguous, .formerOrder, .notRefused, .staleAnswer,
+            .nothingToSettle, .noSuchVersion, .otherIsAmbiguous, .formerOrder, .notRefused,
+            .staleAnswer,
             .badAnswer, .exhausted:
             .failed
         }
@@ -135,7 +136,7 @@ extension JournalError: CustomStringConvertible {
         case .formerOrder: "this belongs to a former order"
         case .notRefused(let text): "nothing refused is called \(text)"
         case .staleAnswer: "the answer does not fit the journal any more"
-        case .badAnswer(let reason): "the hub's answer makes no sense: \(reason)"
+        case .badAnswer(let reason): "the server's answer makes no sense: \(reason)"
         case .exhausted: "this journal has given out all of its numbers"
         }
     }
@@ -174,7 +175,7 @@ extension JournalError: CustomStringConvertible {
         case .noSuchVersion, .otherIsAmbiguous: "conflict show numbers them."
         case .notRefused: "refused list shows what there is."
         case .staleAnswer: "Sync again."
-        case .badAnswer: "Check the hub's address, or tell its operator."
+        case .badAnswer: "Check the server's address, or tell its operator."
         case .exhausted: "Enrol anew with another WAYSTATION_HOME."
         }
     }

@@ -60,7 +60,7 @@ extension TransportError {
         case .tls(let fault): Self.hintWithTLS(curlCode: fault.curlCode)
         case .interrupted: "Nothing is lost. Sync again when you like."
         case .tooLarge:
-            "Check that the address is the hub's: its answers are never this large."
+            "Check that the address is the server's: its answers are never this large."
         case .badAddress:
             "Write the address as https://HOST or http://HOST:PORT, or enrol again with a new "
                 + "invite code."
@@ -70,11 +70,11 @@ extension TransportError {
     private static func hintWhenUnreachable(curlCode: Int) -> String {
         switch curlCode {
         case 1, 8:
-            "Something else than the hub answered. Check the address, or whether this network "
+            "Something else than the server answered. Check the address, or whether this network "
                 + "wants you to sign in first."
         case 5, 97: "Check the proxy in http_proxy, https_proxy or all_proxy."
-        case 6: "Check the signal, then the spelling of the hub's address."
-        case 7: "Check the signal, then whether the hub runs at this address and port."
+        case 6: "Check the signal, then the spelling of the server's address."
+        case 7: "Check the signal, then whether the server runs at this address and port."
         default: "What you recorded is safe on this device. Sync again when the signal is better."
         }
     }
@@ -83,15 +83,15 @@ extension TransportError {
         switch curlCode {
         case 60:
             "If this device's clock is wrong, set it: certificates are judged by date. If the "
-                + "hub made its own certificate, enrol with an invite code, which carries the "
-                + "hub's key as a pin and needs no clock, or name its authority file."
+                + "server made its own certificate, enrol with an invite code, which carries the "
+                + "server's key as a pin and needs no clock, or name its authority file."
         case 77: "Check that the authority file exists, can be read and holds PEM certificates."
         case 90:
             "The server has another key than the one in the invite code. Ask the operator "
-                + "whether the hub's key was replaced; if not, this network is not to be trusted."
+                + "whether the server's key was replaced; if not, this network is not to be trusted."
         case 35:
-            "Try again. If it stays so, check that this port of the hub speaks https."
-        default: "Ask the operator to check the hub's certificate."
+            "Try again. If it stays so, check that this port of the server speaks https."
+        default: "Ask the operator to check the server's certificate."
         }
     }
 }
@@ -100,14 +100,14 @@ extension TransportError: CustomStringConvertible {
     package var description: String {
         switch self {
         case .unreachable(let fault):
-            "The hub cannot be reached: \(fault.message) (curl \(fault.curlCode))."
+            "The server cannot be reached: \(fault.message) (curl \(fault.curlCode))."
         case .tls(let fault):
-            "No secure connection to the hub: \(fault.message) (curl \(fault.curlCode))."
+            "No secure connection to the server: \(fault.message) (curl \(fault.curlCode))."
         case .interrupted: "The request was interrupted."
         case .tooLarge(let bytesMaximum):
             "The answer is larger than \(bytesMaximum) bytes or its headers larger than "
                 + "\(HTTPTransport.headerBytesMaximum)."
-        case .badAddress(let reason): "The hub's address cannot be used: \(reason)."
+        case .badAddress(let reason): "The server's address cannot be used: \(reason)."
         }
     }
 }

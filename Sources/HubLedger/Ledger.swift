@@ -546,7 +546,8 @@ package final class Ledger {
                 storage: storage, terms: session.terms, head: session.head, now: session.now,
                 writer: Writer(
                     replica: replica, device: device, scope: scope,
-                    namingReplicas: try namingReplicas(request, replica: replica.id, device: device),
+                    namingReplicas: try namingReplicas(
+                        request, replica: replica.id, device: device),
                     clocks: request.clocks))
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {

@@ -229,7 +229,9 @@ struct StoredRecord: Hashable {
     var lateAnswers: [(field: NeedField, bytes: [UInt8], version: Version)] {
         let order = progress.dispatch?.order
         return state[LateAnswers.field].versions.compactMap { version in
-            LateAnswers.open(version.value, currentOrder: order).map { ($0.field, $0.bytes, version) }
+            LateAnswers.open(version.value, currentOrder: order).map {
+                ($0.field, $0.bytes, version)
+            }
         }
     }
 

@@ -862,7 +862,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         let files = [path, path + "-wal"].compactMap(Self.fileSize)
         return LedgerFigures(
             head: try head(), needs: Int(count?.0 ?? 0), openConflicts: Int(count?.1 ?? 0),
-            devicesByAge: ages, bytes: files.isEmpty ? count?.2 ?? 0 : files.reduce(0, +), refusedGroups: refused)
+            devicesByAge: ages, bytes: files.isEmpty ? count?.2 ?? 0 : files.reduce(0, +),
+            refusedGroups: refused)
     }
 
     private static func fileSize(_ path: String) -> Int64? {

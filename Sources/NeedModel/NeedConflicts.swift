@@ -46,39 +46,43 @@ package enum LateAnswers {
         else { return }
         switch field {
         case .dispatch:
-            if !late.versions.isEmpty {
-                // What belongs to the order that now counts is kept: it counts with it.
-                let kept = late.versions.filter { named(by: $0.value) == order }
-                late.insert(
-                    Version(
-                        value: nil, stamp: version.stamp, sequence: version.sequence,
-                        clock: version.clock))
-                let others = late.versions.filter { other in
-                    !kept.contains { $0.dot == other.dot }
-                }
-                late = Register(live: others + kept)
-            }
-            for source in sources {
-                for answer in register(source).versions {
-                    insert(answer, of: source, into: &late, dispatch: dispatch, order: order)
+            let former = sources.flatMap { source in
+                register(source).versions.compactMap {
+                    kept($0, of: source, dispatch: dispatch, order: order)
                 }
             }
+            if late.versions.isEmpty && former.isEmpty { return }
+            // What belongs to the order that now counts is kept: it counts with it.
+            let counting = late.versions.filter { named(by: $0.value) == order }
+            // Also where nothing is taken out: it bears the sequence by which the feed finds that
+            // the register has changed.
+            late.insert(
+                Version(
+                    value: nil, stamp: version.stamp, sequence: version.sequence,
+                    clock: version.clock))
+            let others = late.versions.filter { other in
+                !counting.contains { $0.dot == other.dot }
+            }
+            late = Register(live: others + counting)
+            for version in former { late.insert(version) }
         case .answer, .rating:
-            insert(version, of: field, into: &late, dispatch: dispatch, order: order)
+            if let version = kept(version, of: field, dispatch: dispatch, order: order) {
+                late.insert(version)
+            }
         default: break
         }
     }
 
-    private static func insert(
-        _ version: Version, of field: NeedField, into late: inout Register, dispatch: Version,
-        order: UInt64
-    ) {
+    /// The register's version for a change that came late; `nil` for one that did not.
+    private static func kept(
+        _ version: Version, of field: NeedField, dispatch: Version, order: UInt64
+    ) -> Version? {
         guard let named = Self.order(of: field, version.value), named != order,
             version.isConcurrent(with: dispatch), let value = version.value
-        else { return }
+        else { return nil }
         var kept = version
         kept.value = [UInt8(field.rawValue)] + value
-        late.insert(kept)
+        return kept
     }
 
     /// What a version of the register holds; `nil` when it was decided, or when the order that it

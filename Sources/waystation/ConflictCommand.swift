@@ -111,7 +111,7 @@ extension ConflictCommand {
                     }
                     surroundings.console.out(table)
                     surroundings.console.note(
-                        "\(Phrase("settle with: conflict settle \(screen.shortID(need.id)) \(conflict.field.name) --keep N", "处理：conflict settle \(screen.shortID(need.id)) \(conflict.field.name) --keep N"), language, .dim)"
+                        "\(Phrase("settle with: waystation conflict settle \(screen.shortID(need.id)) \(conflict.field.name) --keep N", "处理：waystation conflict settle \(screen.shortID(need.id)) \(conflict.field.name) --keep N"), language, .dim)"
                     )
                 }
             }

@@ -202,7 +202,8 @@ extension JournalError {
     /// The reasons of ``NeedModel/FieldRule`` and of the journal's commands.
     fileprivate static func chinese(_ reason: String) -> String {
         let fixed = [
-            "cannot be cleared": "不能清空", "not well-formed": "格式不正确", "empty": "不能为空", "given twice": "重复给出",
+            "cannot be cleared": "不能清空", "not well-formed": "格式不正确", "empty": "不能为空",
+            "given twice": "重复给出",
             "not given with a new need": "不能在新需求中给出",
             "without a reason": "缺少原因", "not 1 to 3": "应为 1 到 3", "not 1 to 5": "应为 1 到 5",
             "not a number": "不是数字", "not LAT,LON in degrees": "应为“纬度,经度”（度）",
