@@ -202,10 +202,15 @@ struct Feed {
         func isVisible(_ buckets: [Bucket]) -> Bool {
             buckets.contains { scope.contains($0) || held.contains($0) }
         }
+        var batchCount = 0
         while position < head {
+            if batchCount >= LedgerLimits.feedBatchesPerPageMax {
+                return .feed(position: position, offset: 0)
+            }
             let batches = try storage.feed(
                 after: position, limit: LedgerLimits.feedBatchesPerReadMax)
             if batches.isEmpty { break }
+            batchCount += batches.count
             for batch in batches {
                 let touched = try TouchedRecords.decode(batch.touched) {
                     scope.contains($0) || held.contains($0)

@@ -996,6 +996,16 @@ package final class Ledger {
     }
 }
 
+extension RandomSource {
+    /// The machine's own randomness; it stays out of row 0.
+    package static var system: RandomSource {
+        RandomSource {
+            var generator = SystemRandomNumberGenerator()
+            return generator.next()
+        }
+    }
+}
+
 extension Outcomes {
     fileprivate mutating func note(_ outcome: GroupOutcome, firstCounter: UInt64) {
         switch outcome {

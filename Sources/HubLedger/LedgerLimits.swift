@@ -8,6 +8,9 @@ enum LedgerLimits {
     static let bootsPerDeviceMax = 16
     /// Batches of the feed read at once while looking for what a device may hold.
     static let feedBatchesPerReadMax = 256
+    /// Batches of the feed looked through for one page, so that a long absence does not hold up
+    /// everybody else.
+    static let feedBatchesPerPageMax = 8_192
     /// Records of a bucket read at once.
     static let recordsPerReadMax = 256
     /// A CSV file.

@@ -114,7 +114,6 @@ protocol LedgerStorage: AnyObject {
     // The file
     func check() throws -> [String]
     func backup(to path: String) throws
-    func checkpoint() throws
     func figures(nowMilliseconds: Int64) throws -> LedgerFigures
 }
 

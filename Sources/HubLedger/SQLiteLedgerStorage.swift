@@ -832,8 +832,6 @@ final class SQLiteLedgerStorage: LedgerStorage {
         }
     }
 
-    func checkpoint() throws { try connection.checkpoint(.passive) }
-
     func figures(nowMilliseconds: Int64) throws -> LedgerFigures {
         let hour: Int64 = 3_600_000
         var ages: [(label: String, count: Int)] = [

@@ -4,12 +4,5 @@ package struct RandomSource: RandomNumberGenerator {
 
     package init(_ source: @escaping () -> UInt64) { self.source = source }
 
-    package static var system: RandomSource {
-        RandomSource {
-            var generator = SystemRandomNumberGenerator()
-            return generator.next()
-        }
-    }
-
     package func next() -> UInt64 { source() }
 }
