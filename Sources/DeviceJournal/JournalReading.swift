@@ -463,10 +463,7 @@ extension NeedSnapshot {
 
 extension ConflictSnapshot {
     static func currentOrder(of record: RecordView) -> UInt64? {
-        guard let bytes = record.value(NeedField.dispatch.rawValue),
-            case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes)
-        else { return nil }
-        return dispatch.order
+        LateAnswers.order(ofDispatch: record.value(NeedField.dispatch.rawValue))
     }
 
     /// - Returns: `nil` when the field is not in conflict.

@@ -102,6 +102,7 @@ struct Feed {
             : request.scope == scope.id
                 ? scope : try storage.scope(device: device.id, id: request.scope) ?? .empty
         let isUnheld = held.buckets.isEmpty
+        let added = held == scope ? [] : scope.buckets.filter { !held.contains($0) }
         var page = Page()
         var progress: Progress
         if !request.resume.isEmpty, let resumed = Progress(request.resume), isValid(resumed),
@@ -111,7 +112,6 @@ struct Feed {
             progress.served = Position(term: terms.current, sequence: head)
         } else {
             page.restart = !request.resume.isEmpty
-            let added = held == scope ? [] : scope.buckets.filter { !held.contains($0) }
             progress = Progress(
                 scopeID: scope.id, served: Position(term: terms.current, sequence: head),
                 cursor: cursor,
@@ -122,7 +122,6 @@ struct Feed {
         var collector = PageCollector(
             bytesMax: request.pageBytes, replica: request.replica, sent: sent)
         if case .walk(let bucket, let key, let headAtStart) = progress.phase {
-            let added = scope.buckets.filter { !held.contains($0) }
             progress.phase = try walk(
                 added, from: bucket, after: key, headAtStart: headAtStart,
                 into: &collector, thenFeedFrom: isUnheld ? headAtStart : cursor)

@@ -122,7 +122,8 @@ package enum LateAnswers {
         return order(of: field, Array(value.dropFirst()))
     }
 
-    private static func order(ofDispatch bytes: [UInt8]?) -> UInt64? {
+    /// The number of the order that a value of the dispatch field holds.
+    package static func order(ofDispatch bytes: [UInt8]?) -> UInt64? {
         guard let bytes, case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes) else {
             return nil
         }
