@@ -200,12 +200,14 @@ package struct Notice: Hashable, Sendable {
         case forked = 1
         /// The hub had lost changes that this device does not hold any more.
         case gap = 2
+        /// The hub had been restored from a backup; this journal brought back what it held.
+        case hubRestored = 3
     }
 
     package var kind: Kind
     /// By the hub's clock.
     package var milliseconds: Int64
-    /// How many commands it concerned.
+    /// How many commands, or of a restored hub how many records, it concerned.
     package var amount: Int
 
     /// One sentence.
@@ -216,6 +218,9 @@ package struct Notice: Hashable, Sendable {
                 + "and \(amount) waiting command\(amount == 1 ? "" : "s") with it."
         case .gap:
             "The server had lost earlier changes that this device does not hold any more."
+        case .hubRestored:
+            "The server was restored from a backup; this device brought back the changes of "
+                + "\(amount) record\(amount == 1 ? "" : "s") that it held."
         }
     }
 }

@@ -15,6 +15,8 @@ import SQLiteStore
 //     boot       in which boot of this machine which hub time was measured
 //     seen       jobs that the person has been shown, by order
 //     notice     a few things to tell in `status`
+//     reached    where complete pulls ended, one row a term, for the day the hub is restored
+//     recovery   one row while this journal brings back what the hub has lost
 //
 // `writer` and `outbox` stand apart from everything large, so that a recorded need dirties two
 // pages. Unsigned numbers of 64 bits are stored as the signed ones with the same bits.
@@ -22,7 +24,9 @@ enum JournalSchema {
     /// "WJnl".
     static let applicationID: Int32 = 0x574A_6E6C
 
-    static var migrations: [Migration] { [Migration(version: 1, sql: version1)] }
+    static var migrations: [Migration] {
+        [Migration(version: 1, sql: version1), Migration(version: 2, sql: version2Recovery)]
+    }
 
     /// Of an outbox row.
     static let waiting: Int64 = 0
@@ -121,5 +125,22 @@ enum JournalSchema {
             amount INTEGER NOT NULL
         ) STRICT;
         INSERT INTO pull VALUES (1, 0, 0, 0, x'', NULL, NULL, NULL, 0);
+        """
+
+    private static let version2Recovery = """
+        CREATE TABLE reached (
+            term INTEGER PRIMARY KEY,
+            sequence INTEGER NOT NULL
+        ) STRICT;
+        INSERT INTO reached SELECT term, sequence FROM pull WHERE sequence > 0;
+        CREATE TABLE recovery (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            shared INTEGER NOT NULL,
+            term INTEGER NOT NULL,
+            sequence INTEGER NOT NULL,
+            phase INTEGER NOT NULL,
+            record BLOB NOT NULL,
+            amount INTEGER NOT NULL
+        ) STRICT;
         """
 }

@@ -36,6 +36,16 @@ extension Journal {
         clocks: ClockReading
     ) throws(JournalError) {
         try storing {
+            if let banner = try readIdentity()?.banner, !banner.isEmpty,
+                banner != answer.assignment.banner
+            {
+                // Another ledger: what was pulled from the former one is none of its business.
+                try connection.run("DELETE FROM reached")
+                try connection.run("DELETE FROM recovery")
+                try connection.run("DELETE FROM staging")
+                try connection.run(
+                    "UPDATE pull SET term = 0, sequence = 0, scope = 0, resume = x''")
+            }
             try connection.run(
                 """
                 INSERT OR REPLACE INTO enrolment
@@ -82,7 +92,7 @@ extension Journal {
         try storeNotice(.forked, at: milliseconds, amount: amount)
     }
 
-    private func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {
+    func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {
         try connection.run(
             """
             INSERT INTO notice (number, kind, milliseconds, amount)
@@ -116,14 +126,18 @@ extension Journal {
             let ancestors = try readLineage().compactMap { row in
                 row.shared.map { Dot(row.replica, $0) }
             }
+            let recovery = try nextRecovery(bytesMax: batchBytesMax)
+            // What waits may have seen what is brought back, so it goes after it.
+            let isBringing = !(recovery?.records.isEmpty ?? true)
             return SyncRequest(
                 attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
                 cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
                 pageBytes: pageBytesMax,
-                groups: try nextGroups(of: writer.replica, bytesMax: batchBytesMax),
+                groups: isBringing
+                    ? [] : try nextGroups(of: writer.replica, bytesMax: batchBytesMax),
                 // Dropping the oldest errs toward a conflict, never toward covering.
                 ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
-                heldFrom: pull.heldFrom)
+                heldFrom: pull.heldFrom, recovery: recovery)
         }
     }
 
@@ -172,7 +186,8 @@ extension Journal {
             let writer = try readWriter()
             let pull = try readPull()
             guard writer.replica == request.replica, pull.cursor == request.cursor,
-                pull.scope == request.scope, pull.resume == request.resume
+                pull.scope == request.scope, pull.resume == request.resume,
+                try readRecovery()?.confirmed == request.recovery?.confirmed
             else { throw JournalError.staleAnswer }
             try storeAnchor(
                 hub: answer.hubMilliseconds, sent: request.clocks, received: received)
@@ -181,6 +196,17 @@ extension Journal {
             var progressed = false
             // Before this answer's own refusals are stored.
             if try offerAnewAfterUpgrade(schema: answer.schema, clocks: received) > 0 {
+                progressed = true
+            }
+            if !answer.line.isEmpty {
+                guard let head = answer.recovered else {
+                    throw JournalError.badAnswer("a line of terms without its head")
+                }
+                progressed = try beginRecovery(answer.line, head: head) || progressed
+            } else if let recovered = answer.recovered, let recovery = request.recovery,
+                !recovery.records.isEmpty
+            {
+                try advanceRecovery(past: recovery.records, confirmed: recovered)
                 progressed = true
             }
             if let outcomes = answer.outcomes {
@@ -195,7 +221,9 @@ extension Journal {
             if answer.page != nil || answer.assignment != nil {
                 if try stage(answer, for: request) { progressed = true }
                 if let cursor = answer.page?.cursor {
-                    try complete(at: cursor, milliseconds: answer.hubMilliseconds, news: &news)
+                    try complete(
+                        at: cursor, milliseconds: answer.hubMilliseconds,
+                        isWhole: answer.recovered != nil || request.cursor == .origin, news: &news)
                     isComplete = true
                     progressed = true
                 }
@@ -287,7 +315,10 @@ extension Journal {
         pull.heldFrom = first == expected ? nil : first
         guard pull.heldFrom != before else { return isResending }
         try storePull(pull)
-        if pull.heldFrom != nil { try storeNotice(.gap, at: milliseconds, amount: 0) }
+        // In a recovery the journal has brought back what it holds of the gap.
+        if pull.heldFrom != nil, try readRecovery() == nil {
+            try storeNotice(.gap, at: milliseconds, amount: 0)
+        }
         return true
     }
 
@@ -349,8 +380,10 @@ extension Journal {
 
 extension Journal {
     /// Shows what was staged, with the cursor, in the transaction of the last page.
+    ///
+    /// - Parameter isWhole: Whether the pull brought everything, so that nothing else is held.
     private func complete(
-        at cursor: Position, milliseconds: Int64, news: inout News
+        at cursor: Position, milliseconds: Int64, isWhole: Bool, news: inout News
     ) throws {
         var pull = try readPull()
         let staged =
@@ -372,6 +405,7 @@ extension Journal {
                 view.map { Glimpse(NeedSnapshot($0, context: contextBefore)) }, forKey: id)
         }
 
+        var sent: Set<RecordID> = []
         let pageCount =
             try connection.first("SELECT count(*) FROM staging") {
                 $0.integer(at: 0)
@@ -392,6 +426,7 @@ extension Journal {
                         .bits(writer.replica.rawValue), .text(writer.name))
                 }
                 for record in page.records {
+                    if isWhole { sent.insert(record.id) }
                     let row = try readRecord(record.id)
                     if record.kind == Kind.need.rawValue { remember(record.id, row) }
                     let parent = try store(record, over: row)
@@ -404,6 +439,14 @@ extension Journal {
                 for id in page.departed { try hide(id, remember) }
             }
         }
+        if isWhole {
+            let held = try connection.all("SELECT id FROM record WHERE visible = 1") {
+                try $0.record(at: 0)
+            }
+            for id in held where !sent.contains(id) { try hide(id, remember) }
+        }
+        try endRecovery(isWhole: isWhole, at: milliseconds)
+        try noteReached(cursor)
         if let assignment {
             try storeAssignment(assignment)
             if pull.scope != 0, pull.scope != assignment.scope.id {

@@ -25,18 +25,23 @@ struct Writer {
 ///
 /// - SeeAlso: `protocol/SPEC.md` §4 and §6.
 final class Admitter {
-    private let storage: any LedgerStorage
-    private let terms: TermLine
+    let storage: any LedgerStorage
+    let terms: TermLine
     private let now: Int64
-    private var writer: Writer
+    let writer: Writer
+    /// The writer's row, as this batch moves it on.
+    private var replica: ReplicaRow
     private let headBefore: UInt64
-    private var head: UInt64
+    var head: UInt64
     /// The newest stamp of the whole ledger so far.
-    private var newestStamp: Int64?
+    var newestStamp: Int64?
 
-    private var records: [RecordID: TouchedRecord] = [:]
+    var records: [RecordID: TouchedRecord] = [:]
     private var touchOrder: [RecordID] = []
     private var groups: [ChangeGroup] = []
+    /// What a device brought back; then there are no groups.
+    var brought: [BroughtChange] = []
+    lazy var earlierBrought = BroughtChanges(storage: storage)
     private(set) var outcomes: [StoredOutcome] = []
     private var stampsAtBase: [UInt64: Int64?] = [:]
     private var offsets: [UInt64: Int64?] = [:]
@@ -46,7 +51,7 @@ final class Admitter {
     /// The notes that this batch touched, by the key of their need.
     private var touchedNotes: [Int64: [RecordID]] = [:]
 
-    private struct TouchedRecord {
+    struct TouchedRecord {
         var record: StoredRecord
         var isNew: Bool
         var placementBefore: Placement
@@ -63,6 +68,7 @@ final class Admitter {
         self.terms = terms
         self.now = now
         self.writer = writer
+        replica = writer.replica
         self.head = head
         headBefore = head
         newestStamp = try storage.newestStamp(atOrBelow: head)
@@ -110,7 +116,9 @@ final class Admitter {
                 return rejected(.upgrade, "this hub does not know records of kind \(created)")
             }
             kind = known
-            if stored != nil { return rejected(.recordExists, "the record exists") }
+            if let stored, try !wasBroughtBack(stored) {
+                return rejected(.recordExists, "the record exists")
+            }
             let mayName =
                 group.record.isWellFormed
                 && writer.namingReplicas.contains(group.record.replica)
@@ -146,6 +154,12 @@ final class Admitter {
             return rejected(.scope, "the record is not in this device's territory or team")
         }
         return nil
+    }
+
+    /// Whether a record is only here because somebody who held it brought it back before its
+    /// recorder sent it again.
+    private func wasBroughtBack(_ record: StoredRecord) throws -> Bool {
+        try earlierBrought.of(record).contains { $0.version.sequence == record.firstSequence }
     }
 
     private func faultInValues(of group: ChangeGroup, kind: Kind) -> GroupOutcome? {
@@ -295,22 +309,39 @@ final class Admitter {
     // MARK: Applying
 
     private func apply(_ group: ChangeGroup) throws {
-        let base = writer.device == nil ? head : terms.cut(group.base, head: headBefore)
-        let clock = ShortClock(base: base, ancestors: writer.replica.ancestors)
+        // All groups of a batch have seen the same of the ledger: what was before the batch.
+        let clock =
+            writer.device == nil
+            ? ShortClock(base: head)
+            : terms.clock(
+                base: group.base, admittedAt: headBefore + 1, ancestors: replica.ancestors)
+        let base = clock.base
         let estimate = try estimate(of: group)
         let newestSeen = try newestStamp(at: base)
-        let newestOwn = writer.replica.newestStamp
+        let newestOwn = replica.newestStamp
         let firstSequence = head + 1
 
-        if group.createdKind != nil { try create(group) }
+        let isCreated = records[group.record] == nil
+        if isCreated { try create(group) }
         guard var touched = records[group.record] else {
             preconditionFailure("a judged group's record is loaded")
         }
+        let brought = try isCreated ? [] : earlierBrought.of(touched.record)
         var stamps: [Int64] = []
         var superseded: [UInt32] = []
         for (index, change) in group.changes.enumerated() {
             head += 1
-            let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
+            let dot = Dot(replica.id, group.firstCounter + UInt64(index))
+            if let known = brought.first(where: {
+                $0.version.dot == dot && $0.field == change.field
+            }) {
+                // Somebody who held it was faster than its writer.
+                if touched.record.state[change.field].winner?.dot != dot {
+                    superseded.append(change.field)
+                }
+                stamps.append(known.version.stamp.milliseconds)
+                continue
+            }
             var version = Version(
                 value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
                 clock: clock)
@@ -325,9 +356,9 @@ final class Admitter {
             stamps.append(version.stamp.milliseconds)
         }
         let newest = stamps.max()
-        writer.replica.newestStamp = max(writer.replica.newestStamp ?? .min, newest ?? .min)
+        replica.newestStamp = max(replica.newestStamp ?? .min, newest ?? .min)
         newestStamp = max(newestStamp ?? .min, newest ?? .min)
-        if group.createdKind != nil {
+        if isCreated {
             touched.record.createdMilliseconds = stamps[0]
             touched.record.firstSequence = firstSequence
         }
@@ -346,7 +377,7 @@ final class Admitter {
     /// Keeps the register of late answers up to date.
     ///
     /// - Returns: Whether the change is itself one: it counts for nothing, and its author is told.
-    private func noteLateness(
+    func noteLateness(
         of version: Version, _ change: Change, in touched: inout TouchedRecord
     ) -> Bool {
         guard touched.record.kind == Kind.need.rawValue,
@@ -387,13 +418,20 @@ final class Admitter {
     }
 
     private func create(_ group: ChangeGroup) throws {
-        try storage.setCreationRefused(false, group.record)
+        try create(
+            group.record, kind: group.createdKind ?? 0, device: writer.device?.id,
+            parent: group.createdKind == Kind.note.rawValue ? try parent(of: group) : nil)
+    }
+
+    func create(
+        _ id: RecordID, kind: UInt32, device: Int64?, parent: StoredRecord?
+    ) throws {
+        try storage.setCreationRefused(false, id)
         var record = StoredRecord(
-            key: try storage.newKey(for: group.record, reserved: newKeys), id: group.record,
-            kind: group.createdKind ?? 0, createdMilliseconds: 0, device: writer.device?.id,
-            parent: nil, grid: nil, team: nil, firstSequence: 0, lastSequence: 0,
-            state: RecordState())
-        if record.kind == Kind.note.rawValue, let parent = try parent(of: group) {
+            key: try storage.newKey(for: id, reserved: newKeys), id: id, kind: kind,
+            createdMilliseconds: 0, device: device, parent: nil, grid: nil, team: nil,
+            firstSequence: 0, lastSequence: 0, state: RecordState())
+        if let parent {
             record.parent = parent.key
             record.device = parent.device
             record.grid = parent.grid
@@ -406,7 +444,7 @@ final class Admitter {
     }
 
     /// Derives a need's place from its fields.
-    private func place(_ record: inout StoredRecord) {
+    func place(_ record: inout StoredRecord) {
         guard record.kind == Kind.need.rawValue else { return }
         record.grid = record.state[NeedField.grid.rawValue].winner?.value.flatMap {
             guard case .text(let code) = FieldValue(.text, bytes: $0) else { return nil }
@@ -416,7 +454,7 @@ final class Admitter {
     }
 
     /// Notes lie where their need lies.
-    private func moveNotes(on need: TouchedRecord) throws {
+    func moveNotes(on need: TouchedRecord) throws {
         if !need.isNew {
             for key in try storage.children(of: need.record.key) {
                 if let note = try storage.record(key: key) { _ = try load(note.id) }
@@ -445,7 +483,7 @@ final class Admitter {
     }
 
     /// The record as this batch left it so far.
-    private func load(_ id: RecordID) throws -> StoredRecord? {
+    func load(_ id: RecordID) throws -> StoredRecord? {
         if let touched = records[id] { return touched.record }
         guard let record = try storage.record(id) else { return nil }
         touch(
@@ -474,7 +512,7 @@ final class Admitter {
     /// Writes records, replica, batch, history and digests.
     @discardableResult
     func finish() throws -> Finished {
-        guard let first = groups.first, let last = groups.last else {
+        if groups.isEmpty && brought.isEmpty {
             return Finished(head: head, newestStamp: newestStamp)
         }
         var entries: [TouchedRecords.Entry] = []
@@ -504,42 +542,25 @@ final class Admitter {
         where difference != 0 {
             try storage.addToDigest(difference, bucket: bucket)
         }
-        writer.replica.nextCounter = last.nextCounter
-        try storage.updateReplica(writer.replica)
+        // The hub's own counter is the sequence, and what is brought back comes under it.
+        let firstCounter = groups.first?.firstCounter ?? headBefore + 1
+        replica.nextCounter = groups.last?.nextCounter ?? head + 1
+        try storage.updateReplica(replica)
         let number = try storage.appendBatch(
             BatchRow(
                 firstSequence: headBefore + 1, lastSequence: head,
-                replicaRow: writer.replica.row, firstCounter: first.firstCounter,
-                nextCounter: last.nextCounter, receivedMilliseconds: now,
-                newestStamp: newestStamp, content: StoredContent.encode(groups),
+                replicaRow: replica.row, firstCounter: firstCounter,
+                nextCounter: replica.nextCounter, receivedMilliseconds: now,
+                newestStamp: newestStamp,
+                content: brought.isEmpty
+                    ? StoredContent.encode(groups) : StoredContent.encode(brought: brought),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: TouchedRecords(entries: entries).encoded()))
-        for entry in entries where !entry.isCreated {
-            try storage.appendHistory(record: entry.key, batch: number)
+        for entry in entries {
+            if !entry.isCreated { try storage.appendHistory(record: entry.key, batch: number) }
+            if !brought.isEmpty { try storage.appendBrought(record: entry.key, batch: number) }
         }
         return Finished(head: head, newestStamp: newestStamp)
-    }
-}
-
-/// A batch's groups as the ledger keeps them: compressed, without the dictionary, so that they can
-/// be read after the dictionary has changed.
-enum StoredContent {
-    /// Stands where a frame has its magic, before a message that is kept as it is.
-    private static let plain: UInt8 = 0
-
-    static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
-        let message = BatchCoding.encode(groups)
-        // What just fitted a frame with the dictionary may not fit one without.
-        return (try? Frame.encode(message, usesDictionary: false)) ?? [plain] + message
-    }
-
-    static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {
-        do {
-            if bytes.first == plain { return try BatchCoding.decode(Array(bytes.dropFirst())) }
-            return try BatchCoding.decode(Frame.decode(bytes).message)
-        } catch {
-            throw LedgerError.damaged("a stored batch cannot be read")
-        }
     }
 }
 

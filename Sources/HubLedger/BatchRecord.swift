@@ -1,5 +1,6 @@
 import NeedModel
 import SyncCore
+import WireFormat
 
 // What the ledger keeps of a batch beside its content: the outcomes, so that a retry gets the
 // identical answer, and the records it touched, which is what the feed reads.
@@ -163,5 +164,38 @@ struct TouchedRecords: Hashable {
             result.append(buckets[Int(index)])
         }
         return result
+    }
+}
+
+/// A batch's groups as the ledger keeps them: compressed, without the dictionary, so that they can
+/// be read after the dictionary has changed.
+enum StoredContent {
+    /// Stands where a frame has its magic, before a message that is kept as it is.
+    private static let plain: UInt8 = 0
+    /// Stands there before changes that a device brought back; such a batch has no groups.
+    private static let brought: UInt8 = 1
+
+    static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
+        let message = BatchCoding.encode(groups)
+        // What just fitted a frame with the dictionary may not fit one without.
+        return (try? Frame.encode(message, usesDictionary: false)) ?? [plain] + message
+    }
+
+    static func encode(brought changes: [BroughtChange]) -> [UInt8] {
+        [brought] + BroughtChange.encode(changes)
+    }
+
+    static func decodeBrought(_ bytes: [UInt8]) throws -> [BroughtChange] {
+        bytes.first == brought ? try BroughtChange.decode(Array(bytes.dropFirst())) : []
+    }
+
+    static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {
+        do {
+            if bytes.first == brought { return [] }
+            if bytes.first == plain { return try BatchCoding.decode(Array(bytes.dropFirst())) }
+            return try BatchCoding.decode(Frame.decode(bytes).message)
+        } catch {
+            throw LedgerError.damaged("a stored batch cannot be read")
+        }
     }
 }

@@ -94,6 +94,9 @@ package final class Ledger {
         let settings: LedgerSettings
         var openedTerm = false
 
+        /// The ledger's newest.
+        var position: Position { Position(term: terms.term(at: head), sequence: head) }
+
         init(terms: TermLine, head: UInt64, now: Int64, settings: LedgerSettings) {
             self.terms = terms
             self.head = head
@@ -433,6 +436,24 @@ package final class Ledger {
         try measureBoot(request, device: id, session: session)
         var answer = SyncAnswer(
             attempt: request.attempt, hubMilliseconds: session.now, schema: SchemaLevel.current)
+        if !session.terms.contains(request.cursor, head: session.head) {
+            // The device pulled from a ledger that was since put back to before that.
+            guard let recovery = request.recovery, recovery.confirmed != .origin,
+                session.terms.contains(recovery.confirmed, head: session.head)
+            else {
+                // Its own term shows in the line, so nothing that comes back can be lost unseen.
+                try openTerm(session)
+                answer.line = session.terms.entries.suffix(Limits.lineTermsMax)
+                answer.recovered = session.position
+                return answer
+            }
+            if !recovery.records.isEmpty {
+                try bringBack(recovery, request: request, device: device, session: session)
+                answer.recovered = session.position
+                return answer
+            }
+            answer.recovered = session.position
+        }
         let admitted = try admit(request, device: device, scope: scope, session: session)
         answer.outcomes = admitted.outcomes
         figures.add(admitted.figures)
@@ -447,6 +468,28 @@ package final class Ledger {
             try noteScope(scope, device: id, session: session)
         }
         return answer
+    }
+
+    /// Takes in what a device still holds of what a restore lost.
+    private func bringBack(
+        _ recovery: SyncRequest.Recovery, request: SyncRequest, device: Device, session: Session
+    ) throws {
+        try openTerm(session)
+        guard let row = try storage.replica(session.terms.current) else {
+            throw LedgerError.damaged("a term without its replica")
+        }
+        let admitter = try Admitter(
+            storage: storage, terms: session.terms, head: session.head, now: session.now,
+            writer: Writer(
+                replica: row, device: device, scope: .empty,
+                namingReplicas: try namingReplicas(
+                    request, replica: request.replica, device: device),
+                clocks: request.clocks))
+        let lost = LostPart(
+            reached: recovery.reached, line: session.terms, head: session.head)
+        for record in recovery.records { try admitter.bring(record, lost: lost) }
+        session.head = try admitter.finish().head
+        try admitter.storeBroughtReferences()
     }
 
     /// Remembers how wrong the device's wall clock is in this boot, for changes that it made in
@@ -841,13 +884,36 @@ package final class Ledger {
                 try scope(of: row.device).contains(record.placement)
             else { throw LedgerError.forbidden }
             let terms = try storage.terms()
-            let head = try storage.head()
             var numbers = try storage.historyBatches(of: record.key)
             if let first = try storage.batch(holding: record.firstSequence) {
                 numbers.insert(first.number, at: 0)
             }
             var entries: [HistoryEntry] = []
             var clocks: [UInt64: VectorClock] = [:]
+            /// - Parameter base: As it was cut when the change was admitted.
+            func append(
+                _ field: UInt32, _ version: Version, writer: String, isTimeUncertain: Bool
+            ) throws {
+                let base = version.clock.base
+                let admitted = try clocks[base] ?? clock(at: base, terms: terms)
+                clocks[base] = admitted
+                let register = record.state[field]
+                entries.append(
+                    HistoryEntry(
+                        field: field, value: version.value, stamp: version.stamp,
+                        sequence: version.sequence, writer: writer,
+                        clock: version.clock.expanded(
+                            for: version.dot, term: terms.term(at: base), admitted: admitted),
+                        isLive: register.versions.contains { $0.dot == version.dot },
+                        isWinner: register.winner?.dot == version.dot,
+                        isTimeUncertain: isTimeUncertain))
+            }
+            let brought = try BroughtChanges(storage: storage).of(record)
+            for change in brought where change.field != LateAnswers.field {
+                try append(
+                    change.field, change.version,
+                    writer: try name(of: change.version.dot.replica), isTimeUncertain: false)
+            }
             for number in numbers {
                 guard let batch = try storage.batch(number: number),
                     let writer = try storage.replica(row: batch.replicaRow)
@@ -859,32 +925,23 @@ package final class Ledger {
                     guard outcome.stamps.count == group.changes.count else {
                         throw LedgerError.damaged("a batch whose outcomes are not its own")
                     }
-                    // As it was cut when it was admitted.
-                    let base =
-                        writer.device == nil
-                        ? group.base.sequence
-                        : min(terms.cut(group.base, head: head), batch.firstSequence - 1)
-                    let admitted = try clocks[base] ?? clock(at: base, terms: terms)
-                    clocks[base] = admitted
+                    let clock = batch.clock(of: group, writer: writer, terms: terms)
                     for (index, change) in group.changes.enumerated() {
                         let dot = Dot(writer.id, group.firstCounter + UInt64(index))
-                        let register = record.state[change.field]
-                        entries.append(
-                            HistoryEntry(
-                                field: change.field, value: change.value,
-                                stamp: Stamp(
-                                    milliseconds: outcome.stamps[index], dot: dot),
+                        // Told already, with the stamp and the place that count.
+                        if brought.contains(where: { $0.version.dot == dot }) { continue }
+                        try append(
+                            change.field,
+                            Version(
+                                value: change.value,
+                                stamp: Stamp(milliseconds: outcome.stamps[index], dot: dot),
                                 sequence: outcome.sequence + UInt64(index),
-                                writer: writerName,
-                                clock: ShortClock(base: base, ancestors: writer.ancestors)
-                                    .expanded(
-                                        for: dot, term: terms.term(at: base), admitted: admitted),
-                                isLive: register.versions.contains { $0.dot == dot },
-                                isWinner: register.winner?.dot == dot,
-                                isTimeUncertain: outcome.basis == .wall))
+                                clock: clock),
+                            writer: writerName, isTimeUncertain: outcome.basis == .wall)
                     }
                 }
             }
+            entries.sort { $0.sequence < $1.sequence }
             return entries
         }
     }
@@ -962,11 +1019,15 @@ package final class Ledger {
             let groups = try? StoredContent.decode(batch.content)
             let outcomes = try? StoredOutcome.decode(batch.outcomes)
             let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
-            guard let groups, let outcomes, touched != nil, groups.count == outcomes.count else {
+            let brought = try? StoredContent.decodeBrought(batch.content)
+            guard let groups, let outcomes, let brought, touched != nil,
+                groups.count == outcomes.count
+            else {
                 findings.append("batch \(batch.number) cannot be read")
                 return
             }
             if groups.isEmpty && opened.contains(sequence) { sequence += 1 }
+            for change in brought where change.version.sequence == sequence { sequence += 1 }
             for (group, outcome) in zip(groups, outcomes) where outcome.isApplied {
                 if outcome.sequence != sequence || outcome.stamps.count != group.changes.count {
                     findings.append("batch \(batch.number) has outcomes that are not its own")
@@ -1039,7 +1100,7 @@ extension SyncFigures {
 }
 
 extension StoredOutcome {
-    fileprivate var isApplied: Bool {
+    var isApplied: Bool {
         if case .applied = outcome { true } else { false }
     }
 }

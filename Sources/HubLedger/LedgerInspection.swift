@@ -28,7 +28,29 @@ package struct InspectedGroup: Sendable {
     package var clock: ShortClock
 }
 
+/// A change that a device brought back after a restore.
+package struct InspectedBrought: Sendable {
+    package var record: RecordID
+    package var field: UInt32
+    package var version: Version
+}
+
 extension Ledger {
+    /// What devices brought back, in the order of the sequence.
+    package func inspectBrought() throws -> [InspectedBrought] {
+        var result: [InspectedBrought] = []
+        try storage.snapshot {
+            try storage.forEachBatch { batch in
+                for change in try StoredContent.decodeBrought(batch.content) {
+                    result.append(
+                        InspectedBrought(
+                            record: change.record, field: change.field, version: change.version))
+                }
+            }
+        }
+        return result
+    }
+
     package func inspectRecords() throws -> [InspectedRecord] {
         var records: [InspectedRecord] = []
         try storage.snapshot {
@@ -48,22 +70,18 @@ extension Ledger {
         var groups: [InspectedGroup] = []
         try storage.snapshot {
             let terms = try storage.terms()
-            let head = try storage.head()
             try storage.forEachBatch { batch in
                 guard let writer = try storage.replica(row: batch.replicaRow) else {
                     throw LedgerError.damaged("a batch without its writer")
                 }
                 let outcomes = try StoredOutcome.decode(batch.outcomes)
                 for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes) {
-                    let base =
-                        writer.device == nil
-                        ? group.base.sequence : terms.cut(group.base, head: head)
                     groups.append(
                         InspectedGroup(
                             replica: writer.id, device: writer.device, group: group,
                             outcome: outcome.outcome, sequence: outcome.sequence,
                             stamps: outcome.stamps,
-                            clock: ShortClock(base: base, ancestors: writer.ancestors)))
+                            clock: batch.clock(of: group, writer: writer, terms: terms)))
                 }
             }
         }

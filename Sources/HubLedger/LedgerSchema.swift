@@ -9,7 +9,18 @@ enum LedgerSchema {
     /// "WYLG"
     static let applicationID: Int32 = 0x5759_4C47
 
-    static var steps: [Migration] { [Migration(version: 1, sql: version1)] }
+    static var steps: [Migration] {
+        [Migration(version: 1, sql: version1), Migration(version: 2, sql: version2Brought)]
+    }
+
+    /// In which batches devices brought back something of a record, after a restore.
+    private static let version2Brought = """
+        CREATE TABLE brought (
+            record INTEGER NOT NULL,
+            batch INTEGER NOT NULL,
+            PRIMARY KEY (record, batch)
+        ) WITHOUT ROWID;
+        """
 
     private static let version1 = """
         CREATE TABLE ledger (

@@ -94,6 +94,11 @@ protocol LedgerStorage: AnyObject {
     /// The batches that changed a record after its creation.
     func historyBatches(of key: Int64) throws -> [Int64]
     func appendHistory(record: Int64, batch: Int64) throws
+    /// Whether anything was ever brought back after a restore.
+    func hasBrought() throws -> Bool
+    /// The batches in which devices brought back something of a record.
+    func broughtBatches(of key: Int64) throws -> [Int64]
+    func appendBrought(record: Int64, batch: Int64) throws
     /// For each replica, the greatest counter admitted at or below a sequence.
     func clock(at sequence: UInt64) throws -> VectorClock
 
@@ -156,7 +161,7 @@ struct ReplicaRow: Hashable {
     var nextCounter: UInt64 = 1
     var newestStamp: Int64?
     var ancestors: [Dot] = []
-    /// Changes that were acknowledged before a restore and are held by nobody any more.
+    /// Changes that were acknowledged before a restore and that its journal holds no more.
     var lostChanges: UInt64 = 0
 }
 
@@ -258,4 +263,14 @@ struct BatchRow: Hashable {
     var content: [UInt8]
     var outcomes: [UInt8]
     var touched: [UInt8]
+}
+
+extension BatchRow {
+    /// What a group's writer had seen, as it was judged when the batch was admitted.
+    func clock(of group: ChangeGroup, writer: ReplicaRow, terms: TermLine) -> ShortClock {
+        writer.device == nil
+            ? ShortClock(base: group.base.sequence)
+            : terms.clock(
+                base: group.base, admittedAt: firstSequence, ancestors: writer.ancestors)
+    }
 }

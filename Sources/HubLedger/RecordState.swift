@@ -2,12 +2,14 @@ package import SyncCore
 
 // The live versions of one record as one blob:
 //
-//     version 1
+//     form, 1 or 2
 //     count of origins, then for each: replica row, counter, sequence, sequence - base,
 //         stamp (signed), count of ancestors, then for each: replica row, counter
 //     count of fields, then for each: field, count of versions, then for each (newest first):
-//         origin index, counter - origin's counter, stamp - origin's stamp (signed), value
+//         origin index, counter - origin's counter, stamp - origin's stamp (signed), value, and,
+//         in form 2, count of former positions, then for each: term's row, sequence
 //
+// Form 2 is written only where there are former positions, so after a restore.
 // All numbers are varints; a value is 0 when cleared, otherwise 1 + length and the bytes. Versions
 // of one command share an origin, since their counters and sequences run in step; that is most of
 // what keeps a record small. Replicas stand as the rows of the ledger's own table.
@@ -54,7 +56,8 @@ package struct RecordState: Hashable, Sendable {
         }
     }
 
-    private static let format: UInt8 = 1
+    private static let form: UInt8 = 1
+    private static let formWithPositions: UInt8 = 2
 
     private struct OriginKey: Hashable {
         var replica: ReplicaID
@@ -81,7 +84,10 @@ package struct RecordState: Hashable, Sendable {
             }
         }
         var writer = ByteWriter()
-        writer.put(byte: Self.format)
+        let hasPositions = fields.contains {
+            $0.register.versions.contains { !$0.formerPositions.isEmpty }
+        }
+        writer.put(byte: hasPositions ? Self.formWithPositions : Self.form)
         writer.put(origins.count)
         for origin in origins {
             writer.put(UInt64(bitPattern: try row(origin.key.replica)))
@@ -105,12 +111,15 @@ package struct RecordState: Hashable, Sendable {
                 writer.put(version.dot.counter - origins[index].dot.counter)
                 // Wrapping: a clock may have claimed any time at all.
                 writer.put(signed: version.stamp.milliseconds &- origins[index].stamp)
-                guard let value = version.value else {
-                    writer.put(0)
-                    continue
+                writer.put(version.value.map { 1 + $0.count } ?? 0)
+                writer.put(raw: version.value ?? [])
+                if hasPositions {
+                    writer.put(version.formerPositions.count)
+                    for position in version.formerPositions {
+                        writer.put(UInt64(bitPattern: try row(position.term)))
+                        writer.put(position.sequence)
+                    }
                 }
-                writer.put(1 + value.count)
-                writer.put(raw: value)
             }
         }
         return writer.bytes
@@ -118,7 +127,8 @@ package struct RecordState: Hashable, Sendable {
 
     init(decoding bytes: [UInt8], replica: (Int64) throws -> ReplicaID) throws {
         var reader = ByteReader(bytes)
-        guard try reader.byte() == Self.format else {
+        let form = try reader.byte()
+        guard form == Self.form || form == Self.formWithPositions else {
             throw LedgerError.damaged("a record of an unknown format")
         }
         var origins: [(dot: Dot, sequence: UInt64, stamp: Int64, clock: ShortClock)] = []
@@ -153,13 +163,21 @@ package struct RecordState: Hashable, Sendable {
                 let size = try reader.number()
                 let value: [UInt8]? =
                     size == 0 ? nil : try reader.raw(Int(clamping: size) - 1)
+                var positions: [Position] = []
+                if form == Self.formWithPositions {
+                    for _ in 0..<(try reader.count()) {
+                        let term = try replica(Int64(bitPattern: try reader.number()))
+                        positions.append(Position(term: term, sequence: try reader.number()))
+                    }
+                }
                 versions.append(
                     Version(
                         value: value,
                         stamp: Stamp(
                             milliseconds: stamp,
                             dot: Dot(origin.dot.replica, origin.dot.counter &+ offset)),
-                        sequence: origin.sequence &+ offset, clock: origin.clock))
+                        sequence: origin.sequence &+ offset, clock: origin.clock,
+                        formerPositions: positions))
             }
             fields.append((field, Register(live: versions)))
         }

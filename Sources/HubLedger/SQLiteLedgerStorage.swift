@@ -695,6 +695,20 @@ final class SQLiteLedgerStorage: LedgerStorage {
             "INSERT OR IGNORE INTO history VALUES (?, ?)", .integer(record), .integer(batch))
     }
 
+    func hasBrought() throws -> Bool {
+        try connection.first("SELECT 1 FROM brought", read: { _ in true }) ?? false
+    }
+
+    func broughtBatches(of key: Int64) throws -> [Int64] {
+        try connection.all(
+            "SELECT batch FROM brought WHERE record = ? ORDER BY batch", .integer(key)
+        ) { $0.integer(at: 0) }
+    }
+
+    func appendBrought(record: Int64, batch: Int64) throws {
+        try connection.run("INSERT INTO brought VALUES (?, ?)", .integer(record), .integer(batch))
+    }
+
     func clock(at sequence: UInt64) throws -> VectorClock {
         VectorClock(
             try connection.all(

@@ -22,6 +22,16 @@ final class StoredGroups {
         return groups[counter]
     }
 
+    /// Whether the change with a counter is here and was applied.
+    func hasApplied(_ counter: UInt64) throws -> Bool {
+        try load(counter)
+        guard counters.contains(counter) else { return false }
+        return groups.values.contains { entry in
+            (entry.group.firstCounter..<entry.group.nextCounter).contains(counter)
+                && entry.outcome.isApplied
+        }
+    }
+
     /// The newest stamp of the applied groups that begin at or below a counter, as far as they
     /// came with it: a replica's stamps only grow.
     func newestStamp(upTo counter: UInt64) throws -> Int64? {

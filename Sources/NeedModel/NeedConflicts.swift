@@ -59,7 +59,7 @@ package enum LateAnswers {
             late.insert(
                 Version(
                     value: nil, stamp: version.stamp, sequence: version.sequence,
-                    clock: version.clock))
+                    clock: version.clock, formerPositions: version.formerPositions))
             let others = late.versions.filter { other in
                 !counting.contains { $0.dot == other.dot }
             }

@@ -69,6 +69,16 @@ final class CommandChecker {
         }
     }
 
+    /// The hub went back to a backup: what it had decided since, and nobody sends again, is gone
+    /// as a command; what is live of it is ``RestoreChecker``'s business.
+    func forgetLost(ledger: [InspectedGroup], waiting: Set<CommandKey>) {
+        let known = Set(
+            ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        for key in order where !known.contains(key) && !waiting.contains(key) {
+            commands[key]?.isLost = true
+        }
+    }
+
     func checkOutcomes(
         ledger: [InspectedGroup], journals: [(SimulatedDevice, JournalInspection)]
     ) throws {
@@ -242,16 +252,100 @@ struct PullChecker {
     }
 }
 
+/// Invariant 20: after the hub was restored, everything that any device holds comes back.
+struct RestoreChecker {
+    /// A live version that a device was shown when the hub was restored.
+    struct Held: Hashable {
+        var record: RecordID
+        var field: UInt32
+        var dot: Dot
+        var value: [UInt8]?
+    }
+    private(set) var happened = false
+    /// What each device held when the hub was restored, until it has brought it back.
+    private var held: [ObjectIdentifier: Set<Held>] = [:]
+    private var returned: Set<Held> = []
+
+    private static func held(by device: SimulatedDevice) throws -> Set<Held> {
+        var result: Set<Held> = []
+        guard let inspection = try device.journal?.inspect() else { return [] }
+        for (id, record) in inspection.records where record.isVisible {
+            for (field, versions) in record.fields where field != LateAnswers.field {
+                for version in versions {
+                    result.insert(
+                        Held(
+                            record: id, field: field, dot: version.stamp.dot,
+                            value: version.value))
+                }
+            }
+        }
+        return result
+    }
+
+    mutating func noteRestore(_ devices: [SimulatedDevice]) throws {
+        happened = true
+        returned = []
+        for device in devices { held[ObjectIdentifier(device)] = try Self.held(by: device) }
+    }
+
+    /// A device holds something else now, before it could bring anything back: its journal was
+    /// restored too, or a last answer of the former hub came late.
+    mutating func noteChange(of device: SimulatedDevice) throws {
+        guard held[ObjectIdentifier(device)] != nil else { return }
+        held[ObjectIdentifier(device)] = try Self.held(by: device)
+    }
+
+    /// A device has brought back what it held, and pulled.
+    mutating func noteReturn(of device: SimulatedDevice) {
+        returned.formUnion(held.removeValue(forKey: ObjectIdentifier(device)) ?? [])
+    }
+
+    func check(groups: [InspectedGroup], brought: [InspectedBrought]) throws {
+        guard happened else { return }
+        var known = Set(
+            brought.map {
+                Held(
+                    record: $0.record, field: $0.field, dot: $0.version.dot,
+                    value: $0.version.value)
+            })
+        for entry in groups {
+            guard case .applied = entry.outcome else { continue }
+            for (index, change) in entry.group.changes.enumerated() {
+                known.insert(
+                    Held(
+                        record: entry.group.record, field: change.field,
+                        dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index)),
+                        value: change.value))
+            }
+        }
+        let missing = held.values.reduce(returned) { $0.union($1) }.subtracting(known)
+        if let first = missing.min(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
+            throw Violation(
+                invariant: 20,
+                what: "\(missing.count) versions did not come back after a restore, one of them "
+                    + "of field \(first.field) of \(first.record), \(first.dot)")
+        }
+    }
+}
+
 /// Invariants 3, 4, 6, 7, 12, 13 and 17, from the ledger's whole history.
 struct LedgerChecker {
     let records: [InspectedRecord]
     let groups: [InspectedGroup]
+    let brought: [InspectedBrought]
+    let wasRestored: Bool
     let head: UInt64
     let newestHubTime: Int64
 
     func check() throws {
         try checkCounters()
         var histories: [RecordID: [UInt32: [Version]]] = [:]
+        var broughtDots: Set<Dot> = []
+        for change in brought where change.field != LateAnswers.field {
+            broughtDots.insert(change.version.dot)
+            histories[change.record, default: [:]][change.field, default: []]
+                .append(change.version)
+        }
         for entry in groups {
             guard case .applied = entry.outcome else { continue }
             for (index, change) in entry.group.changes.enumerated() {
@@ -261,6 +355,8 @@ struct LedgerChecker {
                         milliseconds: entry.stamps[index],
                         dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index))),
                     sequence: entry.sequence + UInt64(index), clock: entry.clock)
+                // Sent again by its writer after somebody else had brought it back.
+                if broughtDots.contains(version.dot) { continue }
                 histories[entry.group.record, default: [:]][change.field, default: []]
                     .append(version)
             }
@@ -288,7 +384,11 @@ struct LedgerChecker {
         var next: [ReplicaID: UInt64] = [:]
         for entry in groups where entry.device != nil {
             let expected = next[entry.replica] ?? 1
-            guard entry.group.firstCounter == expected else {
+            // A restored hub records a gap where the writer no longer has what was lost.
+            guard
+                entry.group.firstCounter == expected
+                    || wasRestored && entry.group.firstCounter > expected
+            else {
                 throw Violation(
                     invariant: 12,
                     what: "\(entry.replica) goes from \(expected) to \(entry.group.firstCounter)")
@@ -310,7 +410,12 @@ struct LedgerChecker {
 
     private func checkStamps(_ history: [Version], record: RecordID, field: UInt32) throws {
         for version in history {
-            for other in history where version.covers(other) && version.stamp <= other.stamp {
+            // What came back keeps the stamp that it had, whatever was stamped meanwhile.
+            if !version.formerPositions.isEmpty { continue }
+            for other in history
+            where version.covers(other) && version.stamp <= other.stamp
+                && other.formerPositions.isEmpty
+            {
                 throw Violation(
                     invariant: 4,
                     what: "field \(field) of \(record): a change covers one with a later stamp")

@@ -36,6 +36,8 @@ package enum Fault: String, CaseIterable, Sendable {
     case journalRestored = "journal-restored"
     case journalCloned = "journal-cloned"
     case territoryChanged = "territory-changed"
+    /// The ledger is put back to an older backup, and goes on from there.
+    case hubRestored = "hub-restored"
     /// A device that stays away for a year.
     case silentYear = "silent-year"
 
@@ -51,6 +53,7 @@ package enum Fault: String, CaseIterable, Sendable {
         case .clockDrifts, .clockFrozen: 0.5
         case .journalRestored, .journalCloned: 0.015
         case .territoryChanged: 0.02
+        case .hubRestored: 0.02
         case .silentYear: 0.01
         }
     }

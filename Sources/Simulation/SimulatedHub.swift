@@ -10,6 +10,8 @@ final class SimulatedHub {
     private let chance: Chance
     private(set) var ledger: Ledger?
     private let clock: () -> Int64
+    /// The operator's newest backup.
+    var backup: Disk.Image?
 
     static let path = "ledger.sqlite"
 

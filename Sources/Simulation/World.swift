@@ -47,6 +47,7 @@ package final class World {
     private var pulls = PullChecker()
     let commands = CommandChecker()
     private var outcomes = OutcomeChecker()
+    private var restores = RestoreChecker()
     private var hubDownUntil: Int64 = 0
     private var territoryVersion = 0
 
@@ -204,6 +205,7 @@ package final class World {
         if strikes(.journalRestored) { try restoreJournal(device) }
         if strikes(.journalCloned) { try cloneJournal(index) }
         if strikes(.territoryChanged) { try changeTerritory() }
+        if strikes(.hubRestored) { try restoreHub() }
         if strikes(.hostileFrame) {
             var bytes = (0..<chance.below(200)).map { _ in
                 UInt8(truncatingIfNeeded: chance.next())
@@ -282,6 +284,7 @@ package final class World {
         commands.copiedDevices.insert(device.number)
         commands.forgetUnsent(of: device.number, ledger: before)
         try reopen(device)
+        try restores.noteChange(of: device)
     }
 
     private func cloneJournal(_ index: Int) throws {
@@ -308,6 +311,39 @@ package final class World {
         _ = try ledger.importTable(
             .territory, csv: "code,name,level,parent\n\(grid),格\(territoryVersion),grid,\(parent)\n"
         )
+    }
+
+    /// Makes a backup, or goes back to the one there is.
+    private func restoreHub() throws {
+        if hub.ledger == nil { try restartHub() }
+        hub.stop()
+        guard let older = hub.backup else {
+            hub.backup = hub.disk.snapshot()
+            trace.note("the hub makes a backup")
+            try restartHub()
+            return
+        }
+        try restores.noteRestore(devices)
+        hub.disk.restore(older)
+        // The same backup may be needed once more.
+        if chance.happens(0.5) { hub.backup = nil }
+        try restartHub()
+        trace.note("the hub goes back to its backup")
+        outcomes = OutcomeChecker()
+        commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+    }
+
+    /// What devices have that is not known to be decided.
+    private func waitingCommands() throws -> Set<CommandKey> {
+        var result: Set<CommandKey> = []
+        for device in devices {
+            guard let journal = device.journal else { continue }
+            for entry in try journal.inspect().outbox {
+                result.insert(
+                    CommandKey(record: entry.group.record, written: entry.group.written))
+            }
+        }
+        return result
     }
 
     // MARK: What people do
@@ -623,6 +659,13 @@ package final class World {
             commands.noteAbsorbed(device, inspection)
             if absorbed.answer.pullComplete {
                 try pulls.checkAbsorbed(answer, inspection, device: device)
+                if answer.recovered == nil {
+                    try restores.noteChange(of: device)
+                } else {
+                    restores.noteReturn(of: device)
+                    // What its writer sent again got another stamp, so nothing can be compared.
+                    device.newestShown = [:]
+                }
                 try checkMonotonic(device, inspection)
             }
             try checkOwnWrites(device, journal, inspection)
@@ -767,7 +810,8 @@ package final class World {
         let records = try ledger.inspectRecords()
         let groups = try ledger.inspectGroups()
         try LedgerChecker(
-            records: records, groups: groups, head: try ledger.info().head,
+            records: records, groups: groups, brought: try ledger.inspectBrought(),
+            wasRestored: restores.happened, head: try ledger.info().head,
             newestHubTime: newestHubTime
         ).check()
         var inspections: [(SimulatedDevice, JournalInspection)] = []
@@ -784,6 +828,7 @@ package final class World {
                 device: device)
         }
         try commands.checkOutcomes(ledger: groups, journals: inspections)
+        try restores.check(groups: groups, brought: try ledger.inspectBrought())
         trace.note("rest: \(records.count) records, \(groups.count) groups")
     }
 }

@@ -23,6 +23,10 @@ package enum Limits {
     /// Transport failures in a row before a sync gives up.
     package static let transportTriesMax = 3
     package static let ancestorsMax = 64
+    /// Places that a device remembers its pulls to have ended at, one a term, the newest.
+    package static let reachedMax = 64
+    /// Terms of its line that a restored hub tells, the newest.
+    package static let lineTermsMax = 256
     /// Distinct boots and bases in one batch.
     package static let tableEntriesMax = 16_384
     /// Buckets of one device's scope.

@@ -7,23 +7,34 @@ package struct Version: Hashable, Sendable {
     /// Where the ledger admitted it, on its own line of terms; 0 while it is not admitted.
     package var sequence: UInt64
     package var clock: ShortClock
+    /// Where it stood in a part of the ledger that a restore lost and a device brought back, by a
+    /// term of that part; empty otherwise. Who had pulled up to there has seen this version.
+    package var formerPositions: [Position]
 
-    package init(value: [UInt8]?, stamp: Stamp, sequence: UInt64, clock: ShortClock) {
+    package init(
+        value: [UInt8]?, stamp: Stamp, sequence: UInt64, clock: ShortClock,
+        formerPositions: [Position] = []
+    ) {
         self.value = value
         self.stamp = stamp
         self.sequence = sequence
         self.clock = clock
+        self.formerPositions = formerPositions
     }
 
     package var dot: Dot { stamp.dot }
 
     /// Whether the writer of this version had seen `other`: its clock contains the other's dot or
-    /// its place in the sequence. A version does not cover itself.
+    /// one of its places in a sequence. A version does not cover itself.
     package func covers(_ other: Version) -> Bool {
         if other.dot.replica == dot.replica { return other.dot.counter < dot.counter }
         if other.sequence > 0 && other.sequence <= clock.base { return true }
-        return clock.ancestors.contains {
-            $0.replica == other.dot.replica && other.dot.counter <= $0.counter
+        if clock.ancestors.isEmpty { return false }
+        return clock.ancestors.contains { seen in
+            seen.replica == other.dot.replica && other.dot.counter <= seen.counter
+                || other.formerPositions.contains {
+                    $0.term == seen.replica && $0.sequence <= seen.counter
+                }
         }
     }
 

@@ -82,7 +82,8 @@ package struct ShortClock: Hashable, Sendable {
     /// The ledger's head when the writer's newest complete pull ended, cut to the ledger's own
     /// line of terms; 0 when it had pulled nothing.
     package var base: UInt64
-    /// Sorted by replica; empty but after a fork.
+    /// Sorted by replica; empty but after a fork, or after a restore of the ledger: what the
+    /// writer had seen of a part that was lost stands here under a term of that part.
     package var ancestors: [Dot]
 
     package init(base: UInt64, ancestors: [Dot] = []) {

@@ -184,6 +184,7 @@ extension SyncRequest {
                 if !groups.isEmpty { $0.batch = BatchCoding.wire(groups) }
                 $0.ancestors = ancestors.map(\.wire)
                 $0.heldFrom = heldFrom ?? 0
+                if let recovery { $0.recovery = recovery.wire }
             })
     }
 
@@ -208,7 +209,37 @@ extension SyncRequest {
                 max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
             groups: groups,
             ancestors: wire.ancestors.map { Dot($0) }.sorted(),
-            heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom)
+            heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom,
+            recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil)
+    }
+}
+
+extension SyncRequest.Recovery {
+    fileprivate var wire: Waystation_V1_Recovery {
+        .with {
+            $0.confirmed = confirmed.wire
+            $0.reached = reached.map(\.wire)
+            if !records.isEmpty { $0.page = Page(records: records).wire }
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Recovery) throws(FrameError) {
+        let reached = wire.reached.map { Position($0) }
+        guard reached.count <= Limits.reachedMax,
+            zip(reached, reached.dropFirst()).allSatisfy({ $0.sequence < $1.sequence })
+        else { throw .malformed("positions that do not ascend, or too many") }
+        let records = wire.hasPage ? try Page(wire.page).records : []
+        var count = 0
+        for version in records.lazy.flatMap(\.fields).flatMap(\.versions) {
+            count += 1
+            if version.value == .asSent { throw .malformed("a value as sent that was not sent") }
+        }
+        guard count <= Limits.changesPerBatchMax else {
+            throw .malformed("more versions than one request may bring")
+        }
+        self.init(
+            confirmed: wire.hasConfirmed ? Position(wire.confirmed) : .origin, reached: reached,
+            records: records)
     }
 }
 
@@ -224,6 +255,13 @@ extension SyncAnswer {
                 if let page { $0.page = page.wire }
                 if let assignment { $0.assignment = assignment.wire }
                 $0.schema = schema
+                $0.line = line.map { entry in
+                    .with {
+                        $0.term = entry.term.rawValue
+                        $0.first = entry.first
+                    }
+                }
+                if let recovered { $0.recovered = recovered.wire }
             })
     }
 
@@ -234,7 +272,20 @@ extension SyncAnswer {
             outcomes: wire.hasOutcomes ? Outcomes(wire.outcomes) : nil,
             page: wire.hasPage ? try Page(wire.page) : nil,
             assignment: wire.hasAssignment ? try Assignment(wire.assignment) : nil,
-            schema: wire.schema)
+            schema: wire.schema, line: try Self.line(wire.line),
+            recovered: wire.hasRecovered ? Position(wire.recovered) : nil)
+    }
+
+    private static func line(
+        _ wire: [Waystation_V1_TermStart]
+    ) throws(FrameError) -> [TermLine.Entry] {
+        let line = wire.map {
+            TermLine.Entry(term: TermID(truncating: $0.term), first: $0.first)
+        }
+        guard line.count <= Limits.lineTermsMax,
+            zip(line, line.dropFirst()).allSatisfy({ $0.first <= $1.first })
+        else { throw .malformed("terms that do not ascend, or too many") }
+        return line
     }
 }
 

@@ -21,11 +21,30 @@ package struct SyncRequest: Hashable, Sendable {
     package var ancestors: [Dot]
     /// After ``Outcomes/expectedCounter``: the first counter that the device still holds.
     package var heldFrom: UInt64?
+    /// After ``SyncAnswer/line``: what the device brings back.
+    package var recovery: Recovery?
+
+    /// What a device holds of a part that the hub has lost.
+    package struct Recovery: Hashable, Sendable {
+        /// The newest ``SyncAnswer/recovered`` in this recovery.
+        package var confirmed: Position
+        /// Where the device's complete pulls ended, one position a term, ascending.
+        package var reached: [Position]
+        /// Fields with all of their live versions; empty when all was brought.
+        package var records: [PageRecord]
+
+        package init(confirmed: Position, reached: [Position], records: [PageRecord]) {
+            self.confirmed = confirmed
+            self.reached = reached
+            self.records = records
+        }
+    }
 
     package init(
         attempt: UInt32, replica: ReplicaID, nextCounter: UInt64, cursor: Position,
         scope: UInt64, clocks: ClockReading, resume: [UInt8], pageBytes: Int,
-        groups: [ChangeGroup], ancestors: [Dot], heldFrom: UInt64? = nil
+        groups: [ChangeGroup], ancestors: [Dot], heldFrom: UInt64? = nil,
+        recovery: Recovery? = nil
     ) {
         self.attempt = attempt
         self.replica = replica
@@ -38,6 +57,7 @@ package struct SyncRequest: Hashable, Sendable {
         self.groups = groups
         self.ancestors = ancestors
         self.heldFrom = heldFrom
+        self.recovery = recovery
     }
 }
 
@@ -50,10 +70,16 @@ package struct SyncAnswer: Hashable, Sendable {
     package var assignment: Assignment?
     /// The hub's ``NeedModel/SchemaLevel``.
     package var schema: UInt32
+    /// The newest part of the hub's line of terms, oldest first, when the request's cursor is not
+    /// on it; empty otherwise.
+    package var line: [TermLine.Entry]
+    /// In a recovery: the hub's head. Beside a page: everything comes anew.
+    package var recovered: Position?
 
     package init(
         attempt: UInt32, hubMilliseconds: Int64, outcomes: Outcomes? = nil, page: Page? = nil,
-        assignment: Assignment? = nil, schema: UInt32 = 0
+        assignment: Assignment? = nil, schema: UInt32 = 0, line: [TermLine.Entry] = [],
+        recovered: Position? = nil
     ) {
         self.attempt = attempt
         self.hubMilliseconds = hubMilliseconds
@@ -61,6 +87,8 @@ package struct SyncAnswer: Hashable, Sendable {
         self.page = page
         self.assignment = assignment
         self.schema = schema
+        self.line = line
+        self.recovered = recovered
     }
 }
 

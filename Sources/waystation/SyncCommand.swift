@@ -280,6 +280,10 @@ struct StatusCommand: ParsableCommand {
                 "本机记录被发现是副本或由备份恢复，已作为新的记录继续（\(notice.amount) 项随之上传），没有丢失任何内容。")
         case .gap:
             Phrase(notice.description, "服务器丢失了一些较早的改动，本机也已不再保存。")
+        case .hubRestored:
+            Phrase(
+                notice.description + " Nothing that it held was lost.",
+                "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去，本机保存的内容没有丢失。")
         }
     }
 

@@ -161,11 +161,59 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
     set {_uniqueStorage()._heldFrom = newValue}
   }
 
+  /// After an answer with `line`: what the device holds of a part that the hub has lost.
+  package var recovery: Waystation_V1_Recovery {
+    get {_storage._recovery ?? Waystation_V1_Recovery()}
+    set {_uniqueStorage()._recovery = newValue}
+  }
+  /// Returns true if `recovery` has been explicitly set.
+  package var hasRecovery: Bool {_storage._recovery != nil}
+  /// Clears the value of `recovery`. Subsequent reads from it will return its default value.
+  package mutating func clearRecovery() {_uniqueStorage()._recovery = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Brings back what a hub has lost that was restored from a backup; see SPEC.md §6.
+package nonisolated struct Waystation_V1_Recovery: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The newest `recovered` of the hub in this recovery.
+  package var confirmed: Waystation_V1_Position {
+    get {_confirmed ?? Waystation_V1_Position()}
+    set {_confirmed = newValue}
+  }
+  /// Returns true if `confirmed` has been explicitly set.
+  package var hasConfirmed: Bool {self._confirmed != nil}
+  /// Clears the value of `confirmed`. Subsequent reads from it will return its default value.
+  package mutating func clearConfirmed() {self._confirmed = nil}
+
+  /// Where the device's complete pulls ended, one position a term, ascending.
+  package var reached: [Waystation_V1_Position] = []
+
+  /// Records with the fields that the hub may lack, each with all of its live versions, as the
+  /// device was sent them. Absent when all was brought.
+  package var page: Waystation_V1_Page {
+    get {_page ?? Waystation_V1_Page()}
+    set {_page = newValue}
+  }
+  /// Returns true if `page` has been explicitly set.
+  package var hasPage: Bool {self._page != nil}
+  /// Clears the value of `page`. Subsequent reads from it will return its default value.
+  package mutating func clearPage() {self._page = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _confirmed: Waystation_V1_Position? = nil
+  fileprivate var _page: Waystation_V1_Page? = nil
 }
 
 /// Consecutive groups of one replica. A group is the changes of one command.
@@ -319,11 +367,44 @@ package nonisolated struct Waystation_V1_SyncAnswer: @unchecked Sendable {
     set {_uniqueStorage()._schema = newValue}
   }
 
+  /// The hub's line of terms, its newest part, when the request's cursor is not on it: nothing else
+  /// of the request was looked at.
+  package var line: [Waystation_V1_TermStart] {
+    get {_storage._line}
+    set {_uniqueStorage()._line = newValue}
+  }
+
+  /// In a recovery: the hub's head, and with `line` the head of that line. Beside a page it says
+  /// that the pull brings everything anew.
+  package var recovered: Waystation_V1_Position {
+    get {_storage._recovered ?? Waystation_V1_Position()}
+    set {_uniqueStorage()._recovered = newValue}
+  }
+  /// Returns true if `recovered` has been explicitly set.
+  package var hasRecovered: Bool {_storage._recovered != nil}
+  /// Clears the value of `recovered`. Subsequent reads from it will return its default value.
+  package mutating func clearRecovered() {_uniqueStorage()._recovered = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Waystation_V1_TermStart: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var term: UInt64 = 0
+
+  /// The first sequence of the term.
+  package var first: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Waystation_V1_Outcomes: Sendable {
@@ -815,7 +896,7 @@ nonisolated extension Waystation_V1_Dot: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -829,6 +910,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
     var _batch: Waystation_V1_Batch? = nil
     var _ancestors: [Waystation_V1_Dot] = []
     var _heldFrom: UInt64 = 0
+    var _recovery: Waystation_V1_Recovery? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -850,6 +932,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       _batch = source._batch
       _ancestors = source._ancestors
       _heldFrom = source._heldFrom
+      _recovery = source._recovery
     }
   }
 
@@ -879,6 +962,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         case 9: try { try decoder.decodeSingularMessageField(value: &_storage._batch) }()
         case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._ancestors) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._heldFrom) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._recovery) }()
         default: break
         }
       }
@@ -924,6 +1008,9 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       if _storage._heldFrom != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._heldFrom, fieldNumber: 11)
       }
+      try { if let v = _storage._recovery {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -944,10 +1031,55 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         if _storage._batch != rhs_storage._batch {return false}
         if _storage._ancestors != rhs_storage._ancestors {return false}
         if _storage._heldFrom != rhs_storage._heldFrom {return false}
+        if _storage._recovery != rhs_storage._recovery {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Waystation_V1_Recovery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Recovery"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}confirmed\0\u{1}reached\0\u{1}page\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._confirmed) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.reached) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._page) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._confirmed {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.reached.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.reached, fieldNumber: 2)
+    }
+    try { if let v = self._page {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_Recovery, rhs: Waystation_V1_Recovery) -> Bool {
+    if lhs._confirmed != rhs._confirmed {return false}
+    if lhs.reached != rhs.reached {return false}
+    if lhs._page != rhs._page {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1124,7 +1256,7 @@ nonisolated extension Waystation_V1_Changes: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncAnswer"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{3}hub_milliseconds\0\u{1}outcomes\0\u{1}page\0\u{1}assignment\0\u{1}schema\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{3}hub_milliseconds\0\u{1}outcomes\0\u{1}page\0\u{1}assignment\0\u{1}schema\0\u{1}line\0\u{1}recovered\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -1133,6 +1265,8 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
     var _page: Waystation_V1_Page? = nil
     var _assignment: Waystation_V1_Assignment? = nil
     var _schema: UInt32 = 0
+    var _line: [Waystation_V1_TermStart] = []
+    var _recovered: Waystation_V1_Position? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1149,6 +1283,8 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
       _page = source._page
       _assignment = source._assignment
       _schema = source._schema
+      _line = source._line
+      _recovered = source._recovered
     }
   }
 
@@ -1173,6 +1309,8 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
         case 4: try { try decoder.decodeSingularMessageField(value: &_storage._page) }()
         case 5: try { try decoder.decodeSingularMessageField(value: &_storage._assignment) }()
         case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._schema) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._line) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._recovered) }()
         default: break
         }
       }
@@ -1203,6 +1341,12 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
       if _storage._schema != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._schema, fieldNumber: 6)
       }
+      if !_storage._line.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._line, fieldNumber: 7)
+      }
+      try { if let v = _storage._recovered {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1218,10 +1362,47 @@ nonisolated extension Waystation_V1_SyncAnswer: SwiftProtobuf.Message, SwiftProt
         if _storage._page != rhs_storage._page {return false}
         if _storage._assignment != rhs_storage._assignment {return false}
         if _storage._schema != rhs_storage._schema {return false}
+        if _storage._line != rhs_storage._line {return false}
+        if _storage._recovered != rhs_storage._recovered {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Waystation_V1_TermStart: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TermStart"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}term\0\u{1}first\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularFixed64Field(value: &self.term) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.first) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.term != 0 {
+      try visitor.visitSingularFixed64Field(value: self.term, fieldNumber: 1)
+    }
+    if self.first != 0 {
+      try visitor.visitSingularUInt64Field(value: self.first, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_TermStart, rhs: Waystation_V1_TermStart) -> Bool {
+    if lhs.term != rhs.term {return false}
+    if lhs.first != rhs.first {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,0 +1,309 @@
+import NeedModel
+import SyncCore
+import WireFormat
+
+// After a restore devices bring back the live versions that they hold of what was lost. They are
+// admitted in a batch of the hub's own: each keeps its dot and its stamp, gets a new sequence, and
+// bears what its writer is known to have seen, and where it stood before.
+
+/// A version that a device brought back.
+struct BroughtChange: Hashable {
+    var record: RecordID
+    /// Of the record.
+    var kind: UInt32
+    var field: UInt32
+    var version: Version
+
+    /// Bytes, one change after the other: record, kind, field, replica, counter, stamp (signed),
+    /// sequence, base, then a count and that many dots seen, and a count and that many former
+    /// positions, the value's length + 1 (0 when cleared) and the value.
+    static func encode(_ changes: [BroughtChange]) -> [UInt8] {
+        var writer = ByteWriter()
+        for change in changes {
+            let version = change.version
+            writer.put(raw: change.record.bytes)
+            writer.put(UInt64(change.kind))
+            writer.put(UInt64(change.field))
+            writer.put(version.dot.replica.rawValue)
+            writer.put(version.dot.counter)
+            writer.put(signed: version.stamp.milliseconds)
+            writer.put(version.sequence)
+            writer.put(version.clock.base)
+            writer.put(version.clock.ancestors.count)
+            for seen in version.clock.ancestors {
+                writer.put(seen.replica.rawValue)
+                writer.put(seen.counter)
+            }
+            writer.put(version.formerPositions.count)
+            for position in version.formerPositions {
+                writer.put(position.term.rawValue)
+                writer.put(position.sequence)
+            }
+            writer.put(version.value.map { $0.count + 1 } ?? 0)
+            writer.put(raw: version.value ?? [])
+        }
+        return writer.bytes
+    }
+
+    static func decode(_ bytes: [UInt8]) throws -> [BroughtChange] {
+        var reader = ByteReader(bytes)
+        var result: [BroughtChange] = []
+        while !reader.isAtEnd {
+            guard let record = RecordID(bytes: try reader.raw(16)) else {
+                throw LedgerError.damaged("a stored batch cannot be read")
+            }
+            let kind = UInt32(truncatingIfNeeded: try reader.number())
+            let field = UInt32(truncatingIfNeeded: try reader.number())
+            let replica = ReplicaID(truncating: try reader.number())
+            let dot = Dot(replica, try reader.number())
+            let stamp = Stamp(milliseconds: try reader.signed(), dot: dot)
+            let sequence = try reader.number()
+            var clock = ShortClock(base: try reader.number())
+            for _ in 0..<(try reader.count()) {
+                let seen = ReplicaID(truncating: try reader.number())
+                clock.ancestors.append(Dot(seen, try reader.number()))
+            }
+            var positions: [Position] = []
+            for _ in 0..<(try reader.count()) {
+                let term = TermID(truncating: try reader.number())
+                positions.append(Position(term: term, sequence: try reader.number()))
+            }
+            let size = try reader.number()
+            let value = size == 0 ? nil : try reader.raw(Int(clamping: size) - 1)
+            result.append(
+                BroughtChange(
+                    record: record, kind: kind, field: field,
+                    version: Version(
+                        value: value, stamp: stamp, sequence: sequence, clock: clock,
+                        formerPositions: positions)))
+        }
+        return result
+    }
+}
+
+/// Finds what was brought back of a record before; reads each batch once.
+final class BroughtChanges {
+    private let storage: any LedgerStorage
+    private var batches: [Int64: [RecordID: [BroughtChange]]] = [:]
+    private lazy var isEmpty: Result<Bool, any Error> = Result { try !storage.hasBrought() }
+
+    init(storage: any LedgerStorage) { self.storage = storage }
+
+    func of(_ record: StoredRecord) throws -> [BroughtChange] {
+        // Nearly always: no ledger that was not restored has any.
+        if try isEmpty.get() { return [] }
+        var result: [BroughtChange] = []
+        for number in try storage.broughtBatches(of: record.key) {
+            if batches[number] == nil {
+                guard let batch = try storage.batch(number: number) else {
+                    throw LedgerError.damaged("a batch that was brought back is missing")
+                }
+                batches[number] = Dictionary(
+                    grouping: try StoredContent.decodeBrought(batch.content), by: \.record)
+            }
+            result += batches[number]?[record.id] ?? []
+        }
+        return result
+    }
+}
+
+extension Admitter {
+    /// Takes back one record as a device holds it: merges what the ledger does not know.
+    ///
+    /// Nothing is refused: what cannot be taken (a kind that is unknown here, a value that is not
+    /// of its form, a note whose need is nowhere, reference data whose code was imported anew) is
+    /// passed over, and comes from nobody.
+    func bring(_ page: PageRecord, lost: LostPart) throws {
+        guard let kind = Kind(rawValue: page.kind) else { return }
+        let stored = try load(page.id)
+        if let stored, stored.kind != page.kind { return }
+        guard try kind != .note || stored != nil || parent(of: page) != nil else { return }
+        if stored == nil, try isCodeTaken(page, kind: kind) { return }
+        var earlier = try stored.map { try earlierBrought.of($0) } ?? []
+        earlier += brought.lazy.filter { $0.record == page.id }
+        for field in page.fields {
+            let sequences = field.versions.map(\.sequence)
+            // Oldest first, as they were admitted.
+            for index in sequences.indices.sorted(by: { sequences[$0] < sequences[$1] }) {
+                let found = field.versions[index]
+                guard
+                    let version = try lostVersion(
+                        found, field: field.field, kind: kind,
+                        clock: lost.clock(of: index, among: sequences), lost: lost),
+                    !earlier.contains(where: {
+                        $0.field == field.field && $0.version.dot == version.dot
+                    })
+                else { continue }
+                try takeBack(
+                    version, field: field.field, page: page, kind: kind,
+                    isCovered: earlier.contains {
+                        $0.field == field.field && $0.version.covers(version)
+                    })
+            }
+        }
+    }
+
+    /// - Returns: `nil` for what the ledger knows, or cannot take.
+    private func lostVersion(
+        _ version: PageRecord.Version, field: UInt32, kind: Kind, clock: ShortClock,
+        lost: LostPart
+    ) throws -> Version? {
+        let value: [UInt8]?
+        switch version.value {
+        case .bytes(let bytes): value = bytes
+        case .cleared: value = nil
+        case .asSent: return nil
+        }
+        let rule = FieldRule.rule(kind: kind, field: field)
+        if rule?.fault(in: value) != nil || (value?.count ?? 0) > Limits.valueBytesMax {
+            return nil
+        }
+        // A late answer stands under the dot of the answer, which may not be lost at all.
+        if field != LateAnswers.field {
+            guard version.sequence > lost.shared else { return nil }
+            if try isAdmitted(version.stamp.dot) { return nil }
+        }
+        return Version(
+            value: value, stamp: version.stamp, sequence: head + 1, clock: clock,
+            formerPositions: lost.formerPosition(of: version.sequence).map { [$0] } ?? [])
+    }
+
+    /// Whether a change is in the ledger by itself: sent again by its writer, or not lost.
+    private func isAdmitted(_ dot: Dot) throws -> Bool {
+        guard let row = try storage.replica(dot.replica) else { return false }
+        return try StoredGroups(storage: storage, replicaRow: row.row).hasApplied(dot.counter)
+    }
+
+    private func takeBack(
+        _ version: Version, field: UInt32, page: PageRecord, kind: Kind, isCovered: Bool
+    ) throws {
+        if records[page.id] == nil { try createBrought(page, kind: kind, version: version) }
+        guard var touched = records[page.id] else {
+            preconditionFailure("a record that is brought back is loaded")
+        }
+        head += 1
+        brought.append(
+            BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
+        newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
+        if !isCovered {
+            var register = touched.record.state[field]
+            let isLive = register.insert(version)
+            touched.record.state[field] = register
+            if isLive, field != LateAnswers.field {
+                _ = noteLateness(
+                    of: version, Change(field: field, value: version.value), in: &touched)
+            }
+        }
+        if touched.record.device == nil, writer.namingReplicas.contains(page.id.replica),
+            kind == .need
+        {
+            touched.record.device = writer.device?.id
+        }
+        touched.record.lastSequence = head
+        touched.isChanged = true
+        let placement = touched.record.placement
+        place(&touched.record)
+        records[page.id] = touched
+        if touched.record.placement != placement { try moveNotes(on: touched) }
+    }
+
+    private func createBrought(_ page: PageRecord, kind: Kind, version: Version) throws {
+        try create(
+            page.id, kind: page.kind,
+            device: try storage.replica(page.id.replica)?.device,
+            parent: kind == .note ? try parent(of: page) : nil)
+        records[page.id]?.record.createdMilliseconds =
+            page.createdMilliseconds ?? version.stamp.milliseconds
+        records[page.id]?.record.firstSequence = version.sequence
+    }
+
+    private func parent(of page: PageRecord) throws -> StoredRecord? {
+        guard let bytes = page.winner(NoteField.need.rawValue),
+            case .record(let need) = FieldValue(.record, bytes: bytes)
+        else { return nil }
+        return try load(need)
+    }
+
+    /// Whether reference data came anew under another id, because the operator imported it again.
+    private func isCodeTaken(_ page: PageRecord, kind: Kind) throws -> Bool {
+        guard kind.isReference else { return false }
+        guard let row = ReferenceImport.Row(kind: kind, text: { page.winner($0) }) else {
+            return true
+        }
+        return try storage.referenceKey(row.table, code: row.code) != nil
+    }
+
+    /// Follows with the ledger's own tables what was brought back of the reference data.
+    func storeBroughtReferences() throws {
+        let importer = ReferenceImport(storage: storage)
+        for id in Set(brought.map(\.record)).sorted() {
+            guard let record = records[id]?.record, let kind = Kind(rawValue: record.kind),
+                kind.isReference,
+                let row = ReferenceImport.Row(
+                    kind: kind, text: { record.state[$0].winner?.value })
+            else { continue }
+            try importer.store(row, key: record.key)
+        }
+    }
+}
+
+extension PageRecord {
+    /// The bytes of a field's winner.
+    fileprivate func winner(_ field: UInt32) -> [UInt8]? {
+        guard case .bytes(let bytes) = fields.first(where: { $0.field == field })?.versions.first?
+            .value
+        else { return nil }
+        return bytes
+    }
+}
+
+extension ReferenceImport.Row {
+    /// The row that a record of reference data stands for; `nil` when fields are missing.
+    init?(kind: Kind, text bytes: (UInt32) -> [UInt8]?) {
+        func text(_ field: UInt32) -> String? {
+            bytes(field).flatMap { String(validating: $0, as: UTF8.self) }
+        }
+        switch kind {
+        case .territory:
+            guard let code = text(TerritoryField.code.rawValue),
+                let name = text(TerritoryField.name.rawValue),
+                let level = text(TerritoryField.level.rawValue).flatMap({
+                    TerritoryLevel(rawValue: $0)
+                })
+            else { return nil }
+            self = .territory(
+                Territory(
+                    code: code, name: name, level: level,
+                    parent: text(TerritoryField.parent.rawValue)))
+        case .team:
+            guard let code = text(TeamField.code.rawValue),
+                let name = text(TeamField.name.rawValue),
+                let territory = text(TeamField.territory.rawValue)
+            else { return nil }
+            self = .team(TeamRow(code: code, name: name, territory: territory))
+        case .category:
+            guard let code = text(CategoryField.code.rawValue),
+                let name = text(CategoryField.name.rawValue)
+            else { return nil }
+            self = .category(code: code, name: name)
+        case .need, .note:
+            return nil
+        }
+    }
+
+    var table: ReferenceTable {
+        switch self {
+        case .territory: .territory
+        case .team: .teams
+        case .category: .categories
+        }
+    }
+
+    var code: String {
+        switch self {
+        case .territory(let territory): territory.code
+        case .team(let team): team.code
+        case .category(let code, _): code
+        }
+    }
+}

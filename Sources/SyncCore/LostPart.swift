@@ -1,0 +1,84 @@
+/// The part of a ledger's sequence that a restore lost, as a device that had pulled from it knows.
+///
+/// A ledger that was put back to a backup shares a beginning with what a device has pulled; what
+/// the device saw beyond it is lost, and its sequences are given out again. The device holds the
+/// live versions as of its newest complete pull and where its pulls ended; that is enough to say,
+/// without ever saying too much, what the lost versions had seen: of every field the device knows
+/// which versions were live at the end of its last pull, so all others up to there were covered.
+///
+/// - SeeAlso: `protocol/SPEC.md` §6, *A restored hub*.
+package struct LostPart: Hashable, Sendable {
+    /// The last sequence that the ledger and the device have in common.
+    package let shared: UInt64
+    /// Where the device's complete pulls ended beyond it: ascending, one place a term.
+    package let reached: [Position]
+
+    /// - Parameters:
+    ///   - reached: Where the device's complete pulls ended, one place a term, ascending.
+    ///   - line: The ledger's line of terms, or its newest part.
+    ///   - head: The ledger's newest sequence.
+    package init(reached: [Position], line: TermLine, head: UInt64) {
+        let shared = reached.map { line.cut($0, head: head) }.max() ?? 0
+        self.shared = shared
+        self.reached = reached.filter { $0.sequence > shared }
+    }
+
+    /// Where a change of the lost part stood, by the term of the first pull that contained it;
+    /// `nil` when it is none of the lost part.
+    package func formerPosition(of sequence: UInt64) -> Position? {
+        guard sequence > shared else { return nil }
+        return reached.first { sequence <= $0.sequence }
+            .map { Position(term: $0.term, sequence: sequence) }
+    }
+
+    /// What the writer of one of a field's live versions had seen, as far as it follows.
+    ///
+    /// Whatever is older than all other live versions is not live any more, so one of them covers
+    /// it, and which of them makes no difference. Beyond the oldest of the others nothing is
+    /// claimed: a claim too little can only show a conflict more.
+    ///
+    /// - Parameters:
+    ///   - index: Of the version.
+    ///   - sequences: Of all live versions of the field, as the device holds them.
+    package func clock(of index: Int, among sequences: [UInt64]) -> ShortClock {
+        var limit = UInt64.max
+        for (other, sequence) in sequences.enumerated() where other != index {
+            limit = min(limit, max(sequence, 1) - 1)
+        }
+        var seen = VectorClock()
+        for position in reached { seen.observe(Dot(position.term, min(position.sequence, limit))) }
+        return ShortClock(base: min(shared, limit), ancestors: seen.entries)
+    }
+}
+
+extension TermLine {
+    /// What a writer had seen of a part that is not on this line, as an entry of its clock.
+    ///
+    /// - Parameters:
+    ///   - base: Of the change.
+    ///   - sequence: Where the change is admitted.
+    /// - Returns: `nil` for a base on this line, and for one in the term that admits the change,
+    ///   of which nothing can be lost.
+    package func lostReach(of base: Position, admittedAt sequence: UInt64) -> Dot? {
+        guard base.term != term(at: sequence), base.sequence > 0,
+            !contains(base, head: sequence)
+        else { return nil }
+        return Dot(base.term, base.sequence)
+    }
+
+    /// The short clock of a change of a device.
+    ///
+    /// - Parameters:
+    ///   - base: Of the change.
+    ///   - sequence: Where the change is admitted.
+    ///   - ancestors: Of its replica.
+    package func clock(
+        base: Position, admittedAt sequence: UInt64, ancestors: [Dot]
+    ) -> ShortClock {
+        let cut = cut(base, head: sequence - 1)
+        guard let lost = lostReach(of: base, admittedAt: sequence) else {
+            return ShortClock(base: cut, ancestors: ancestors)
+        }
+        return ShortClock(base: cut, ancestors: VectorClock(ancestors + [lost]).entries)
+    }
+}
