@@ -334,6 +334,7 @@ final class Admitter {
             let dot = Dot(replica.id, group.firstCounter + UInt64(index))
             if let known = brought.first(where: {
                 $0.version.dot == dot && $0.field == change.field
+                    && $0.version.value == change.value
             }) {
                 // Somebody who held it was faster than its writer.
                 if touched.record.state[change.field].winner?.dot != dot {

@@ -128,10 +128,10 @@ extension Admitter {
                 let found = field.versions[index]
                 guard
                     let version = try lostVersion(
-                        found, field: field.field, kind: kind,
+                        found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(of: index, among: sequences), lost: lost),
                     !earlier.contains(where: {
-                        $0.field == field.field && $0.version.dot == version.dot
+                        $0.field == field.field && $0.version.isSameWrite(as: version)
                     })
                 else { continue }
                 try takeBack(
@@ -145,8 +145,8 @@ extension Admitter {
 
     /// - Returns: `nil` for what the ledger knows, or cannot take.
     private func lostVersion(
-        _ version: PageRecord.Version, field: UInt32, kind: Kind, clock: ShortClock,
-        lost: LostPart
+        _ version: PageRecord.Version, record: RecordID, field: UInt32, kind: Kind,
+        clock: ShortClock, lost: LostPart
     ) throws -> Version? {
         let value: [UInt8]?
         switch version.value {
@@ -158,20 +158,44 @@ extension Admitter {
         if rule?.fault(in: value) != nil || (value?.count ?? 0) > Limits.valueBytesMax {
             return nil
         }
+        var stamp = version.stamp
         // A late answer stands under the dot of the answer, which may not be lost at all.
         if field != LateAnswers.field {
             guard version.sequence > lost.shared else { return nil }
-            if try isAdmitted(version.stamp.dot) { return nil }
+            if let admitted = try admittedChange(version.stamp.dot) {
+                if admitted.record == record && admitted.change == Change(field: field, value: value)
+                {
+                    return nil
+                }
+                // Another copy of its writer's journal was faster: the hub lends it a name.
+                stamp.dot = Dot(writer.replica.id, head + 1)
+            }
         }
         return Version(
-            value: value, stamp: version.stamp, sequence: head + 1, clock: clock,
+            value: value, stamp: stamp, sequence: head + 1, clock: clock,
             formerPositions: lost.formerPosition(of: version.sequence).map { [$0] } ?? [])
     }
 
-    /// Whether a change is in the ledger by itself: sent again by its writer, or not lost.
-    private func isAdmitted(_ dot: Dot) throws -> Bool {
-        guard let row = try storage.replica(dot.replica) else { return false }
-        return try StoredGroups(storage: storage, replicaRow: row.row).hasApplied(dot.counter)
+    /// What is in the ledger by itself: sent again by its writer, or not lost.
+    private func admittedChange(_ dot: Dot) throws -> (record: RecordID, change: Change)? {
+        guard let row = try storage.replica(dot.replica) else { return nil }
+        return try StoredGroups(storage: storage, replicaRow: row.row)
+            .appliedChange(at: dot.counter)
+    }
+
+    /// Whether a group comes from another copy of its writer's journal than what was brought back
+    /// under the same dots.
+    func isForked(_ group: ChangeGroup) throws -> Bool {
+        guard let stored = try load(group.record) else { return false }
+        let brought = try earlierBrought.of(stored)
+        if brought.isEmpty { return false }
+        return group.changes.enumerated().contains { index, change in
+            let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
+            return brought.contains {
+                $0.field == change.field && $0.version.dot == dot
+                    && $0.version.value != change.value
+            }
+        }
     }
 
     private func takeBack(
@@ -244,6 +268,15 @@ extension Admitter {
             else { continue }
             try importer.store(row, key: record.key)
         }
+    }
+}
+
+extension Version {
+    /// Whether both are one write, perhaps under a name that the hub lent it.
+    fileprivate func isSameWrite(as other: Version) -> Bool {
+        dot == other.dot
+            || value == other.value && stamp.milliseconds == other.stamp.milliseconds
+                && !Set(formerPositions).isDisjoint(with: other.formerPositions)
     }
 }
 

@@ -594,6 +594,11 @@ package final class Ledger {
                     clocks: request.clocks))
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {
+                if try admitter.isForked(group) {
+                    outcomes.settledCounter = group.firstCounter
+                    outcomes.forkCounter = group.firstCounter
+                    break
+                }
                 try admitter.admit(group)
                 if let outcome = admitter.outcomes.last?.outcome {
                     outcomes.note(outcome, firstCounter: group.firstCounter)

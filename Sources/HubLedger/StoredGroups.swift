@@ -22,14 +22,17 @@ final class StoredGroups {
         return groups[counter]
     }
 
-    /// Whether the change with a counter is here and was applied.
-    func hasApplied(_ counter: UInt64) throws -> Bool {
+    /// The applied change with a counter.
+    func appliedChange(at counter: UInt64) throws -> (record: RecordID, change: Change)? {
         try load(counter)
-        guard counters.contains(counter) else { return false }
-        return groups.values.contains { entry in
-            (entry.group.firstCounter..<entry.group.nextCounter).contains(counter)
-                && entry.outcome.isApplied
+        guard counters.contains(counter) else { return nil }
+        for entry in groups.values where entry.outcome.isApplied {
+            if (entry.group.firstCounter..<entry.group.nextCounter).contains(counter) {
+                let index = Int(counter - entry.group.firstCounter)
+                return (entry.group.record, entry.group.changes[index])
+            }
         }
+        return nil
     }
 
     /// The newest stamp of the applied groups that begin at or below a counter, as far as they

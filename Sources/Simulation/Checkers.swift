@@ -260,11 +260,35 @@ struct RestoreChecker {
         var field: UInt32
         var dot: Dot
         var value: [UInt8]?
+
+        init(record: RecordID, field: UInt32, dot: Dot, value: [UInt8]?) {
+            self.record = record
+            self.field = field
+            self.dot = dot
+            self.value = value
+        }
+
+        init(_ version: Version, of record: RecordID, _ field: UInt32) {
+            self.init(record: record, field: field, dot: version.dot, value: version.value)
+        }
+    }
+    private struct Named: Hashable {
+        var record: RecordID
+        var field: UInt32
+        var value: [UInt8]?
+
+        init(_ record: RecordID, _ field: UInt32, _ value: [UInt8]?) {
+            self.record = record
+            self.field = field
+            self.value = value
+        }
     }
     private(set) var happened = false
     /// What each device held when the hub was restored, until it has brought it back.
     private var held: [ObjectIdentifier: Set<Held>] = [:]
     private var returned: Set<Held> = []
+    /// Each lost ledger: what was written in it, and what of it was live.
+    private var lostLedgers: [(writes: Set<Held>, live: Set<Held>)] = []
 
     private static func held(by device: SimulatedDevice) throws -> Set<Held> {
         var result: Set<Held> = []
@@ -282,8 +306,29 @@ struct RestoreChecker {
         return result
     }
 
-    mutating func noteRestore(_ devices: [SimulatedDevice]) throws {
+    mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
         happened = true
+        var lost = (writes: Set<Held>(), live: Set<Held>())
+        for entry in try ledger.inspectGroups() {
+            for (index, change) in entry.group.changes.enumerated() {
+                lost.writes.insert(
+                    Held(
+                        record: entry.group.record, field: change.field,
+                        dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index)),
+                        value: change.value))
+            }
+        }
+        for change in try ledger.inspectBrought() {
+            lost.writes.insert(Held(change.version, of: change.record, change.field))
+        }
+        for record in try ledger.inspectRecords() {
+            for entry in record.fields where entry.field != LateAnswers.field {
+                for version in entry.register.versions {
+                    lost.live.insert(Held(version, of: record.id, entry.field))
+                }
+            }
+        }
+        lostLedgers.append(lost)
         returned = []
         for device in devices { held[ObjectIdentifier(device)] = try Self.held(by: device) }
     }
@@ -318,7 +363,10 @@ struct RestoreChecker {
                         value: change.value))
             }
         }
+        // Where two copies of a journal had used one dot, the hub lends one of them another.
+        let renamed = Set(brought.map { Named($0.record, $0.field, $0.version.value) })
         let missing = held.values.reduce(returned) { $0.union($1) }.subtracting(known)
+            .filter { !renamed.contains(Named($0.record, $0.field, $0.value)) }
         if let first = missing.min(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
             throw Violation(
                 invariant: 20,
@@ -328,21 +376,41 @@ struct RestoreChecker {
     }
 }
 
+extension RestoreChecker {
+    /// Invariants 6 and 7 across restores: an extra conflict is allowed, a false cover never.
+    func checkCovers(_ history: [Version], record: RecordID, field: UInt32) throws {
+        for lost in lostLedgers {
+            for version in history where lost.writes.contains(Held(version, of: record, field)) {
+                for other in history
+                where version.covers(other) && lost.live.contains(Held(other, of: record, field)) {
+                    throw Violation(
+                        invariant: 7,
+                        what: "field \(field) of \(record): \(version.dot) covers \(other.dot), "
+                            + "which was live beside it before a restore")
+                }
+            }
+        }
+    }
+}
+
 /// Invariants 3, 4, 6, 7, 12, 13 and 17, from the ledger's whole history.
 struct LedgerChecker {
     let records: [InspectedRecord]
     let groups: [InspectedGroup]
     let brought: [InspectedBrought]
-    let wasRestored: Bool
+    let restores: RestoreChecker
     let head: UInt64
     let newestHubTime: Int64
 
     func check() throws {
         try checkCounters()
         var histories: [RecordID: [UInt32: [Version]]] = [:]
-        var broughtDots: Set<Dot> = []
+        var returned: Set<RestoreChecker.Held> = []
         for change in brought where change.field != LateAnswers.field {
-            broughtDots.insert(change.version.dot)
+            returned.insert(
+                RestoreChecker.Held(
+                    record: change.record, field: change.field, dot: change.version.dot,
+                    value: change.version.value))
             histories[change.record, default: [:]][change.field, default: []]
                 .append(change.version)
         }
@@ -356,7 +424,10 @@ struct LedgerChecker {
                         dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index))),
                     sequence: entry.sequence + UInt64(index), clock: entry.clock)
                 // Sent again by its writer after somebody else had brought it back.
-                if broughtDots.contains(version.dot) { continue }
+                let held = RestoreChecker.Held(
+                    record: entry.group.record, field: change.field, dot: version.dot,
+                    value: change.value)
+                if returned.contains(held) { continue }
                 histories[entry.group.record, default: [:]][change.field, default: []]
                     .append(version)
             }
@@ -364,6 +435,7 @@ struct LedgerChecker {
         for record in records {
             for (field, history) in histories[record.id] ?? [:] {
                 try checkStamps(history, record: record.id, field: field)
+                try restores.checkCovers(history, record: record.id, field: field)
                 let live = history.filter { version in
                     !history.contains { $0.covers(version) }
                 }
@@ -387,7 +459,7 @@ struct LedgerChecker {
             // A restored hub records a gap where the writer no longer has what was lost.
             guard
                 entry.group.firstCounter == expected
-                    || wasRestored && entry.group.firstCounter > expected
+                    || restores.happened && entry.group.firstCounter > expected
             else {
                 throw Violation(
                     invariant: 12,

@@ -53,7 +53,7 @@ package enum Fault: String, CaseIterable, Sendable {
         case .clockDrifts, .clockFrozen: 0.5
         case .journalRestored, .journalCloned: 0.015
         case .territoryChanged: 0.02
-        case .hubRestored: 0.02
+        case .hubRestored: 0.04
         case .silentYear: 0.01
         }
     }

@@ -316,14 +316,15 @@ package final class World {
     /// Makes a backup, or goes back to the one there is.
     private func restoreHub() throws {
         if hub.ledger == nil { try restartHub() }
-        hub.stop()
-        guard let older = hub.backup else {
+        guard let older = hub.backup, let ledger = hub.ledger else {
+            hub.stop()
             hub.backup = hub.disk.snapshot()
             trace.note("the hub makes a backup")
             try restartHub()
             return
         }
-        try restores.noteRestore(devices)
+        try restores.noteRestore(of: ledger, devices)
+        hub.stop()
         hub.disk.restore(older)
         // The same backup may be needed once more.
         if chance.happens(0.5) { hub.backup = nil }
@@ -661,6 +662,13 @@ package final class World {
                 try pulls.checkAbsorbed(answer, inspection, device: device)
                 if answer.recovered == nil {
                     try restores.noteChange(of: device)
+                    if let cursor = answer.page?.cursor, let ledger = hub.ledger,
+                        try !ledger.isOnLine(cursor)
+                    {
+                        // A last answer of the former ledger settled what is lost with it.
+                        commands.forgetLost(
+                            ledger: try ledgerGroups(), waiting: try waitingCommands())
+                    }
                 } else {
                     restores.noteReturn(of: device)
                     // What its writer sent again got another stamp, so nothing can be compared.
@@ -811,7 +819,7 @@ package final class World {
         let groups = try ledger.inspectGroups()
         try LedgerChecker(
             records: records, groups: groups, brought: try ledger.inspectBrought(),
-            wasRestored: restores.happened, head: try ledger.info().head,
+            restores: restores, head: try ledger.info().head,
             newestHubTime: newestHubTime
         ).check()
         var inspections: [(SimulatedDevice, JournalInspection)] = []

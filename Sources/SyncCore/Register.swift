@@ -24,10 +24,19 @@ package struct Version: Hashable, Sendable {
 
     package var dot: Dot { stamp.dot }
 
+    /// Whether a device brought it back after a restore.
+    package var isBroughtBack: Bool { !formerPositions.isEmpty }
+
     /// Whether the writer of this version had seen `other`: its clock contains the other's dot or
     /// one of its places in a sequence. A version does not cover itself.
     package func covers(_ other: Version) -> Bool {
-        if other.dot.replica == dot.replica { return other.dot.counter < dot.counter }
+        // What came back after a restore may be of another copy of its writer's journal than what
+        // is sent now under the same replica: then counters say nothing.
+        if other.dot.replica == dot.replica,
+            other.isBroughtBack == isBroughtBack
+        {
+            return other.dot.counter < dot.counter
+        }
         if other.sequence > 0 && other.sequence <= clock.base { return true }
         if clock.ancestors.isEmpty { return false }
         return clock.ancestors.contains { seen in
