@@ -163,7 +163,8 @@ extension Admitter {
         if field != LateAnswers.field {
             guard version.sequence > lost.shared else { return nil }
             if let admitted = try admittedChange(version.stamp.dot) {
-                if admitted.record == record && admitted.change == Change(field: field, value: value)
+                if admitted.record == record, admitted.change.field == field,
+                    admitted.change.value == value
                 {
                     return nil
                 }
@@ -283,9 +284,8 @@ extension Version {
 extension PageRecord {
     /// The bytes of a field's winner.
     fileprivate func winner(_ field: UInt32) -> [UInt8]? {
-        guard case .bytes(let bytes) = fields.first(where: { $0.field == field })?.versions.first?
-            .value
-        else { return nil }
+        let versions = fields.first { $0.field == field }?.versions
+        guard case .bytes(let bytes) = versions?.first?.value else { return nil }
         return bytes
     }
 }

@@ -314,7 +314,7 @@ struct TermTests {
         #expect(!line.contains(position, head: try copy.head))
     }
 
-    @Test("a cursor beyond a restored ledger's line is sent everything anew")
+    @Test("a cursor beyond a restored ledger's line is told the line, and then everything anew")
     func cursorOffLine() throws {
         try hub.ledger.backup(to: hub.scratch.path("copy"))
         worker.addNeed("只在原账本")
@@ -326,8 +326,14 @@ struct TermTests {
         for _ in 0..<4 { other.addNeed("副本") }
         try other.sync()
         #expect(try copy.head > cursor.sequence)
-        let request = worker.request(groups: [])
+        var request = worker.request(groups: [])
+        let told = try copy.sync(worker, request)
+        #expect(told.page == nil && told.outcomes == nil)
+        #expect(told.line == (try copy.storage.snapshot { try copy.storage.terms() }).entries)
+        request.recovery = SyncRequest.Recovery(
+            confirmed: try #require(told.recovered), reached: [cursor], records: [])
         let answer = try copy.sync(worker, request)
+        #expect(answer.recovered != nil)
         let records = try #require(answer.page).records
         #expect(
             Set(records.map(\.id)) == Set(try copy.state(within: worker.scope).keys))

@@ -48,6 +48,72 @@ import Testing
         }
     }
 
+    @Test func restores() throws {
+        struct VersionText: Decodable {
+            let sequence: UInt64
+            let base: UInt64
+            let seen: [DotText]
+            let former: [DotText]
+        }
+        struct Case: Decodable {
+            let about: String
+            let line: [DotText]
+            let head: UInt64
+            let reached: [DotText]
+            let shared: UInt64
+            let lost: [DotText]
+            let versions: [VersionText]
+        }
+        struct ClockText: Decodable {
+            let replica: ReplicaText
+            let counter: UInt64
+            let sequence: UInt64
+            let base: UInt64
+            let ancestors: [DotText]
+            let former: [DotText]
+
+            var version: Version {
+                Version(
+                    value: nil,
+                    stamp: Stamp(milliseconds: 0, dot: Dot(replica.id, counter)),
+                    sequence: sequence,
+                    clock: ShortClock(base: base, ancestors: ancestors.map(\.dot)),
+                    formerPositions: former.map(\.position))
+            }
+        }
+        struct Pair: Decodable {
+            let about: String
+            let later: ClockText
+            let earlier: ClockText
+            let covers: Bool
+        }
+        struct File: Decodable {
+            let cases: [Case]
+            let pairs: [Pair]
+        }
+        let file = try Vectors.load("restores", as: File.self)
+        for one in file.cases {
+            let line = TermLine(
+                one.line.map { TermLine.Entry(term: $0.dot.replica, first: $0.dot.counter) })
+            let lost = LostPart(
+                reached: one.reached.map(\.position), line: line, head: one.head)
+            #expect(lost.shared == one.shared, "\(one.about)")
+            #expect(lost.reached == one.lost.map(\.position), "\(one.about)")
+            let sequences = one.versions.map(\.sequence)
+            for (index, version) in one.versions.enumerated() {
+                let clock = lost.clock(of: index, among: sequences)
+                #expect(clock.base == version.base, "\(one.about)")
+                #expect(clock.ancestors == version.seen.map(\.dot).sorted(), "\(one.about)")
+                #expect(
+                    lost.formerPosition(of: version.sequence)
+                        == version.former.first?.position, "\(one.about)")
+            }
+        }
+        for pair in file.pairs {
+            #expect(pair.later.version.covers(pair.earlier.version) == pair.covers, "\(pair.about)")
+        }
+    }
+
     @Test func clocks() throws {
         struct Compared: Decodable {
             let about: String
@@ -327,5 +393,11 @@ import Testing
         stride(from: 56, through: 0, by: -8).map {
             UInt8(truncatingIfNeeded: number >> UInt64($0))
         }
+    }
+}
+
+extension DotText {
+    fileprivate var position: Position {
+        Position(term: dot.replica, sequence: dot.counter)
     }
 }

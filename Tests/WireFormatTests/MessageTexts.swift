@@ -60,13 +60,25 @@ struct RequestText: Decodable {
     let groups: [GroupText]
     let ancestors: [DotText]
     let heldFrom: Exact<UInt64>?
+    let recovery: RecoveryText?
+
+    struct RecoveryText: Decodable {
+        let confirmed: PositionText
+        let reached: [PositionText]
+        let records: [PageText.PageRecordText]
+    }
 
     var value: SyncRequest {
         SyncRequest(
             attempt: attempt, replica: replica.id, nextCounter: nextCounter.value,
             cursor: cursor?.value ?? .origin, scope: scope.value, clocks: clocks.value,
             resume: resume.bytes, pageBytes: pageBytes, groups: groups.map(\.value),
-            ancestors: ancestors.map(\.dot), heldFrom: heldFrom?.value)
+            ancestors: ancestors.map(\.dot), heldFrom: heldFrom?.value,
+            recovery: recovery.map {
+                SyncRequest.Recovery(
+                    confirmed: $0.confirmed.value, reached: $0.reached.map(\.value),
+                    records: $0.records.map(\.record))
+            })
     }
 }
 
@@ -138,6 +150,15 @@ struct PageText: Decodable {
         let created: Exact<Int64>?
         let contested: [UInt32]
         let fields: [FieldText]
+
+        var record: PageRecord {
+            PageRecord(
+                id: id.id, kind: kind, createdMilliseconds: created?.value,
+                contested: contested,
+                fields: fields.map {
+                    PageRecord.Field(field: $0.field, versions: $0.versions.map(\.version))
+                })
+        }
     }
 
     struct WriterText: Decodable {
@@ -161,14 +182,7 @@ struct PageText: Decodable {
     var value: Page {
         Page(
             restart: restart, cursor: cursor?.value, resume: resume.bytes,
-            records: records.map { record in
-                PageRecord(
-                    id: record.id.id, kind: record.kind,
-                    createdMilliseconds: record.created?.value, contested: record.contested,
-                    fields: record.fields.map {
-                        PageRecord.Field(field: $0.field, versions: $0.versions.map(\.version))
-                    })
-            },
+            records: records.map(\.record),
             departed: departed.map(\.id),
             writers: writers.map { Page.Writer(replica: $0.replica.id, name: $0.name) },
             digests: digests.map { Page.Digest(bucket: $0.bucket, value: $0.value.value) })
@@ -207,11 +221,20 @@ struct AnswerText: Decodable {
     let page: PageText?
     let assignment: AssignmentText?
     let schema: UInt32
+    let line: [TermStartText]
+    let recovered: PositionText?
+
+    struct TermStartText: Decodable {
+        let term: ReplicaText
+        let first: Exact<UInt64>
+    }
 
     func value() throws -> SyncAnswer {
         SyncAnswer(
             attempt: attempt, hubMilliseconds: hubMilliseconds.value, outcomes: outcomes?.value,
-            page: page?.value, assignment: try assignment?.value(), schema: schema)
+            page: page?.value, assignment: try assignment?.value(), schema: schema,
+            line: line.map { TermLine.Entry(term: $0.term.id, first: $0.first.value) },
+            recovered: recovered?.value)
     }
 }
 

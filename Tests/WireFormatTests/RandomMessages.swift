@@ -66,7 +66,23 @@ struct RandomMessages {
             pageBytes: Limits.pageBytesMin
                 + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
             groups: groups, ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted(),
-            heldFrom: generator.oneIn(4) ? number() | 1 : nil)
+            heldFrom: generator.oneIn(4) ? number() | 1 : nil,
+            recovery: generator.oneIn(3) ? recovery() : nil)
+    }
+
+    mutating func recovery() -> SyncRequest.Recovery {
+        var sequence: UInt64 = 0
+        return SyncRequest.Recovery(
+            confirmed: position(),
+            reached: (0..<generator.below(4)).map { _ in
+                sequence += 1 + UInt64(generator.below(1_000))
+                return Position(term: replica(), sequence: sequence)
+            },
+            records: page().records.filter { record in
+                record.fields.allSatisfy { field in
+                    field.versions.allSatisfy { $0.value != .asSent }
+                }
+            })
     }
 
     mutating func page() -> Page {

@@ -1,0 +1,182 @@
+import NeedModel
+import SyncCore
+import Testing
+import WireFormat
+
+@testable import HubLedger
+
+/// What devices bring back to a ledger that was restored from a backup. SPEC §6, a restored hub.
+@Suite struct BroughtBackTests {
+    let hub: TestHub
+    let worker: TestDevice
+    let office: TestDevice
+
+    init() throws {
+        hub = try TestHub.withCrew(seed: 61)
+        worker = try hub.worker("v1")
+        office = try hub.office("b")
+        try worker.sync()
+        try office.sync()
+    }
+
+    /// One need before the backup, edited after it, and one after it.
+    private func loseWork() throws -> (old: RecordID, new: RecordID, copy: TestHub) {
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        worker.edit(old, .address, .text("一"))
+        let new = worker.addNeed("新")
+        try worker.sync()
+        try office.sync()
+        office.edit(old, .address, .text("二"))
+        office.dispatch(new, to: "A")
+        try office.sync()
+        return (old, new, try hub.opening("copy", seed: 5))
+    }
+
+    /// What a device shows, as it brings it.
+    private func held(_ device: TestDevice, beyond shared: UInt64) -> [PageRecord] {
+        device.state.sorted { ($0.value.kind, $0.key) < ($1.value.kind, $1.key) }
+            .compactMap { id, record in
+                let fields = record.fields.filter {
+                    $0.value.contains { $0.sequence > shared }
+                }
+                if fields.isEmpty { return nil }
+                return PageRecord(
+                    id: id, kind: record.kind, createdMilliseconds: record.created,
+                    contested: [],
+                    fields: fields.sorted { $0.key < $1.key }.map { field, versions in
+                        PageRecord.Field(
+                            field: field,
+                            versions: versions.map {
+                                PageRecord.Version(
+                                    value: $0.value.map { .bytes($0) } ?? .cleared,
+                                    stamp: $0.stamp, sequence: $0.sequence)
+                            })
+                    })
+            }
+    }
+
+    @discardableResult
+    private func bring(_ device: TestDevice, to copy: TestHub) throws -> Position {
+        var request = device.request(groups: [])
+        let told = try copy.sync(device, request)
+        let confirmed = try #require(told.recovered)
+        let line = try #require(told.line.isEmpty ? nil : TermLine(told.line))
+        let shared = line.cut(device.cursor, head: confirmed.sequence)
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [device.cursor],
+            records: held(device, beyond: shared))
+        let answer = try copy.sync(device, request)
+        #expect(answer.page == nil && answer.outcomes == nil)
+        #expect(try copy.ledger.check() == [])
+        return try #require(answer.recovered)
+    }
+
+    @Test("live versions come back with dot and stamp, and cover what they had covered")
+    func comesBack() throws {
+        let (old, new, copy) = try loseWork()
+        #expect(try copy.record(new) == nil)
+        try bring(office, to: copy)
+        for (id, field) in [
+            (old, NeedField.address), (new, .text), (new, .grid), (new, .dispatch),
+        ] {
+            let before = try hub.register(field, of: id).versions.map(\.stamp)
+            #expect(try copy.register(field, of: id).versions.map(\.stamp) == before)
+        }
+        #expect(try copy.register(.text, of: old).versions.count == 1)
+        #expect(try copy.record(new)?.placement == hub.record(new)?.placement)
+    }
+
+    @Test("what was superseded where one device had pulled is not shown again by another")
+    func staleDevice() throws {
+        let (old, _, copy) = try loseWork()
+        // The worker still shows its own address, which the office has replaced.
+        #expect(worker.state[old]?.winner(.address) == .text("一"))
+        try bring(office, to: copy)
+        try bring(worker, to: copy)
+        #expect(
+            try copy.register(.address, of: old).versions.map(\.value)
+                == [FieldValue.text("二").bytes])
+    }
+
+    @Test("the order in which devices come makes no difference, and bringing twice changes nothing")
+    func anyOrder() throws {
+        let (old, new, copy) = try loseWork()
+        try bring(worker, to: copy)
+        try bring(office, to: copy)
+        let digests = try copy.storage.snapshot { try copy.storage.digests().map(\.value) }
+        let head = try copy.head
+        try bring(office, to: copy)
+        #expect(try copy.head == head)
+        #expect(try copy.storage.snapshot { try copy.storage.digests().map(\.value) } == digests)
+        #expect(try copy.register(.address, of: old).versions.count == 1)
+        #expect(try copy.record(new)?.progress.dispatch?.team == "A")
+    }
+
+    @Test("a writer that sends its change again gets the outcome, and nothing comes twice")
+    func sentAgain() throws {
+        let (_, new, copy) = try loseWork()
+        try bring(office, to: copy)
+        let groups = worker.settled.filter { $0.record == new }
+        let first = try #require(groups.first)
+        // It never got the answer: it has pulled nothing of what is lost.
+        worker.cursor = .origin
+        var request = worker.request(groups: groups, heldFrom: first.firstCounter)
+        request.scope = 0
+        let outcomes = try #require(try copy.sync(worker, request).outcomes)
+        #expect(outcomes.refusals == [])
+        #expect(outcomes.settledCounter == groups.last?.nextCounter)
+        #expect(try copy.register(.text, of: new).versions.count == 1)
+        #expect(try copy.ledger.check() == [])
+    }
+
+    @Test("a copy of the journal that used the same counters for something else is told to fork")
+    func otherContent() throws {
+        let (_, new, copy) = try loseWork()
+        try bring(office, to: copy)
+        var group = try #require(worker.settled.first { $0.record == new })
+        group.changes[0].value = FieldValue.text("别的").bytes
+        worker.cursor = .origin
+        var request = worker.request(groups: [group], heldFrom: group.firstCounter)
+        request.scope = 0
+        let outcomes = try #require(try copy.sync(worker, request).outcomes)
+        #expect(outcomes.forkCounter == group.firstCounter)
+        #expect(
+            try copy.register(.text, of: new).versions.map(\.value)
+                == [FieldValue.text("新").bytes])
+    }
+
+    @Test("a change that was written offline before the restore still covers what it had seen")
+    func waitingChange() throws {
+        let (old, _, copy) = try loseWork()
+        try office.sync()
+        let seen = office.cursor
+        office.edit(old, .address, .text("三"))
+        let position = try bring(office, to: copy)
+        var request = office.request()
+        request.recovery = SyncRequest.Recovery(
+            confirmed: position, reached: [seen], records: [])
+        let expected = try #require(try copy.sync(office, request).outcomes?.expectedCounter)
+        #expect(expected > 0)
+        request.heldFrom = office.waiting.first?.firstCounter
+        let outcomes = try #require(try copy.sync(office, request).outcomes)
+        #expect(outcomes.superseded == [] && outcomes.refusals == [])
+        #expect(
+            try copy.register(.address, of: old).versions.map(\.value)
+                == [FieldValue.text("三").bytes])
+    }
+
+    @Test("reference data comes back, unless its code was imported anew")
+    func referenceData() throws {
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        _ = try hub.ledger.importTable(.teams, csv: "id,name,territory\nC,丙队,b\nD,丁队,b\n")
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        _ = try copy.ledger.importTable(.teams, csv: "id,name,territory\nD,新丁队,b\n")
+        try bring(office, to: copy)
+        #expect(try copy.storage.snapshot { try copy.storage.team("C")?.name } == "丙队")
+        #expect(try copy.storage.snapshot { try copy.storage.team("D")?.name } == "新丁队")
+    }
+}
