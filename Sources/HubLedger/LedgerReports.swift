@@ -80,6 +80,37 @@ package struct SyncFigures: Sendable {
     package var changesApplied = 0
     package var changesSuperseded = 0
     package var changesRejected = 0
+    /// What was noted for the first time, for the log.
+    package var events: [LedgerEvent] = []
+}
+
+/// Something that befell the ledger as a whole, which its operator should know of.
+package struct LedgerEvent: Hashable, Sendable {
+    /// Numbers are stored, and never reused.
+    package enum Kind: Int64, Sendable {
+        /// A backup was put in place of the ledger.
+        case restored = 1
+        /// A device had pulled what this ledger never gave out: the ledger is an older copy.
+        case deviceAhead = 2
+
+        /// For JSON and logs; never renamed.
+        package var name: String {
+            switch self {
+            case .restored: "restored"
+            case .deviceAhead: "device-ahead"
+            }
+        }
+    }
+
+    package var kind: Kind
+    package var milliseconds: Int64
+    /// Restored: the term that was opened then. Device ahead: its cursor's, which is foreign or
+    /// went further than this ledger knows.
+    package var term: TermID
+    /// Restored: the last sequence of the backup. Device ahead: its cursor's.
+    package var sequence: UInt64
+    /// Of the device ahead, the first of its term.
+    package var device: Int64?
 }
 
 package enum ReferenceTable: String, Sendable, CaseIterable {

@@ -9,7 +9,21 @@ enum LedgerSchema {
     /// "WYLG"
     static let applicationID: Int32 = 0x5759_4C47
 
-    static var steps: [Migration] { [Migration(version: 1, sql: version1)] }
+    static var steps: [Migration] {
+        [Migration(version: 1, sql: version1), Migration(version: 2, sql: version2Events)]
+    }
+
+    /// See ``LedgerEvent``; `kind` is its number.
+    private static let version2Events = """
+        CREATE TABLE ledger_event (
+            number INTEGER PRIMARY KEY,
+            kind INTEGER NOT NULL,
+            milliseconds INTEGER NOT NULL,
+            term INTEGER NOT NULL,
+            sequence INTEGER NOT NULL,
+            device INTEGER
+        );
+        """
 
     private static let version1 = """
         CREATE TABLE ledger (
