@@ -340,7 +340,7 @@ package final class Ledger {
     package func revoke(device id: Int64) throws {
         try storage.transaction {
             guard try storage.device(id) != nil else {
-                throw LedgerError.notFound("device \(id)")
+                throw LedgerError.notFound("device \(id)", hint: "devices shows the numbers")
             }
             try storage.revokeDevice(id, atMilliseconds: clock())
         }
@@ -729,10 +729,11 @@ package final class Ledger {
     package func dispatch(_ need: RecordID, team: String, due: CivilDate?) throws {
         try write { session in
             guard let record = try storage.record(need), record.kind == Kind.need.rawValue else {
-                throw LedgerError.notFound("the need")
+                throw LedgerError.notFound("the need", hint: "need list shows the ids")
             }
             guard try storage.team(team) != nil else {
-                throw LedgerError.notFound("team \(team)")
+                throw LedgerError.notFound(
+                    "team \(team)", hint: "give the id of a team that was imported")
             }
             switch record.progress.status {
             case .recorded, .dispatched, .declined, .accepted, .started: break
@@ -808,7 +809,9 @@ package final class Ledger {
         }
         let ids = try storage.snapshot { try storage.recordIDs(of: .need) }
         let found = ShortIDs.matches(of: wanted, among: ids)
-        guard let id = found.first else { throw LedgerError.notFound("need \(idText)") }
+        guard let id = found.first else {
+            throw LedgerError.notFound("need \(idText)", hint: "need list shows the ids")
+        }
         guard found.count == 1 else {
             throw LedgerError.invalid(
                 "\(found.count) needs match \(idText)", hint: "give more digits")

@@ -130,7 +130,7 @@ package enum LedgerError: Error, CustomStringConvertible {
     case invalid(String, hint: String)
     /// Line (from 1, the header is line 1) and column of a CSV file.
     case row(line: Int, column: String, String)
-    case notFound(String)
+    case notFound(String, hint: String)
     case codeUnknown
     case codeUsed
     case codeExpired
@@ -146,7 +146,7 @@ package enum LedgerError: Error, CustomStringConvertible {
         case .damaged(let what): "the ledger is damaged: \(what)"
         case .invalid(let what, _): what
         case .row(let line, let column, let what): "line \(line), column \(column): \(what)"
-        case .notFound(let what): "\(what) not found"
+        case .notFound(let what, _): "\(what) not found"
         case .codeUnknown: "this code was never given out"
         case .codeUsed: "this code was used already"
         case .codeExpired: "this code has expired"
@@ -157,12 +157,11 @@ package enum LedgerError: Error, CustomStringConvertible {
 
     package var hint: String {
         switch self {
-        case .file(_, let hint), .invalid(_, let hint): hint
+        case .file(_, let hint), .invalid(_, let hint), .notFound(_, let hint): hint
         case .busy: "try again in a moment"
         case .disk: "free some space or check the disk, then try again; nothing was lost"
         case .damaged: "restore the newest backup; devices bring back what they hold"
         case .row: "mend the file and import it again; nothing was imported"
-        case .notFound: "look at the list, and give more digits of the id"
         case .codeUnknown, .codeUsed, .codeExpired: "ask the server's operator for a new code"
         case .revoked: "ask the server's operator; a new code enrols the device again"
         case .forbidden: "sync, then look at what this device holds"
