@@ -146,21 +146,30 @@ package enum DatabaseFile {
         let logs = logSuffixes.filter { access(path + $0, F_OK) == 0 }
         for suffix in logs { try rename(path + suffix, to: kept + ".log" + suffix) }
         unlink(path + indexSuffix)
-        if isThere {
-            // Named so before the exchange: whatever bears a temporary name may be thrown away,
-            // and from the exchange on this is the former database.
-            try rename(new, to: kept)
-            guard waystation_exchange(kept, path) == 0 else {
-                let code = errno
-                unlink(kept)
-                throw SQLiteError(
-                    systemErrorNumber: code, operation: "exchange \(kept) and \(path)")
-            }
-        } else {
-            try rename(new, to: path)
+        do throws(SQLiteError) {
+            // Named so before the exchange: whatever bears a temporary name may be thrown away, and
+            // from the exchange on this is the former database.
+            try rename(new, to: isThere ? kept : path)
+            if isThere { try exchange(kept, path) }
+        } catch {
+            unlink(kept)
+            for suffix in logs { _ = Glibc.rename(kept + ".log" + suffix, path + suffix) }
+            throw error
         }
         for suffix in logs { try rename(kept + ".log" + suffix, to: kept + suffix) }
         try Connection.synchronizeDirectory(of: path)
+    }
+
+    private static func exchange(_ one: String, _ other: String) throws(SQLiteError) {
+        guard waystation_exchange(one, other) != 0 else { return }
+        let code = errno
+        let operation = "exchange \(one) and \(other)"
+        if code == EINVAL || code == ENOSYS {
+            throw SQLiteError(
+                extendedCode: SQLITE_CANTOPEN, operation: operation,
+                detail: "this file system cannot do that; move \(other) away, then try again")
+        }
+        throw SQLiteError(systemErrorNumber: code, operation: operation)
     }
 
     private static func rename(_ path: String, to name: String) throws(SQLiteError) {

@@ -73,7 +73,8 @@ import Testing
         "waiting": .integer,
         "news": .object(
             Dictionary(uniqueKeysWithValues: news.map { ($0, Shape.list(.id)) })),
-        "notices": .list(.text), "bytes_up": .integer, "bytes_down": .integer, "round_trips": .integer,
+        "notices": .list(.text), "bytes_up": .integer, "bytes_down": .integer,
+        "round_trips": .integer,
         "connections": .integer, "milliseconds": .integer, "error": .optional(.text),
     ])
 
