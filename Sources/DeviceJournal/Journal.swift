@@ -284,14 +284,7 @@ extension Journal {
             let waiting = try readOutbox().filter { !$0.isSettled }
             let pull = try readPull()
             let needs = try allNeeds(context: context)
-            let notices = try connection.all(
-                "SELECT kind, milliseconds, amount FROM notice ORDER BY number DESC"
-            ) { row in
-                Notice.Kind(rawValue: row.integer(at: 0)).map {
-                    Notice(
-                        kind: $0, milliseconds: row.integer(at: 1), amount: Int(row.integer(at: 2)))
-                }
-            }
+            let notices = try readNotices(after: 0)
             let refused = try connection.first("SELECT count(*) FROM refused") {
                 Int($0.integer(at: 0))
             }
@@ -302,8 +295,37 @@ extension Journal {
                 conflicts: needs.reduce(0) { $0 + $1.conflicts.count },
                 needs: needs.count { !$0.isWithdrawn },
                 lastSyncMilliseconds: pull.completedAt, isPullUnderWay: !pull.resume.isEmpty,
-                notices: notices.compactMap { $0 })
+                notices: notices)
         }
+    }
+
+    /// What happened after a notice, newest first.
+    ///
+    /// - Parameter number: What ``newestNotice()`` gave.
+    package func notices(after number: Int64) throws(JournalError) -> [Notice] {
+        try reading { try readNotices(after: number) }
+    }
+
+    /// The number of the newest notice; 0 before the first.
+    package func newestNotice() throws(JournalError) -> Int64 {
+        try reading {
+            try connection.first("SELECT coalesce(max(number), 0) FROM notice") {
+                $0.integer(at: 0)
+            } ?? 0
+        }
+    }
+
+    private func readNotices(after number: Int64) throws -> [Notice] {
+        try connection.all(
+            """
+            SELECT kind, milliseconds, amount FROM notice WHERE number > ? ORDER BY number DESC
+            """, .integer(number)
+        ) { row in
+            Notice.Kind(rawValue: row.integer(at: 0)).map {
+                Notice(
+                    kind: $0, milliseconds: row.integer(at: 1), amount: Int(row.integer(at: 2)))
+            }
+        }.compactMap { $0 }
     }
 
     func readIdentity() throws -> Identity? {

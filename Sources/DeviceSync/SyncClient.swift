@@ -166,13 +166,14 @@ extension SyncClient {
         } catch {
             throw .badAnswer(error.description)
         }
+        let known = try calling { try $0.newestNotice() }
         try calling { journal in
             try journal.enroll(
                 server: address.server, token: answer.token, pin: address.pin,
                 authority: address.authority, answer: answer, clocks: clocks())
         }
         return withExtendedLifetime(lock) {
-            run(progress: progress, continuing: report)
+            run(progress: progress, continuing: report, noticesAfter: known)
         }
     }
 
@@ -231,11 +232,15 @@ extension SyncClient {
 
     /// Carries out the session's directives; the lock is held.
     ///
-    /// - Parameter start: With what the enrolment cost.
+    /// - Parameters:
+    ///   - start: With what the enrolment cost.
+    ///   - notice: The newest one before the enrolment.
     private func run(
-        progress: ((SyncProgress) -> Void)?, continuing start: SyncReport
+        progress: ((SyncProgress) -> Void)?, continuing start: SyncReport,
+        noticesAfter notice: Int64? = nil
     ) -> SyncReport {
         var report = start
+        let known = notice ?? (try? journal.newestNotice())
         let began = clocks().elapsedMilliseconds
         var session = DeviceSession()
         var failures = 0
@@ -251,6 +256,7 @@ extension SyncClient {
                 case .gaveUp: report.failure = report.failure ?? .noProgress
                 }
                 report.waitingGroups = (try? journal.waitingGroups()) ?? 0
+                report.notices = known.flatMap { try? journal.notices(after: $0) } ?? []
                 report.elapsedMilliseconds = Int(clamping: clocks().elapsedMilliseconds - began)
                 return report
             case .exchange(let batchBytesMax, let pageBytesMax):

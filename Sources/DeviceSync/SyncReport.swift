@@ -11,6 +11,8 @@ package struct SyncReport: Sendable {
     package var settledGroups = 0
     /// Own commands that still wait.
     package var waitingGroups = 0
+    /// What the person should know beside the news, newest first.
+    package var notices: [Notice] = []
     /// Requests that were answered.
     package var roundTrips = 0
     /// HTTP bytes with headers, of requests that were answered; without TLS and TCP.

@@ -19,6 +19,8 @@ package final class Ledger {
     private static let counterMax: UInt64 = 1 << 62
     private let clock: () -> Int64
     private var random: RandomSource
+    /// Keeps the file from being replaced; `nil` where it is in no file system.
+    private let use: LedgerUse?
     /// Whether this process has opened its term; it does so with its first admitted change.
     private var hasTerm = false
     /// Last-sync times that are not stored yet: an empty sync is not worth a commit of its own.
@@ -38,6 +40,8 @@ package final class Ledger {
                 "a ledger needs a banner code, a name and an offset within 14 hours",
                 hint: "for example --banner 152921 --name 乌拉特 --offset +08:00")
         }
+        let use = vfs == nil ? try LedgerUse(sharing: path) : nil
+        defer { withExtendedLifetime(use) {} }
         let storage = try SQLiteLedgerStorage(path: path, creates: true, vfs: vfs)
         try storage.transaction {
             try storage.initialize(
@@ -59,17 +63,19 @@ package final class Ledger {
             throw LedgerError.file(
                 "there is no ledger at \(path)", hint: "waystation-server init makes one")
         }
+        let use = vfs == nil ? try LedgerUse(sharing: path) : nil
         self.init(
             storage: try SQLiteLedgerStorage(path: path, creates: false, vfs: vfs), clock: clock,
-            random: random)
+            random: random, use: use)
         _ = try info()
     }
 
     init(
         storage: any LedgerStorage, clock: @escaping () -> Int64,
-        random: RandomSource
+        random: RandomSource, use: LedgerUse? = nil
     ) {
         self.storage = storage
+        self.use = use
         self.clock = clock
         self.random = random
     }
@@ -140,6 +146,40 @@ package final class Ledger {
         session.head = first
         session.openedTerm = true
     }
+
+    // MARK: Events
+
+    /// Opens a term for a ledger that is being put back from a backup, and remembers that it was:
+    /// devices are ahead of it from now on.
+    func noteRestored() throws {
+        try write { session in
+            let shared = session.head
+            try openTerm(session)
+            try storage.appendEvent(
+                LedgerEvent(
+                    kind: .restored, milliseconds: session.now, term: session.terms.current,
+                    sequence: shared))
+        }
+    }
+
+    /// Remembers, once for each foreign term, that a device came with a cursor off this line.
+    private func noteIfAhead(
+        _ cursor: Position, device: Int64, session: Session, figures: inout SyncFigures
+    ) throws {
+        guard !session.terms.contains(cursor, head: session.head) else { return }
+        let known = try storage.events()
+        guard known.count < LedgerLimits.eventsMax,
+            !known.contains(where: { $0.kind == .deviceAhead && $0.term == cursor.term })
+        else { return }
+        let event = LedgerEvent(
+            kind: .deviceAhead, milliseconds: session.now, term: cursor.term,
+            sequence: cursor.sequence, device: device)
+        try storage.appendEvent(event)
+        figures.events.append(event)
+    }
+
+    /// What befell the ledger as a whole, oldest first.
+    package func events() throws -> [LedgerEvent] { try storage.snapshot { try storage.events() } }
 
     /// Lets the hub itself write; what it writes is never refused, or nothing of it is stored.
     private func admitOwn(
@@ -303,7 +343,7 @@ package final class Ledger {
     package func revoke(device id: Int64) throws {
         try storage.transaction {
             guard try storage.device(id) != nil else {
-                throw LedgerError.notFound("device \(id)")
+                throw LedgerError.notFound("device \(id)", hint: "devices shows the numbers")
             }
             try storage.revokeDevice(id, atMilliseconds: clock())
         }
@@ -433,6 +473,7 @@ package final class Ledger {
         }
         let device = row.device
         let scope = try scope(of: device)
+        try noteIfAhead(request.cursor, device: id, session: session, figures: &figures)
         try measureBoot(request, device: id, session: session)
         var answer = SyncAnswer(
             attempt: request.attempt, hubMilliseconds: session.now, schema: SchemaLevel.current)
@@ -736,10 +777,11 @@ package final class Ledger {
     package func dispatch(_ need: RecordID, team: String, due: CivilDate?) throws {
         try write { session in
             guard let record = try storage.record(need), record.kind == Kind.need.rawValue else {
-                throw LedgerError.notFound("the need")
+                throw LedgerError.notFound("the need", hint: "need list shows the ids")
             }
             guard try storage.team(team) != nil else {
-                throw LedgerError.notFound("team \(team)")
+                throw LedgerError.notFound(
+                    "team \(team)", hint: "give the id of a team that was imported")
             }
             switch record.progress.status {
             case .recorded, .dispatched, .declined, .accepted, .started: break
@@ -815,7 +857,9 @@ package final class Ledger {
         }
         let ids = try storage.snapshot { try storage.recordIDs(of: .need) }
         let found = ShortIDs.matches(of: wanted, among: ids)
-        guard let id = found.first else { throw LedgerError.notFound("need \(idText)") }
+        guard let id = found.first else {
+            throw LedgerError.notFound("need \(idText)", hint: "need list shows the ids")
+        }
         guard found.count == 1 else {
             throw LedgerError.invalid(
                 "\(found.count) needs match \(idText)", hint: "give more digits")
@@ -1101,6 +1145,7 @@ extension SyncFigures {
         changesApplied += other.changesApplied
         changesSuperseded += other.changesSuperseded
         changesRejected += other.changesRejected
+        events += other.events
     }
 }
 

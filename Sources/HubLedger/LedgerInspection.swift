@@ -98,7 +98,9 @@ extension Ledger {
     /// What a device may hold as of now.
     package func scope(ofDevice id: Int64) throws -> Scope {
         try storage.snapshot {
-            guard let row = try storage.device(id) else { throw LedgerError.notFound("device") }
+            guard let row = try storage.device(id) else {
+                throw LedgerError.notFound("device", hint: "devices lists them")
+            }
             return try scope(of: row.device)
         }
     }

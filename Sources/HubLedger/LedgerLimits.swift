@@ -22,5 +22,7 @@ enum LedgerLimits {
     static let hubChangesPerBatchMax = 8_000
     /// Last-sync times kept in memory until the next commit or ``Ledger/flush()``.
     static let pendingSyncNotesMax = 10_000
+    /// Events kept; a device could make up any number of terms.
+    static let eventsMax = 1_000
     static let inviteSecondsMax: Int64 = 366 * 86_400
 }

@@ -80,6 +80,37 @@ package struct SyncFigures: Sendable {
     package var changesApplied = 0
     package var changesSuperseded = 0
     package var changesRejected = 0
+    /// What was noted for the first time, for the log.
+    package var events: [LedgerEvent] = []
+}
+
+/// Something that befell the ledger as a whole, which its operator should know of.
+package struct LedgerEvent: Hashable, Sendable {
+    /// Numbers are stored, and never reused.
+    package enum Kind: Int64, Sendable {
+        /// A backup was put in place of the ledger.
+        case restored = 1
+        /// A device had pulled what this ledger never gave out: the ledger is an older copy.
+        case deviceAhead = 2
+
+        /// For JSON and logs; never renamed.
+        package var name: String {
+            switch self {
+            case .restored: "restored"
+            case .deviceAhead: "device-ahead"
+            }
+        }
+    }
+
+    package var kind: Kind
+    package var milliseconds: Int64
+    /// Restored: the term that was opened then. Device ahead: its cursor's, which is foreign or
+    /// went further than this ledger knows.
+    package var term: TermID
+    /// Restored: the last sequence of the backup. Device ahead: its cursor's.
+    package var sequence: UInt64
+    /// Of the device ahead, the first of its term.
+    package var device: Int64?
 }
 
 package enum ReferenceTable: String, Sendable, CaseIterable {
@@ -99,7 +130,7 @@ package enum LedgerError: Error, CustomStringConvertible {
     case invalid(String, hint: String)
     /// Line (from 1, the header is line 1) and column of a CSV file.
     case row(line: Int, column: String, String)
-    case notFound(String)
+    case notFound(String, hint: String)
     case codeUnknown
     case codeUsed
     case codeExpired
@@ -115,7 +146,7 @@ package enum LedgerError: Error, CustomStringConvertible {
         case .damaged(let what): "the ledger is damaged: \(what)"
         case .invalid(let what, _): what
         case .row(let line, let column, let what): "line \(line), column \(column): \(what)"
-        case .notFound(let what): "\(what) not found"
+        case .notFound(let what, _): "\(what) not found"
         case .codeUnknown: "this code was never given out"
         case .codeUsed: "this code was used already"
         case .codeExpired: "this code has expired"
@@ -126,12 +157,11 @@ package enum LedgerError: Error, CustomStringConvertible {
 
     package var hint: String {
         switch self {
-        case .file(_, let hint), .invalid(_, let hint): hint
+        case .file(_, let hint), .invalid(_, let hint), .notFound(_, let hint): hint
         case .busy: "try again in a moment"
         case .disk: "free some space or check the disk, then try again; nothing was lost"
         case .damaged: "restore the newest backup; devices bring back what they hold"
         case .row: "mend the file and import it again; nothing was imported"
-        case .notFound: "look at the list, and give more digits of the id"
         case .codeUnknown, .codeUsed, .codeExpired: "ask the server's operator for a new code"
         case .revoked: "ask the server's operator; a new code enrols the device again"
         case .forbidden: "sync, then look at what this device holds"

@@ -10,7 +10,10 @@ enum LedgerSchema {
     static let applicationID: Int32 = 0x5759_4C47
 
     static var steps: [Migration] {
-        [Migration(version: 1, sql: version1), Migration(version: 2, sql: version2Brought)]
+        [
+            Migration(version: 1, sql: version1),
+            Migration(version: 2, sql: version2Events + version2Brought),
+        ]
     }
 
     /// In which batches devices brought back something of a record, after a restore.
@@ -20,6 +23,18 @@ enum LedgerSchema {
             batch INTEGER NOT NULL,
             PRIMARY KEY (record, batch)
         ) WITHOUT ROWID;
+        """
+
+    /// See ``LedgerEvent``; `kind` is its number.
+    private static let version2Events = """
+        CREATE TABLE ledger_event (
+            number INTEGER PRIMARY KEY,
+            kind INTEGER NOT NULL,
+            milliseconds INTEGER NOT NULL,
+            term INTEGER NOT NULL,
+            sequence INTEGER NOT NULL,
+            device INTEGER
+        );
         """
 
     private static let version1 = """

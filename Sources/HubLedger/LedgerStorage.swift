@@ -21,6 +21,10 @@ protocol LedgerStorage: AnyObject {
     func terms() throws -> TermLine
     func appendTerm(_ entry: TermLine.Entry, openedMilliseconds: Int64) throws
 
+    // Events, oldest first
+    func events() throws -> [LedgerEvent]
+    func appendEvent(_ event: LedgerEvent) throws
+
     // Devices, invites, scopes
     func device(_ id: Int64) throws -> DeviceRow?
     func device(tokenHash: [UInt8]) throws -> DeviceRow?

@@ -124,6 +124,35 @@ final class SQLiteLedgerStorage: LedgerStorage {
             .integer(openedMilliseconds))
     }
 
+    // MARK: Events
+
+    func events() throws -> [LedgerEvent] {
+        try connection.all(
+            """
+            SELECT kind, milliseconds, term, sequence, device FROM ledger_event ORDER BY number
+            """
+        ) { row in
+            guard let kind = LedgerEvent.Kind(rawValue: row.integer(at: 0)) else {
+                throw LedgerError.damaged("an event of an unknown kind")
+            }
+            return LedgerEvent(
+                kind: kind, milliseconds: row.integer(at: 1),
+                term: TermID(truncating: UInt64(bitPattern: row.integer(at: 2))),
+                sequence: UInt64(bitPattern: row.integer(at: 3)),
+                device: row.optionalInteger(at: 4))
+        }
+    }
+
+    func appendEvent(_ event: LedgerEvent) throws {
+        try connection.run(
+            """
+            INSERT INTO ledger_event (kind, milliseconds, term, sequence, device)
+            VALUES (?, ?, ?, ?, ?)
+            """, .integer(event.kind.rawValue), .integer(event.milliseconds),
+            .integer(Int64(event.term.rawValue)), sequence(event.sequence),
+            SQLValue(event.device))
+    }
+
     // MARK: Devices
 
     func device(_ id: Int64) throws -> DeviceRow? {

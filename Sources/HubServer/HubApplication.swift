@@ -57,11 +57,18 @@ package struct HubApplication: Sendable {
         let metrics = HubMetrics()
         let ledger = try await LedgerThread.start(
             open: { try Ledger(opening: path, clock: clock) },
-            onCommit: { metrics.count(commit: $0) })
+            onCommit: { [logger] figures in
+                metrics.count(commit: figures)
+                for event in figures.events { Self.tell(event, logger) }
+            })
         let responder = HubResponder(ledger: ledger, metrics: metrics, logger: logger)
         do {
             let keyHash = options.certificate?.publicKeyHash
             try await ledger.call { try $0.setServerKey(keyHash) }
+            let events = try await ledger.call { try $0.events() }
+            for kind in [LedgerEvent.Kind.restored, .deviceAhead] {
+                if let event = events.last(where: { $0.kind == kind }) { Self.tell(event, logger) }
+            }
             let server = try Self.server(options, logger: logger, onListening: onListening) {
                 try await responder.respond(to: $0, with: $1)
             }
@@ -125,6 +132,23 @@ package struct HubApplication: Sendable {
             onServerRunning: { channel in
                 await onListening(channel.localAddress?.port ?? options.address.port)
             })
+    }
+
+    /// The log's words for what befell the ledger.
+    private static func tell(_ event: LedgerEvent, _ logger: Logger) {
+        var metadata: Logger.Metadata = [
+            "at": "\(utcText(event.milliseconds))", "term": "\(event.term)",
+            "sequence": "\(event.sequence)",
+        ]
+        switch event.kind {
+        case .restored:
+            logger.notice(
+                "this ledger was restored; devices bring back what they hold", metadata: metadata)
+        case .deviceAhead:
+            metadata["device"] = "\(event.device ?? 0)"
+            logger.warning(
+                "a device was ahead of this ledger, which is an older copy", metadata: metadata)
+        }
     }
 
     /// The libraries' own lines, at info, would double ours.

@@ -1,4 +1,5 @@
 import Glibc
+import HubLedger
 
 /// The lock that lets only one process serve a ledger: `flock` on `LEDGER.lock`, held for life.
 ///
@@ -9,7 +10,7 @@ final class LedgerLock: Sendable {
 
     /// - Throws: ``HubStartError/alreadyServed(path:)``, or ``HubStartError/lock(path:reason:)``.
     init(ledger path: String) throws(HubStartError) {
-        let lockPath = path + ".lock"
+        let lockPath = ((try? LedgerUse.resolved(path)) ?? path) + ".lock"
         let opened = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard opened >= 0 else {
             throw .lock(path: lockPath, reason: systemMessage(errno))

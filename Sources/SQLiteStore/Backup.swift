@@ -37,7 +37,7 @@ extension Connection {
                 let copy = try Connection(path: partial, mode: .readWrite)
                 try copy.copyPages(from: self, pagesPerStep: pagesPerStep, progress: progress)
             }
-            try synchronize(partial, flags: O_RDWR)
+            try Self.synchronize(partial, flags: O_RDWR)
             guard rename(partial, path) == 0 else {
                 throw SQLiteError(systemErrorNumber: errno, operation: "rename to \(path)")
             }
@@ -45,9 +45,7 @@ extension Connection {
             unlink(partial)
             throw error
         }
-        // The new name is on the disk only when its directory is.
-        let directory = path.lastIndex(of: "/").map { path[...$0] } ?? "."
-        try synchronize(String(directory), flags: O_RDONLY | O_DIRECTORY)
+        try Self.synchronizeDirectory(of: path)
     }
 
     /// Creates an empty file beside `path` that as few may read as this database.
@@ -97,7 +95,13 @@ extension Connection {
         }
     }
 
-    private func synchronize(_ path: String, flags: Int32) throws(SQLiteError) {
+    /// A new name is on the disk only when its directory is.
+    static func synchronizeDirectory(of path: String) throws(SQLiteError) {
+        let directory = path.lastIndex(of: "/").map { path[...$0] } ?? "."
+        try synchronize(String(directory), flags: O_RDONLY | O_DIRECTORY)
+    }
+
+    static func synchronize(_ path: String, flags: Int32) throws(SQLiteError) {
         let descriptor = open(path, flags | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw SQLiteError(systemErrorNumber: errno, operation: "open \(path)")

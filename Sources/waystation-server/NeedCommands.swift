@@ -223,8 +223,10 @@ struct CheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Look for damage in the ledger.",
         discussion: """
-            Prints one line a finding and exits with 1 if there are any. --json prints an object: \
-            sound, findings (an array of texts), sequence (the newest), needs, bytes.
+            Prints one line a finding and exits with 1 if there are any. What befell the ledger \
+            without being damage, such as a restore, is told on standard error. --json prints an \
+            object: sound, findings (an array of texts), sequence (the newest), needs, bytes, \
+            events (kind: restored or device-ahead, time, term, sequence, device or null).
             """)
 
     @OptionGroup var common: CommonOptions
@@ -236,6 +238,9 @@ struct CheckCommand: AsyncParsableCommand {
         try await common.run { program in
             let ledger = try program.openLedger()
             let findings = try ledger.check()
+            // A ledger too damaged for this has said so.
+            let events = findings.isEmpty ? try ledger.events() : (try? ledger.events()) ?? []
+            let offset = try ledger.info().offsetMinutes
             if json {
                 let figures = try ledger.figures()
                 program.console.out(
@@ -245,14 +250,44 @@ struct CheckCommand: AsyncParsableCommand {
                         "sequence": .integer(Int(clamping: figures.head)),
                         "needs": .integer(figures.needs),
                         "bytes": .integer(Int(figures.bytes)),
+                        "events": .array(events.map { Self.json($0, offset: offset) }),
                     ], isPretty: true)
             } else {
                 for finding in findings { program.console.out(StyledText(finding)) }
+                for event in events {
+                    let time = program.time(event.milliseconds, offsetMinutes: offset)
+                    program.console.note("\(time, .dim)  \(Self.phrase(event), program.language)")
+                }
             }
             guard findings.isEmpty else { throw ExitCode(CommandFailure.Code.failed.rawValue) }
             if !json {
                 program.console.note("\(Phrase("the ledger is sound", "账本完好"), program.language)")
             }
         }
+    }
+
+    private static func phrase(_ event: LedgerEvent) -> Phrase {
+        switch event.kind {
+        case .restored:
+            Phrase(
+                "restored from a backup that went up to sequence \(event.sequence)",
+                "由截至序号 \(event.sequence) 的备份恢复")
+        case .deviceAhead:
+            Phrase(
+                "device \(event.device ?? 0) was ahead of this ledger, which is an older copy; "
+                    + "devices bring back what they hold",
+                "设备 \(event.device ?? 0) 的进度超前，说明账本是较旧的副本；各设备会自动补回其保存的内容")
+        }
+    }
+
+    private static func json(_ event: LedgerEvent, offset: Int) -> JSONValue {
+        [
+            "kind": .string(event.kind.name),
+            "time": .string(
+                CivilTime.rfc3339(milliseconds: event.milliseconds, offsetMinutes: offset)),
+            "term": .string(event.term.description),
+            "sequence": .integer(Int(clamping: event.sequence)),
+            "device": event.device.map { .integer(Int($0)) } ?? nil,
+        ]
     }
 }

@@ -183,3 +183,66 @@ struct BackupCommand: AsyncParsableCommand {
         }
     }
 }
+
+struct RestoreCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Put a backup in place of the ledger.",
+        discussion: """
+            Stop the server first. The backup is checked before anything happens, and is only \
+            read. The former ledger is kept beside the new one, as LEDGER.replaced-TIME. \
+            Devices bring back what they hold when they next sync. Needs as much free space as \
+            the backup is large.
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Argument(help: "A file that backup made.", completion: .file())
+    var file: String
+
+    func run() async throws {
+        try await common.run { program in
+            let report: RestoreReport
+            do {
+                report = try Ledger.restore(
+                    from: file, to: program.ledgerPath, clock: wallMilliseconds)
+            } catch LedgerError.busy {
+                throw CommandFailure(
+                    .busy,
+                    Phrase(
+                        "a server or another command has the ledger open",
+                        "服务器或其他命令正在使用账本")(program.language),
+                    hint: Phrase(
+                        "stop the server, then restore; nothing was changed",
+                        "请先停止服务器，再执行恢复；未作任何改动")(program.language))
+            }
+            Self.tell(report, from: file, program: program)
+        }
+    }
+
+    private static func tell(_ report: RestoreReport, from file: String, program: Program) {
+        let language = program.language
+        let newest =
+            report.newestMilliseconds.map {
+                CivilTime.rfc3339(milliseconds: $0, offsetMinutes: report.offsetMinutes)
+            } ?? "-"
+        let lines = [
+            Phrase(
+                "restored the ledger of \(report.name) from \(file): "
+                    + "\(report.needs) needs, up to sequence \(report.sequence) of \(newest)",
+                "已从 \(file) 恢复\(report.name)的账本：\(report.needs) 条需求，"
+                    + "截至序号 \(report.sequence)（\(newest)）"),
+            report.keptAs.map {
+                Phrase("the former ledger is kept as \($0)", "原账本保留为 \($0)")
+            },
+            Phrase(
+                "start the server: devices bring back what they hold when they next sync, and "
+                    + "nothing else needs doing for that",
+                "请启动服务器：各设备下次同步时会自动补回其保存的内容，无需其他操作"),
+            Phrase(
+                "devices that were enrolled after the backup need a new code, and those that were "
+                    + "revoked after it must be revoked again",
+                "备份之后登记的设备需要新的邀请码，备份之后停用的设备需要重新停用"),
+        ]
+        for line in lines.compactMap({ $0 }) { program.console.note("\(line, language)") }
+    }
+}

@@ -22,6 +22,6 @@ struct WaystationServer: AsyncParsableCommand {
         subcommands: [
             InitCommand.self, ImportCommand.self, InviteCommand.self, ServeCommand.self,
             DevicesCommand.self, RevokeCommand.self, NeedCommand.self, ConflictCommand.self,
-            DispatchCommand.self, CheckCommand.self, BackupCommand.self,
+            DispatchCommand.self, CheckCommand.self, BackupCommand.self, RestoreCommand.self,
         ])
 }

@@ -127,6 +127,9 @@ struct SyncCommand: ParsableCommand {
             } else if report.failure == nil {
                 surroundings.console.out("\(Phrase("nothing new", "没有新内容"), language)")
             }
+            for notice in report.notices {
+                surroundings.console.out("\(StatusCommand.phrase(notice), language)")
+            }
             if report.roundTrips > 0 {
                 surroundings.console.note(
                     "\(Phrase("\(report.bytesUp) B up, \(report.bytesDown) B down, \(report.roundTrips) round trip\(report.roundTrips == 1 ? "" : "s")", "上传 \(report.bytesUp) 字节，下载 \(report.bytesDown) 字节，往返 \(report.roundTrips) 次"), language, .dim)"
@@ -199,6 +202,7 @@ struct SyncCommand: ParsableCommand {
                 "news",
                 .object(lists.map { ($0.0, .strings($0.1.map(\.description))) })
             ),
+            ("notices", .strings(report.notices.map(\.description))),
             ("bytes_up", .integer(report.bytesUp)),
             ("bytes_down", .integer(report.bytesDown)),
             ("round_trips", .integer(report.roundTrips)),
@@ -272,7 +276,7 @@ struct StatusCommand: ParsableCommand {
         return name.map { "\($0) (\(code))" } ?? code
     }
 
-    private static func phrase(_ notice: Notice) -> Phrase {
+    fileprivate static func phrase(_ notice: Notice) -> Phrase {
         switch notice.kind {
         case .forked:
             Phrase(

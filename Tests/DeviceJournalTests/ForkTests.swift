@@ -36,6 +36,9 @@ import WireFormat
         #expect(try bench.shown(second).text == "二")
         let notice = try #require(try bench.journal.status().notices.first)
         #expect(notice.kind == .forked)
+        let newest = try bench.journal.newestNotice()
+        #expect(try bench.journal.notices(after: newest - 1) == [notice])
+        #expect(try bench.journal.notices(after: newest) == [])
         #expect(notice.amount == 3)
         // The next record is named by the new replica.
         #expect(try bench.add("四").replica == after.replica)

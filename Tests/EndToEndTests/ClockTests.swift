@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 /// Clocks that are wrong by decades (DESIGN.md §4 rule 3). All devices of a test run in one boot.
@@ -120,5 +121,40 @@ import Testing
         let times = try lines.map { try date($0["at"]) }
         #expect(times == times.sorted())
         #expect(lines.map { $0["shown"].isTrue } == [false, false, true])
+    }
+
+    /// The hub's own clock: what came while it was wrong, and after it was set right, stays in the
+    /// order in which it was written, also when it steps back by decades.
+    @Test(arguments: wild)
+    func hubWhoseClockIsSetRightLosesNothing(clock: String) async throws {
+        let world = try await World()
+        let worker = try await world.enrolled("worker", .worker)
+        let office = try await world.enrolled("office", .office)
+        try await world.stop()
+        try await world.serve(port: world.port, wrapper: World.faked(clock))
+        let id = try await worker.add("门口积水", "--address", "一")
+        try await worker.sync()
+        try await office.sync()
+        try await office.run("need", "edit", id, "address=二")
+        try await office.sync()
+        // faketime stands between and ends with the signal, so the server's own lock tells when it
+        // has ended.
+        world.signalServer(SIGTERM)
+        try await eventually("the server to end") {
+            let lock = open(world.ledger + ".lock", O_RDWR | O_CLOEXEC)
+            defer { close(lock) }
+            return flock(lock, LOCK_EX | LOCK_NB) == 0
+        }
+        try await world.restart()
+        try await worker.sync()
+        try await worker.run("need", "edit", id, "address=三")
+        let second = try await worker.add("井盖松动")
+        for device in [worker, office] { try await device.sync() }
+        for device in [worker, office] {
+            #expect(try await device.need(id)["address"].text == "三")
+            #expect(try await device.conflicts().isEmpty)
+            #expect(Set(try await device.needs().compactMap { $0["id"].text }) == [id, second])
+        }
+        try await world.check()
     }
 }

@@ -73,7 +73,8 @@ import Testing
         "waiting": .integer,
         "news": .object(
             Dictionary(uniqueKeysWithValues: news.map { ($0, Shape.list(.id)) })),
-        "bytes_up": .integer, "bytes_down": .integer, "round_trips": .integer,
+        "notices": .list(.text), "bytes_up": .integer, "bytes_down": .integer,
+        "round_trips": .integer,
         "connections": .integer, "milliseconds": .integer, "error": .optional(.text),
     ])
 
@@ -243,12 +244,19 @@ import Testing
 
     @Test func serverCheck() async throws {
         let world = try await World(serving: false)
+        let event = Shape.object([
+            "kind": .oneOf(["restored", "device-ahead"]), "time": .time, "term": .text,
+            "sequence": .integer, "device": .optional(.integer),
+        ])
         let shape = Shape.object([
             "sound": .bool, "findings": .list(.text), "sequence": .integer, "needs": .integer,
-            "bytes": .integer,
+            "bytes": .integer, "events": .list(event),
         ])
+        try await world.admin("backup", world.folder + "/backup")
+        try await world.admin("restore", world.folder + "/backup")
         let json = try await world.admin("check", "--json").json()
         #expect(shape.faults(in: json) == [])
+        #expect(json["events"].elements.count == 1)
     }
 
     /// The JSON is the same in every language.

@@ -3,6 +3,30 @@ import Glibc
 import Synchronization
 import Testing
 
+/// Runs rounds that share one source of randomness, and names the seed of a failure.
+///
+/// The seed decides what is done and when; what the machine does meanwhile is its own affair, so a
+/// replay may need some tries.
+func forEachRound(
+    _ rounds: Int, test: String = #function,
+    _ body: (Int, inout SplitMix64) async throws -> Void
+) async throws {
+    let environment = ProcessInfo.processInfo.environment
+    let seed = environment["WAYSTATION_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...999_999)
+    var random = SplitMix64(seed: seed)
+    for round in 0..<rounds {
+        do {
+            try await body(round, &random)
+        } catch {
+            throw Surprise(
+                """
+                round \(round): \(error)
+                replay: WAYSTATION_SEED=\(seed) swift test --filter \(test.prefix { $0 != "(" })
+                """)
+        }
+    }
+}
+
 /// Programs that are killed, as by an empty battery: what was acknowledged is there afterwards, and
 /// nothing is there twice.
 @Suite(.lane) struct CrashTests {
@@ -51,24 +75,12 @@ import Testing
         }
     }
 
-    /// Runs the rounds with random cuts, and names the seed of a failure.
+    /// Runs the rounds with random cuts.
     private func forEachRound(
         test: String = #function, _ body: (Int, _ cutAfter: Int) async throws -> Void
     ) async throws {
-        let environment = ProcessInfo.processInfo.environment
-        let seed =
-            environment["WAYSTATION_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...999_999)
-        var random = SplitMix64(seed: seed)
-        for round in 0..<Self.rounds {
-            do {
-                try await body(round, 1 + random.below(Self.bytesMax))
-            } catch {
-                throw Surprise(
-                    """
-                    round \(round): \(error)
-                    replay: WAYSTATION_SEED=\(seed) swift test --filter \(test.prefix { $0 != "(" })
-                    """)
-            }
+        try await EndToEndTests.forEachRound(Self.rounds, test: test) { round, random in
+            try await body(round, 1 + random.below(Self.bytesMax))
         }
     }
 
@@ -133,12 +145,12 @@ import Testing
         let worker = try await world.enrolled("worker", .worker)
         try await world.stop()
         var confirmed: Set<String> = []
-        try await forEachRound { round, _ in
+        try await EndToEndTests.forEachRound(Self.rounds) { round, random in
             for step in 0..<4 {
                 let text = "水\(round)-\(step)"
                 let add = try worker.start(
                     ["need", "add", text, "--grid", "152921100001001"])
-                try await Task.sleep(for: .milliseconds(Int.random(in: 0...60)))
+                try await Task.sleep(for: .milliseconds(random.below(61)))
                 add.signal(SIGKILL)
                 if try await add.end().stdout.hasPrefix("recorded") { confirmed.insert(text) }
             }
@@ -152,5 +164,65 @@ import Testing
         let stored = try await world.needs().compactMap { $0["text"].text }
         #expect(confirmed.isSubset(of: stored))
         #expect(Set(stored).count == stored.count)
+    }
+
+    // MARK: Under load
+
+    /// Three devices record and sync as fast as they can, and in each round some of them or the
+    /// server, or all, die wherever they stand.
+    @Test func killsUnderLoadLoseNothing() async throws {
+        let world = try await World()
+        var devices: [Device] = []
+        for (name, post) in [("a", Post.worker), ("b", .worker), ("c", .office)] {
+            devices.append(try await world.enrolled(name, post))
+        }
+        // Only what the program confirmed counts, so what follows it must be told by the shell.
+        let script = """
+            for number in 1 2; do
+                "$0" need add "$1-$number" --grid 152921100001001 >/dev/null && echo "$1-$number"
+                "$0" sync >/dev/null
+            done
+            """
+        var confirmed: Set<String> = []
+        try await EndToEndTests.forEachRound(Programs.isLong ? 200 : 20) { round, random in
+            let victims = 1 + random.below(15)
+            let delay = random.below(300)
+            var children: [Child] = []
+            for device in devices {
+                children.append(
+                    try world.start(
+                        ["sh", "-c", script, Programs.client, "\(round)\(device.name)"],
+                        environment: ["WAYSTATION_HOME": device.home]))
+            }
+            try await Task.sleep(for: .milliseconds(delay))
+            for (number, child) in children.enumerated() where victims & 1 << number != 0 {
+                child.signal(SIGKILL)
+            }
+            if victims & 8 != 0 {
+                try await world.killServer()
+                try await world.restart()
+            }
+            for child in children { confirmed.formUnion(try await child.end().lines) }
+            let findings = try await world.admin("check").stdout
+            guard findings.isEmpty else { throw Surprise(findings) }
+        }
+        for device in devices { try await device.sync() }
+        let stored = try await world.needs().compactMap { $0["text"].text }
+        #expect(confirmed.subtracting(stored) == [])
+        #expect(Set(stored).count == stored.count)
+        try await world.check()
+        for device in devices {
+            // Those that synced first lack what the others brought afterwards.
+            try await device.sync()
+            #expect(
+                try await device.needs().compactMap { $0["text"].text }.sorted() == stored.sorted())
+            #expect(try await device.waiting() == 0)
+            #expect(try await device.refused() == [])
+            #expect(
+                try await SQLite.rows(
+                    of: "PRAGMA integrity_check", on: device.home + "/journal.sqlite", in: world)
+                    == ["ok"])
+        }
+        #expect(!confirmed.isEmpty)
     }
 }

@@ -103,6 +103,53 @@ import Testing
         #expect(try await world.start(check).end().expect(0).json()["sequence"].integer == 0)
     }
 
+    @Test func enrollingOntoAFullDiskUsesNoCode() async throws {
+        let world = try await World()
+        let disk = try SmallDisk(in: world)
+        let device = Device(world: world, name: "device", home: disk.path + "/home")
+        let code = try await world.invite(.worker, name: "device")
+        try disk.fill()
+        try await device.run("enroll", world.url, code, exits: 74, wrapper: disk.wrapper())
+        disk.free()
+        try await device.enroll(world.url, code)
+    }
+
+    @Test func backupOntoAFullDiskLeavesNothing() async throws {
+        let world = try await World()
+        let disk = try SmallDisk(in: world)
+        try disk.fill()
+        let before = try FileManager.default.contentsOfDirectory(atPath: disk.path)
+        let file = disk.path + "/backup"
+        let command = [Programs.server, "backup", file, "--ledger", world.ledger]
+        try await world.start(disk.wrapper() + command).end().expect(74)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: disk.path) == before)
+        disk.free()
+        try await world.admin("backup", file)
+    }
+
+    @Test func restoreOntoAFullDiskChangesNothing() async throws {
+        let world = try await World(serving: false)
+        let disk = try SmallDisk(in: world)
+        let ledger = disk.path + "/ledger.sqlite"
+        func server(_ arguments: String..., wrapper: [String] = []) async throws -> Outcome {
+            try await world.start(wrapper + [Programs.server] + arguments + ["--ledger", ledger])
+                .end()
+        }
+        let backup = world.folder + "/backup"
+        try await world.admin("backup", backup)
+        try await server("init", "--banner", "152921", "--name", "旗").expect(0)
+        try disk.fill()
+        let outcome = try await server("restore", backup, wrapper: disk.wrapper()).expect(74)
+        #expect(!outcome.errors.isEmpty)
+        disk.free()
+        let present = try await server("check", "--json").expect(0).json()
+        #expect(present["sequence"].integer == 0 && present["events"] == .list([]))
+        let names = try FileManager.default.contentsOfDirectory(atPath: disk.path)
+        #expect(!names.contains { $0.contains("restoring") || $0.contains("replaced") })
+        try await server("restore", backup).expect(0)
+        #expect(try await (server("check", "--json").json()["sequence"].integer ?? 0) > 1)
+    }
+
     // MARK: Read-only
 
     /// Root may write everywhere, so a test as root gives that right up.

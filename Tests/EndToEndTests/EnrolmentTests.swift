@@ -131,6 +131,28 @@ import Testing
         #expect(try await device.state()["server"].text == world.url)
     }
 
+    /// A machine's disk was copied: the sync that finds out says so, once.
+    @Test func copiedJournalSaysSoInItsSync() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        let copy = world.device("copy")
+        try FileManager.default.copyItem(atPath: device.home, toPath: copy.home)
+        _ = try await device.add("一")
+        #expect(try await !device.sync().stdout.contains("copy"))
+        _ = try await copy.add("二")
+        let json = try await copy.run("sync", "--json").json()
+        #expect(json["notices"].elements.count == 1)
+        #expect(try await !copy.sync().stdout.contains("copy"))
+
+        let third = world.device("third")
+        try FileManager.default.copyItem(atPath: device.home, toPath: third.home)
+        _ = try await device.add("三")
+        try await device.sync()
+        _ = try await third.add("四")
+        #expect(try await third.sync().stdout.contains("a copy or a restored backup"))
+        #expect(try await world.needs().count == 4)
+    }
+
     @Test func journalIsItsOwnersAlone() async throws {
         let world = try await World()
         let device = try await world.enrolled("device", .worker)
@@ -141,6 +163,12 @@ import Testing
         }
         let folder = try FileManager.default.attributesOfItem(atPath: device.home)
         #expect((folder[.posixPermissions] as? Int) == 0o700)
+    }
+
+    @Test func hintForAnUnknownDeviceNamesTheRightList() async throws {
+        let world = try await World(serving: false)
+        let outcome = try await world.admin("revoke", "99", exits: 1)
+        #expect(outcome.stderr.contains("hint: devices shows"))
     }
 
     @Test func logNamesNoResident() async throws {

@@ -206,7 +206,7 @@ final class World: Sendable {
         var command = wrapper + [Programs.server, "serve", "--ledger", ledger]
         command += ["--listen", "127.0.0.1:\(port)"]
         if let tls { command += ["--tls-certificate", tls.path, "--tls-key", tls.keyPath] }
-        let server = try start(command)
+        let server = try start(command, environment: Self.clockEnvironment)
         var url = ""
         try await eventually("the server to listen") {
             let log = server.stderr

@@ -20,11 +20,26 @@ import Testing
 
         let ledger = try Ledger(opening: copy.path, clock: { 1_800_000_000_000 })
         #expect(try ledger.check().isEmpty)
+        #expect(try ledger.events().isEmpty)
         let needs = try ledger.needs()
         #expect(needs.count == 3)
         let open = try #require(needs.first { $0.progress.status == .recorded })
         try ledger.dispatch(open.id, team: "T02", due: nil)
         #expect(try ledger.needs().allSatisfy { $0.progress.status != .recorded })
+        try ledger.noteRestored()
+        #expect(try ledger.events().map(\.kind) == [.restored])
         #expect(try ledger.check().isEmpty)
+    }
+
+    @Test("a backup of each format is restored", arguments: [1])
+    func restores(version: Int) throws {
+        let kept = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("Fixtures/ledger-\(version).sqlite")
+        let scratch = try Scratch()
+        let before = try readFile(kept.path)
+        let report = try Ledger.restore(
+            from: kept.path, to: scratch.path("ledger"), clock: { 1_800_000_000_000 })
+        #expect(report.needs == 3 && report.keptAs == nil)
+        #expect(try readFile(kept.path) == before)
     }
 }

@@ -1,8 +1,11 @@
 // What Swift cannot import of sqlite3.h: destructor constants that are casts, variadic functions,
-// and pointers into the caller's text.
+// and pointers into the caller's text; and of Linux, what glibc hides without _GNU_SOURCE.
 #pragma once
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /// Compiles the first statement of `count` bytes of SQL and tells how many bytes that took.
 /// The statement is NULL when those bytes hold only white space and comments.
@@ -48,4 +51,9 @@ static inline int waystation_configure(sqlite3 *database, int option, int on, in
 /// Makes the process's SQLite randomness repeat itself from here on; for simulators only.
 static inline void waystation_seed_randomness(int seed) {
     sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, seed, (sqlite3 *)0);
+}
+
+/// Exchanges two files' names in one step, as renameat2(2) does with RENAME_EXCHANGE.
+static inline int waystation_exchange(const char *one, const char *other) {
+    return (int)syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 1u << 1);
 }

@@ -1,0 +1,171 @@
+import Foundation
+import Glibc
+import Testing
+
+/// A backup in place of the ledger, with the real programs (README, "Backups").
+@Suite(.lane) struct RestoreTests {
+    private func names(_ folder: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder)
+    }
+
+    private func kinds(_ world: World) async throws -> [String] {
+        try await world.admin("check", "--json").json()["events"].elements
+            .compactMap { $0["kind"].text }
+    }
+
+    /// A need before the backup, another after it, and a device that has both.
+    private func worldWithABackup() async throws -> (World, Device, backup: String) {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("先")
+        try await device.sync()
+        let backup = world.folder + "/backup"
+        try await world.admin("backup", backup)
+        _ = try await device.add("后")
+        try await device.sync()
+        return (world, device, backup)
+    }
+
+    @Test func restoredLedgerSaysSoAndDevicesGoOn() async throws {
+        let (world, device, backup) = try await worldWithABackup()
+        try await world.stop()
+        let english = try await world.admin("restore", backup)
+        #expect(english.output.isEmpty)
+        #expect(english.stderr.contains("1 needs") && english.stderr.contains("bring back"))
+        let checked = try await world.admin("check")
+        #expect(checked.output.isEmpty && checked.stderr.contains("restored from a backup"))
+        #expect(try await world.needs().map { $0["text"].text } == ["先"])
+
+        try await world.restart()
+        #expect(world.serverLog.contains("this ledger was restored"))
+        let third = try await device.add("再")
+        try await device.sync()
+        #expect(try await world.needs().contains { $0["id"].text == third })
+        #expect(world.serverLog.contains("a device was ahead of this ledger"))
+        #expect(try await kinds(world) == ["restored", "device-ahead"])
+        #expect(try await device.waiting() == 0)
+        try await world.check()
+    }
+
+    @Test func restoreSpeaksChinese() async throws {
+        let world = try await World(serving: false)
+        let backup = world.folder + "/backup"
+        try await world.admin("backup", backup)
+        let outcome = try await world.admin("restore", backup, "--language", "zh-Hans")
+        #expect(outcome.stderr.contains("自动补回"))
+        let checked = try await world.admin("check", "--language", "zh-Hans")
+        #expect(checked.stderr.contains("备份恢复"))
+    }
+
+    /// Somebody copied older files back by hand, as one must not.
+    @Test func olderCopyIsNoticedWhenADeviceComes() async throws {
+        let (world, device, backup) = try await worldWithABackup()
+        try await world.stop()
+        for ending in ["", "-wal", "-shm"] {
+            try? FileManager.default.removeItem(atPath: world.ledger + ending)
+        }
+        try FileManager.default.copyItem(atPath: backup, toPath: world.ledger)
+        try await world.restart()
+        #expect(try await kinds(world) == [])
+        try await device.sync()
+        try await device.sync()
+        #expect(world.serverLog.components(separatedBy: "ahead of this ledger").count == 2)
+        #expect(try await kinds(world) == ["device-ahead"])
+        try await world.check()
+        try await world.stop()
+        try await world.restart()
+        #expect(world.serverLog.contains("ahead of this ledger"))
+    }
+
+    @Test func servedLedgerIsNotRestored() async throws {
+        let (world, device, backup) = try await worldWithABackup()
+        for language in ["en", "zh-Hans"] {
+            let outcome = try await world.admin(
+                "restore", backup, "--language", language, exits: 75)
+            #expect(outcome.stderr.contains(language == "en" ? "stop the server" : "停止服务器"))
+        }
+        try await device.sync()
+        #expect(try await world.needs().count == 2)
+        #expect(try await kinds(world) == [])
+    }
+
+    /// Of restores at once each has the ledger to itself, or says that another has it.
+    @Test func restoresAtOnceDoNotMix() async throws {
+        let world = try await World(serving: false)
+        let backup = world.folder + "/backup"
+        try await world.admin("backup", backup)
+        let command = [Programs.server, "restore", backup, "--ledger", world.ledger]
+        let children = try (0..<4).map { _ in try world.start(command) }
+        var codes: [Int] = []
+        for child in children { codes.append(try await child.end().code) }
+        #expect(Set(codes).isSubset(of: [0, 75]) && codes.contains(0))
+        try await world.check()
+        #expect(
+            try names(world.folder).count { $0.contains(".replaced-") }
+                == codes.count { $0 == 0 })
+        #expect(try await kinds(world) == ["restored"])
+    }
+
+    @Test func whatIsNoBackupIsSaid() async throws {
+        let world = try await World(serving: false)
+        let garbage = world.folder + "/garbage"
+        try write(String(repeating: "garbage ", count: 1_000), to: garbage)
+        let newer = world.folder + "/newer"
+        try await world.admin("backup", newer)
+        try await SQLite.run("PRAGMA user_version = 999", on: newer, in: world)
+        for (file, words) in [
+            (garbage, "not a backup"), (newer, "999"), (world.folder + "/none", "no file"),
+            (world.ledger, "itself"), (world.folder, "not a file"),
+        ] {
+            let outcome = try await world.admin("restore", file, exits: 1)
+            #expect(outcome.stderr.contains(words) && outcome.stderr.contains("hint: "))
+        }
+        try await world.check()
+        #expect(try await kinds(world) == [])
+    }
+
+    @Test(arguments: [true, false])
+    func lostLedgerIsRestored(isDamaged: Bool) async throws {
+        let (world, device, backup) = try await worldWithABackup()
+        try await world.stop()
+        if isDamaged {
+            try write(String(repeating: "garbage ", count: 1_000), to: world.ledger)
+        } else {
+            try FileManager.default.removeItem(atPath: world.ledger)
+        }
+        try await world.admin("restore", backup)
+        #expect(try await world.needs().map { $0["text"].text } == ["先"])
+        try await world.restart()
+        try await device.sync()
+        try await world.check()
+    }
+
+    /// Wherever it is killed, there is the former ledger or the restored one, whole.
+    @Test func killedRestoreLeavesOneOfTheTwo() async throws {
+        let world = try await World(serving: false)
+        let backup = world.folder + "/backup"
+        try await world.admin("backup", backup)
+        let backedUp = try await world.admin("check", "--json").json()["sequence"].integer ?? 0
+        let table = world.folder + "/categories.csv"
+        try await forEachRound(Programs.isLong ? 100 : 10) { round, random in
+            try write("code,name\nc\(round),类别\n", to: table)
+            try await world.admin("import", "categories", table)
+            let before = try await world.admin("check", "--json").json()
+            let restore = try world.start(
+                [Programs.server, "restore", backup, "--ledger", world.ledger])
+            try await Task.sleep(for: .milliseconds(random.below(250)))
+            restore.signal(SIGKILL)
+            _ = try await restore.end()
+            let after = try await world.admin("check", "--json").json()
+            let isFormer =
+                after["sequence"] == before["sequence"] && after["events"] == before["events"]
+            let isRestored =
+                after["sequence"].integer == backedUp + 1 && after["events"].elements.count == 1
+            guard isFormer || isRestored else {
+                throw Surprise("neither: \(after), before: \(before)")
+            }
+        }
+        try await world.admin("restore", backup)
+        #expect(try !names(world.folder).contains { $0.contains(".restoring") })
+    }
+}

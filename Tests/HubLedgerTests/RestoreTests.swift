@@ -1,0 +1,227 @@
+import Foundation
+import NeedModel
+import SQLiteStore
+import SyncCore
+import Testing
+import WireFormat
+
+@testable import HubLedger
+
+/// A backup in place of the ledger, and what the ledger remembers of such things.
+@Suite("Restoring a ledger")
+struct RestoreTests {
+    let hub: TestHub
+    let worker: TestDevice
+    let backup: String
+
+    /// One need before the backup and one after it.
+    init() throws {
+        hub = try TestHub()
+        worker = try hub.worker("v1")
+        worker.addNeed("缺路灯")
+        try worker.sync()
+        backup = hub.scratch.path("backup")
+        try hub.ledger.backup(to: backup)
+        worker.addNeed("水管冻裂")
+        try worker.sync()
+    }
+
+    /// The ledger's files in a place where nobody has them open.
+    private func closedCopy() throws -> String {
+        let path = hub.scratch.path("closed")
+        for ending in ["", "-wal"] {
+            try FileManager.default.copyItem(atPath: hub.path + ending, toPath: path + ending)
+        }
+        return path
+    }
+
+    private func restore(_ file: String, to path: String) throws -> RestoreReport {
+        try Ledger.restore(from: file, to: path, clock: { TestHub.start + 5_000 })
+    }
+
+    private func names() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: hub.scratch.directory).sorted()
+    }
+
+    private func needs(in path: String) throws -> Int {
+        try Ledger(opening: path, clock: { TestHub.start }).needs().count
+    }
+
+    @Test("the backup is the ledger, in a term of its own, and the former ledger is kept")
+    func restores() throws {
+        let path = try closedCopy()
+        let report = try restore(backup, to: path)
+        #expect(report.needs == 1)
+        let kept = try #require(report.keptAs)
+        #expect(kept.hasSuffix(".replaced-20250615T150645Z"))
+        #expect(try needs(in: kept) == 2)
+        let ledger = try Ledger(opening: path, clock: { TestHub.start })
+        #expect(try ledger.needs().count == 1)
+        #expect(try ledger.check() == [])
+        let former = try Ledger(opening: backup, clock: { TestHub.start }).info()
+        let info = try ledger.info()
+        #expect(info.head == former.head + 1)
+        #expect(info.term != former.term)
+        #expect(
+            try ledger.events() == [
+                LedgerEvent(
+                    kind: .restored, milliseconds: TestHub.start + 5_000, term: info.term,
+                    sequence: former.head)
+            ])
+    }
+
+    @Test("a restore can be undone by restoring what was kept")
+    func undone() throws {
+        let path = try closedCopy()
+        let kept = try #require(try restore(backup, to: path).keptAs)
+        #expect(try restore(kept, to: path).needs == 2)
+        #expect(try needs(in: path) == 2)
+    }
+
+    @Test("a ledger with its log serves as a backup too")
+    func withLog() throws {
+        let copy = try closedCopy()
+        let wal = try readFile(copy + "-wal")
+        #expect(!wal.isEmpty)
+        #expect(try restore(copy, to: hub.scratch.path("new")).needs == 2)
+        #expect(try readFile(copy + "-wal") == wal)
+    }
+
+    @Test("a missing or damaged ledger is replaced", arguments: [nil, 0, 10, 9_000])
+    func missingOrDamaged(bytes: Int?) throws {
+        let path = hub.scratch.path("other")
+        if let bytes {
+            try Data(repeating: 0x41, count: bytes).write(to: URL(filePath: path))
+        }
+        let report = try restore(backup, to: path)
+        #expect(try needs(in: path) == 1)
+        #expect(try report.keptAs.map { try readFile($0).count } == bytes)
+    }
+
+    @Test("a ledger that is open is not replaced, and neither is one restored from it")
+    func open() throws {
+        let before = try names()
+        for (source, target) in [(backup, hub.path), (hub.path, hub.scratch.path("new"))] {
+            #expect(throws: LedgerError.self) { _ = try restore(source, to: target) }
+        }
+        #expect(
+            try names().filter { !$0.hasSuffix(".lock") }
+                == before.filter { !$0.hasSuffix(".lock") })
+        #expect(try hub.ledger.needs().count == 2)
+    }
+
+    @Test("nobody opens a ledger while it is being replaced")
+    func replacing() throws {
+        let path = try closedCopy()
+        var use: LedgerUse? = try LedgerUse(alone: path)
+        #expect(throws: LedgerError.self) { _ = try needs(in: path) }
+        #expect(throws: LedgerError.self) { _ = try restore(backup, to: path) }
+        withExtendedLifetime(use) {}
+        use = nil
+        #expect(try needs(in: path) == 2)
+    }
+
+    static let unfit: [(what: String, sql: String?, words: String)] = [
+        ("garbage", nil, "not a backup"),
+        ("another banner", "UPDATE ledger SET banner = 'x'", "is of x"),
+        ("another program", "PRAGMA application_id = 7", "not a backup"),
+        ("a newer program", "PRAGMA user_version = 99", "version 99"),
+        ("a lost record", "DELETE FROM record WHERE kind = 1", "damaged"),
+        ("a lost batch", "DELETE FROM batch WHERE number = 2", "damaged"),
+        ("no settings", "DELETE FROM ledger", "damaged"),
+    ]
+
+    @Test("what is no sound backup of this ledger changes nothing", arguments: unfit.indices)
+    func refused(index: Int) throws {
+        let unfit = Self.unfit[index]
+        let path = try closedCopy()
+        if let sql = unfit.sql {
+            try Connection(path: backup, mode: .readWrite).execute(sql)
+        } else {
+            try Data(repeating: 0x41, count: 9_000).write(to: URL(filePath: backup))
+        }
+        let error = try #require(throws: LedgerError.self) { _ = try restore(backup, to: path) }
+        #expect(error.description.contains(unfit.words) && !error.hint.isEmpty)
+        #expect(!error.description.contains("restoring"))
+        #expect(try needs(in: path) == 2)
+        #expect(try !names().contains { $0.contains("restoring") || $0.contains("replaced") })
+    }
+
+    @Test("a link to the ledger is followed, and a link to nothing is not")
+    func links() throws {
+        let path = try closedCopy()
+        let link = hub.scratch.path("link")
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
+        _ = try restore(backup, to: link)
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == path)
+        #expect(try needs(in: path) == 1)
+        let loose = hub.scratch.path("loose")
+        try FileManager.default.createSymbolicLink(
+            atPath: loose, withDestinationPath: hub.scratch.path("nowhere"))
+        #expect(throws: LedgerError.self) { _ = try restore(backup, to: loose) }
+        #expect(try !names().contains("nowhere"))
+    }
+
+    @Test("what a killed restore left behind is cleared away by the next")
+    func leftover() throws {
+        let path = try closedCopy()
+        for ending in ["", "-wal", "-shm"] {
+            try Data([1]).write(to: URL(filePath: path + ".restoring" + ending))
+        }
+        _ = try restore(backup, to: path)
+        #expect(try !names().contains { $0.contains("restoring") })
+        #expect(try needs(in: path) == 1)
+    }
+
+    // MARK: Devices ahead
+
+    /// The hub as it was at the backup, put back by hand.
+    private func older() throws -> TestHub { try hub.opening("backup", seed: 4) }
+
+    @Test("a device ahead is noted once for its term, whoever comes with it")
+    func ahead() throws {
+        let older = try older()
+        let cursor = worker.cursor
+        let other = try hub.office("b")
+        try other.sync()
+        for _ in 0..<2 {
+            _ = try older.ledger.sync([(worker.id, worker.request())])
+            _ = try older.ledger.sync([(worker.id, other.request())])
+        }
+        let events = try older.ledger.events()
+        #expect(events.map(\.kind) == [.deviceAhead])
+        #expect(events.first?.term == cursor.term)
+        #expect(events.first?.sequence == cursor.sequence)
+        #expect(events.first?.device == worker.id)
+        #expect(try older.ledger.check() == [])
+    }
+
+    @Test("the commit that notes it tells so once")
+    func told() throws {
+        let older = try older()
+        let first = try older.ledger.sync([(worker.id, worker.request())]).figures
+        let second = try older.ledger.sync([(worker.id, worker.request())]).figures
+        #expect(first.events.count == 1 && second.events.isEmpty)
+    }
+
+    @Test("no device on the line is noted")
+    func notAhead() throws {
+        try hub.restart(seed: 8)
+        let office = try hub.office("b")
+        for device in [worker, office] { try device.sync() }
+        worker.addNeed("积雪")
+        try worker.sync()
+        try office.sync()
+        #expect(try hub.ledger.events() == [])
+    }
+
+    @Test("a device that makes up terms fills no disk")
+    func bounded() throws {
+        var request = worker.request()
+        for number in 1...UInt64(LedgerLimits.eventsMax + 10) {
+            request.cursor = Position(term: TermID(truncating: number), sequence: 1)
+            _ = try hub.ledger.sync([(worker.id, request)])
+        }
+        #expect(try hub.ledger.events().count == LedgerLimits.eventsMax)
+    }
+}
