@@ -315,7 +315,8 @@ package final class World {
     private func newText() -> String {
         textCount += 1
         // Long at times, so that pulls take several pages.
-        return "x\(textCount)" + (chance.happens(0.1) ? String(repeating: "长", count: 300) : "")
+        let isLong = textCount.isMultiple(of: 10)
+        return "x\(textCount)" + (isLong ? String(repeating: "长", count: 300) : "")
     }
 
     /// Runs a person's command on a device, perhaps with a fault in the middle of it.
