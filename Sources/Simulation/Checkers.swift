@@ -102,6 +102,18 @@ final class CommandChecker {
                 throw Violation(invariant: 1, what: "a command for \(key.record) came twice")
             }
         }
+        // In a simulated world nobody retries or drops what was refused.
+        for (device, inspection) in journals where !copiedDevices.contains(device.number) {
+            let kept = Set(
+                inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
+            for key in order
+            where commands[key]?.device == device.number && rejected[key] != nil
+                && !kept.contains(key)
+            {
+                throw Violation(
+                    invariant: 2, what: "\(device.name) lost a refused command for \(key.record)")
+            }
+        }
     }
 }
 
@@ -506,13 +518,15 @@ struct LedgerChecker {
     /// Joining in any order gives the same.
     private func checkJoin(_ history: [Version], stored: Register, record: RecordID) throws {
         var backwards = Register()
+        var insertedBackwards = Register()
         for version in history.reversed() {
             var one = Register()
             one.insert(version)
             one.join(backwards)
             backwards = one
+            insertedBackwards.insert(version)
         }
-        guard backwards == stored else {
+        guard backwards == stored, insertedBackwards == stored else {
             throw Violation(invariant: 3, what: "\(record): order of arrival matters")
         }
     }

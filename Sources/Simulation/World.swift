@@ -351,7 +351,9 @@ package final class World {
 
     private func newText() -> String {
         textCount += 1
-        return "x\(textCount)"
+        // Long at times, so that pulls take several pages.
+        let isLong = textCount.isMultiple(of: 10)
+        return "x\(textCount)" + (isLong ? String(repeating: "长", count: 300) : "")
     }
 
     /// Runs a person's command on a device, perhaps with a fault in the middle of it.

@@ -11,7 +11,8 @@ struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Runs both sides' production code through faults, and checks every invariant.",
-        discussion: "Faults: " + Fault.allCases.map(\.rawValue).joined(separator: ", "))
+        discussion: "Faults: " + Fault.allCases.map(\.rawValue).joined(separator: ", ")
+            + "\n\nStories: " + Scenario.all.map(\.name).joined(separator: ", "))
 
     @Option(help: "The first seed.")
     var seed: UInt64 = 1
@@ -25,8 +26,11 @@ struct Simulate: ParsableCommand {
     var events: Int = 300
     @Option(help: "Names with commas, all or none.")
     var faults: String = "all"
+    @Option(help: "Play one story by its name instead, or all: another project's bug, here.")
+    var scenario: String?
 
     func run() throws {
+        if let scenario { return try play(scenario) }
         let allowed: Set<Fault>
         switch faults {
         case "all": allowed = Set(Fault.allCases)
@@ -64,8 +68,24 @@ struct Simulate: ParsableCommand {
         print("\(done) runs clean, \(Self.rate(done, since: began)) a second")
     }
 
+    private func play(_ name: String) throws {
+        let stories = Scenario.all.filter { name == "all" || $0.name == name }
+        guard !stories.isEmpty else { throw ValidationError("no story is called \(name)") }
+        var failures = 0
+        for story in stories {
+            do {
+                try story.play()
+                say("\(story.name) (\(story.bug)): holds")
+            } catch {
+                failures += 1
+                say("\(story.name) (\(story.bug)): FAILED: \(error)")
+            }
+        }
+        if failures > 0 { throw ExitCode(1) }
+    }
+
     private func report(_ failure: SimulationFailure) throws {
-        print("seed \(failure.options.seed) FAILED: \(failure.violation)")
+        say("seed \(failure.options.seed) FAILED: \(failure.violation)")
         print("shrinking…")
         let small = Simulator.shrink(failure)
         print(small.violation)
