@@ -124,7 +124,7 @@ struct SeededLedger {
         _ device: WireDevice, _ count: Int, _ editedPercent: Int, partner: WireDevice, _ link: Link
     ) throws {
         let first = device.state.nextNumber
-        try device.send(device.create(count), over: link)
+        try device.admit(device.create(count), over: link)
         let edited = count * editedPercent / 100
         guard edited > 0 else { return }
         // Every third need or so, in order.
@@ -138,7 +138,7 @@ struct SeededLedger {
         }
         // Written before the partner's edits were pulled: concurrent with them.
         let edits = numbers.map { device.edit(device.state.record($0), Int($0)) }
-        try device.send(edits, over: link)
+        try device.admit(edits, over: link)
     }
 
     /// Folds the log, so that the file is all of the ledger.

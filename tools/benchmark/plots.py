@@ -42,9 +42,10 @@ def number(value):
 
 def targets(title, rows):
     """One bar a figure: how many times its target it is; on the right side of 1 it is reached."""
-    left, width, step, top = 330, 860, 26, 56
+    left, width, step, top = 350, 900, 26, 56
     scores = [score for _, score in rows]
-    low = min(0.25, min(scores) / 1.2)
+    # Room on the left for the figure beside the longest bar.
+    low = min(0.25, min(scores)) / 2
     high = max(4, max(scores) * 1.2)
     place = lambda score: left + (math.log(score) - math.log(low)) / (
         math.log(high) - math.log(low)) * (width - left - 70)
@@ -62,15 +63,15 @@ def targets(title, rows):
     return _svg(width, bottom + 20, title, parts)
 
 
-def bars(title, groups, unit):
-    """Groups of bars: [(group, [(label, value, is_own)])], shorter is better."""
+def bars(title, groups):
+    """Groups of bars: [(group with its unit, [(label, value, is_own)])], shorter is better."""
     left, width, step, top = 250, 860, 22, 44
     parts = []
     y = top
     for group, entries in groups:
         entries = [entry for entry in entries if entry[1] is not None]
         greatest = max(value for _, value, _ in entries)
-        parts.append(_text(16, y + 16, f"{group}, {unit}", "soft"))
+        parts.append(_text(16, y + 16, group, "soft"))
         y += step
         for label, value, is_own in entries:
             length = max(value / greatest * (width - left - 90), 1.5)

@@ -285,19 +285,25 @@ class Bench:
         pairs = self.size(30, 100)
         ledger, states = self.path("growing.sqlite"), self.path("devices")
         database = self.path("cells.sqlite")
+        small, small_states = self.path("small.sqlite"), self.path("devices")
+        self.tool("seed", small, "--devices", small_states, "--needs", sizes[0], "--count", 364,
+                  "--grids", 363, "--edited", 30)
         for needs in sizes:
             self.say(f"ledger of {needs} needs")
             figures = self.tool("seed", ledger, "--devices", states, "--needs", needs, "--count",
                                 364, "--grids", 363, "--edited", 30)
             self.results.notes[f"seed_{needs}"] = figures
-            with self.serve(ledger) as server:
-                # A device's first request may open a term, and read what it never read.
-                self.tool("pairs", "--devices", states, "--url", server.url, "--pairs", 5)
-                told = self.tool("pairs", "--devices", states, "--url", server.url, "--pairs",
-                                 pairs)
-            self.results.add(f"pair_milliseconds_{needs}", told["median_milliseconds"])
-            self.tool("cells", database, "--needs", needs) if needs <= 100000 else None
+            # The small ledger again beside each size, in the same minute.
+            for name, file, devices in (("pair_small", small, small_states),
+                                        ("pair", ledger, states)):
+                with self.serve(file) as server:
+                    # A device's first request opens a term, and reads what it never read.
+                    self.tool("pairs", "--devices", devices, "--url", server.url, "--pairs", 5)
+                    told = self.tool("pairs", "--devices", devices, "--url", server.url,
+                                     "--pairs", pairs)
+                self.results.add(f"{name}_milliseconds_{needs}", told["median_milliseconds"])
             if needs <= 100000:
+                self.tool("cells", database, "--needs", needs)
                 told = self.tool("cell-pairs", database, "--pairs", pairs)
                 self.results.add(f"cell_pair_milliseconds_{needs}", told["median_milliseconds"])
                 self.remove(database)
@@ -308,7 +314,7 @@ class Bench:
         self.results.notes["sizes"] = sizes
         self.results.add("ledger_bytes_large", figures["bytes"] / sizes[-1])
         self.memory(ledger, states)
-        self.remove(ledger, states)
+        self.remove(ledger, states, small, small_states)
         # Two devices in one grid, so that 5 % of the edits are concurrent.
         ledger, states, figures = self.ledger(self.size(5000, 50000), 2, 1, edited=30)
         self.results.add("ledger_bytes", figures["bytes"] / figures["needs"])
@@ -413,7 +419,7 @@ class Bench:
     # Where the time goes
 
     def profile(self):
-        """Instructions by function, from callgrind, of the three great jobs."""
+        """Instructions by function, from callgrind, of the great jobs and of one command."""
         needs = self.size(600, 3000)
         ledger, states, _ = self.ledger(0, 2, 1)
         jobs = {}
@@ -425,13 +431,20 @@ class Bench:
             jobs["fresh pull, the device's side"] = self.functions(
                 ["pull", "--url", server.url, "--code", self.invite(ledger, "profile"),
                  self.path("profiled.sqlite")])
+            program = self.work / "waystation-without-debug-information"
+            run(["strip", "--strip-debug", "-o", program, self.binaries / "waystation"])
+            environment = {**os.environ, "WAYSTATION_HOME": str(self.path("home"))}
+            run([program, "enroll", server.url, self.invite(ledger, "profile 2")],
+                env=environment)
+            jobs["`waystation need add`"] = self.functions(
+                ["need", "add", "东头路灯不亮", "--grid", GRID], program, environment)
         self.remove(ledger, states)
         self.results.notes["profile"] = jobs
 
-    def functions(self, arguments):
+    def functions(self, arguments, program=None, environment=None):
         out = self.path("callgrind")
         run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
-             self.plain, *arguments])
+             program or self.plain, *arguments], env=environment)
         listing = run(["callgrind_annotate", "--threshold=99", "--show-percs=yes", out])
         out.unlink()
         functions, parts = {}, {}
