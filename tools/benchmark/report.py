@@ -211,12 +211,18 @@ def write(r, folder):
         lines.append("")
     lines += ["What stands in the way of each, and what was tried, is kept by hand in "
               "[NOTES.md](NOTES.md).", "", "## Where the time goes", "",
-              "Instructions by function (callgrind, own cost), of one process that plays both "
-              "sides without HTTP; the journal's side by itself.", ""]
+              "Instructions by function (callgrind), of one process that plays both sides without "
+              "HTTP; the journal's side and the shell's command by themselves.", ""]
     for job, told in r.notes["profile"].items():
         parts = ", ".join(f"{name} {share:.0f} %" for share, name in told["parts"] if share >= 0.5)
-        lines += [f"**{job}**: {parts}.", "", "| % | function |", "|---|---|"]
-        lines += [f"| {share:.1f} | `{short(name)}` |" for share, name in told["functions"]]
+        lines += [f"**{job}**: {parts}.", "",
+                  "| % | ours, with all that it calls | % | any, by itself |", "|---|---|---|---|"]
+        for index in range(max(len(told["ours"]), len(told["functions"]))):
+            cells = []
+            for column in (told["ours"], told["functions"]):
+                share, name = column[index] if index < len(column) else (None, None)
+                cells += [f"{share:.1f}", f"`{short(name)}`"] if name else ["", ""]
+            lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     lines += ["## Release builds", "",
               f"Statically linked to the Swift runtime and stripped: `waystation` "
@@ -266,7 +272,7 @@ def write(r, folder):
 
 def short(name):
     name = name.replace("|", "\\|").replace("`", "")
-    return name if len(name) <= 110 else name[:107] + "…"
+    return name if len(name) <= 80 else name[:77] + "…"
 
 
 def detail(r, row):

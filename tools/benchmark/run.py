@@ -19,6 +19,11 @@ from peers import Anki, Fossil, write_anki_environment
 
 GRID = "152921100001001"
 FIRST_PUSH_NEEDS = 1000
+# As Swift writes them before each of their functions: the length of the name, and the name.
+OUR_MODULES = tuple(
+    f"$s{len(name)}{name}" for name in
+    ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "DeviceJournal", "HubLedger",
+     "DeviceSync", "TerminalUI", "waystation"])
 
 
 class Bench:
@@ -445,31 +450,45 @@ class Bench:
         out = self.path("callgrind")
         run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
              program or self.plain, *arguments], env=environment)
-        listing = run(["callgrind_annotate", "--threshold=99", "--show-percs=yes", out])
+        own = list(self.annotated(out))
+        whole = list(self.annotated(out, "--inclusive=yes"))
         out.unlink()
-        functions, parts = {}, {}
-        for line in listing.splitlines():
-            found = re.match(
-                r"\s*[\d,]+ \(\s*([\d.]+)%\)\s+\S*?:(.*?)(?: \[(\S+)\])?$", line)
-            if not found or "PROGRAM" in line:
-                continue
-            share, name = float(found.group(1)), found.group(2).split("'")[0]
-            library = pathlib.Path(found.group(3) or "").name.split(".so")[0]
+        functions, parts, ours = {}, {}, {}
+        for share, name, library in own:
             part = self.part(name, library)
             parts[part] = parts.get(part, 0) + share
             # Functions inside a library whose names were stripped count as one.
             name = f"{library}, inside" if name.startswith("0x") else name
             functions[name] = functions.get(name, 0) + share
-        rows = sorted(functions.items(), key=lambda row: -row[1])[:12]
+        for share, name, library in whole:
+            # A function of ours with all that it calls; closures and thunks repeat it.
+            if name.startswith(OUR_MODULES) and "U_" not in name and "T" not in name[-3:]:
+                ours.setdefault(name, min(share, 100))
+        return {
+            "parts": sorted(((share, part) for part, share in parts.items()), reverse=True),
+            "functions": self.demangled(functions, 8), "ours": self.demangled(ours, 16)}
+
+    @staticmethod
+    def annotated(out, *flags):
+        """(per cent, function, library) of each function that matters, greatest first."""
+        listing = run(["callgrind_annotate", "--threshold=99", "--show-percs=yes", *flags, out])
+        for line in listing.splitlines():
+            found = re.match(
+                r"\s*[\d,]+ \(\s*([\d.]+)%\)\s+\S*?:(.*?)(?: \[(\S+)\])?$", line)
+            if found and "PROGRAM" not in line:
+                library = pathlib.Path(found.group(3) or "").name.split(".so")[0]
+                yield float(found.group(1)), found.group(2).split("'")[0], library
+
+    @staticmethod
+    def demangled(functions, most):
+        rows = sorted(functions.items(), key=lambda row: -row[1])[:most]
         try:
-            plain = subprocess.run(
+            names = subprocess.run(
                 ["swift", "demangle", "--simplified"], input="\n".join(name for name, _ in rows),
                 text=True, capture_output=True, timeout=60).stdout.splitlines()
         except OSError:
-            plain = [name for name, _ in rows]
-        return {
-            "parts": sorted(((share, part) for part, share in parts.items()), reverse=True),
-            "functions": [(share, name) for (_, share), name in zip(rows, plain)]}
+            names = [name for name, _ in rows]
+        return [(share, name) for (_, share), name in zip(rows, names)]
 
     @staticmethod
     def part(name, library):
@@ -489,8 +508,7 @@ class Bench:
             return "copying and clearing memory"
         if name.startswith("swift_") or "swift::" in name:
             return "Swift's runtime: counting references, metadata"
-        if name.startswith(("$s4Sync", "$s9NeedModel", "$s10WireFormat", "$s9HubLedger",
-                            "$s13DeviceJournal", "$s11SQLiteStore", "$s10DeviceSync", "$s8SyncCore")):
+        if name.startswith(OUR_MODULES):
             return "our modules"
         if name.startswith("$s5bench"):
             return "the bench itself"
@@ -544,10 +562,13 @@ class Bench:
         ledger, states, _ = self.ledger(0, devices, 363)
         before = ledger.stat().st_size
         with self.serve(ledger) as server:
+            # A first pull of the territory is no part of a day.
+            self.tool("county", "--devices", states, "--url", server.url, "--days", 0)
+            processor = server.cpu_seconds()
             self.say(f"{days} days of {devices} devices")
             figures = self.tool("county", "--devices", states, "--url", server.url, "--needs",
                                 needs, "--days", days)
-            figures["server_cpu_seconds"] = server.cpu_seconds()
+            figures["server_cpu_seconds"] = server.cpu_seconds() - processor
             figures["server_memory"] = server.memory()[1]
         self.tool("seed", ledger, "--devices", states, "--needs", 0, "--count", devices,
                   "--grids", 363)
