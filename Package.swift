@@ -122,6 +122,23 @@ let package = Package(
             ],
             path: "Sources/waystation-server", swiftSettings: settings),
 
+        // Row 5 too, for developers: one measurement at a time, driven by tools/bench.
+        .executableTarget(
+            name: "bench",
+            dependencies: [
+                "SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "TerminalUI",
+                "DeviceJournal", "HubLedger", "DeviceSync", "CSQLite", arguments,
+                // The bare server that the hub's requests are compared with.
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            path: "Sources/bench", swiftSettings: settings),
+
         tests(of: "SyncCore"),
         tests(of: "NeedModel", ["SyncCore"]),
         tests(of: "WireFormat", ["SyncCore", "NeedModel"]),
@@ -145,7 +162,7 @@ let package = Package(
         tests(of: "Simulation", ["simulate"]),
         // The two real programs over loopback; also the check that rows import downwards only.
         .testTarget(
-            name: "EndToEndTests", dependencies: ["waystation", "waystation-server"],
+            name: "EndToEndTests", dependencies: ["waystation", "waystation-server", "bench"],
             path: "Tests/EndToEndTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

@@ -10,7 +10,7 @@ import Testing
         ["WireFormat", "SQLiteStore", "TerminalUI", "SimulatedDisk"],
         ["DeviceJournal", "HubLedger"],
         ["DeviceSync", "HubServer", "Simulation"],
-        ["waystation", "waystation-server", "simulate"],
+        ["waystation", "waystation-server", "simulate", "bench"],
     ]
 
     private static let sources = Programs.repository.appending(path: "Sources")

@@ -1,0 +1,344 @@
+import ArgumentParser
+import Glibc
+import HubLedger
+import SyncCore
+import TerminalUI
+import WireFormat
+
+struct HubOptions: ParsableArguments {
+    @OptionGroup var devices: DeviceOptions
+    @Option(help: "http://127.0.0.1:PORT")
+    var url: String
+
+    var workload: Workload { devices.workload.workload }
+}
+
+/// What a device does in one sync: for bytes, and for time as it waits.
+struct PushCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "push", abstract: "One device syncs once, over a new connection.")
+
+    @OptionGroup var hub: HubOptions
+    @Option(help: "Which device.")
+    var device = 0
+    @Option(help: "New needs to send.")
+    var creates = 0
+    @Option(help: "Needs to edit, two fields each.")
+    var edits = 0
+
+    func run() throws {
+        var states = try hub.devices.states()
+        let device = WireDevice(states[self.device], workload: hub.workload)
+        guard edits <= device.state.needs else { throw BenchError("too few needs to edit") }
+        let link = try Link(url: hub.url)
+        var groups = device.create(creates)
+        groups += (0..<edits).map {
+            let number = UInt64(1 + $0 * device.state.needs / max(1, edits))
+            return device.edit(device.state.record(number), $0)
+        }
+        try device.sync(groups, over: link)
+        states[self.device] = device.state
+        try hub.devices.save(states)
+        report([
+            ("waited_milliseconds", milliseconds(link.waitedNanoseconds)),
+            ("round_trips", .integer(link.roundTrips)),
+            ("bytes_up", .integer(link.bytesUp)), ("bytes_down", .integer(link.bytesDown)),
+            ("frame_bytes_up", .integer(link.frameBytesUp)),
+            ("frame_bytes_down", .integer(link.frameBytesDown)),
+        ])
+    }
+}
+
+/// New needs, in frames made before; each client is a device with a grid of its own.
+///
+/// One client holds what it sent, as a device does, and pulls all of it back. Several share a
+/// ledger whose sequence none of them can foretell, so each asks from where it last was, for
+/// pages of the least size.
+struct MergeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "merge", abstract: "Clients push new needs at full speed.")
+
+    @OptionGroup var hub: HubOptions
+    @Option var clients = 1
+    @Option(help: "Of each client.")
+    var frames = 10
+    @Option(help: "Needs of one frame.")
+    var needs = 1_000
+
+    func run() throws {
+        var states = try hub.devices.states()
+        guard clients <= states.count else { throw BenchError("too few devices") }
+        let (hub, clients, frames, needs) = (hub, clients, frames, needs)
+        let gate = Gate(clients)
+        let initial = states
+        let done = try onThreads(clients) { client in
+            let device = WireDevice(initial[client], workload: hub.workload)
+            let link = try Link(url: hub.url)
+            // Opens the connection and, if it is the first, the ledger's term.
+            try device.send(device.create(1), over: link)
+            let before = link.waitedNanoseconds
+            var ended: Int64 = 0
+            if clients == 1 {
+                gate.pass()
+                for _ in 0..<frames { try device.send(device.create(needs), over: link) }
+                ended = monotonicNanoseconds()
+            } else {
+                let made = try (0..<frames).map { _ in
+                    let groups = device.create(needs)
+                    let request = device.request(groups, pageBytes: Limits.pageBytesMin)
+                    return (groups, try Frame.encode(request.encoded(), usesDictionary: true))
+                }
+                gate.pass()
+                let answers = try made.map { try link.post($0.1, of: device.state) }
+                ended = monotonicNanoseconds()
+                for ((groups, _), answer) in zip(made, answers) {
+                    try device.checkSettled(
+                        SyncAnswer(decoding: Frame.decode(answer).message), groups: groups)
+                }
+                try device.send([], over: link)
+            }
+            return (device.state, link.waitedNanoseconds - before, ended)
+        }
+        for (client, entry) in done.enumerated() { states[client] = entry.0 }
+        try hub.devices.save(states)
+        let wall = (done.map(\.2).max() ?? 0) - gate.openedNanoseconds
+        let waited = done.map(\.1).max() ?? 0
+        // One client alone makes frames and reads answers between its requests; only while it
+        // waits is the hub at work.
+        let time = clients == 1 ? waited : wall
+        let total = clients * frames * needs
+        report([
+            ("needs", .integer(total)), ("milliseconds", milliseconds(time)),
+            ("wall_milliseconds", milliseconds(wall)),
+            ("needs_per_second", .double(Double(total) / (Double(time) / 1e9))),
+        ])
+    }
+}
+
+struct EditsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "edits",
+        abstract: "Device 0 pushes edits of its needs; 5 % of them concurrent with device 1's.")
+
+    @OptionGroup var hub: HubOptions
+    @Option var pushes = 10
+    @Option(help: "Edits of one push, two fields each.")
+    var edits = 600
+
+    func run() throws {
+        var states = try hub.devices.states()
+        guard states.count > 1 else { throw BenchError("two devices are needed") }
+        let device = WireDevice(states[0], workload: hub.workload)
+        let partner = WireDevice(states[1], workload: hub.workload)
+        let link = try Link(url: hub.url)
+        let partnersLink = try Link(url: hub.url)
+        try device.send([], over: link)
+        var chance = Chance(hub.workload.seed, device.state.needs)
+        var waited: Int64 = 0
+        for push in 0..<pushes {
+            var numbers: Set<UInt64> = []
+            while numbers.count < min(edits, device.state.needs) {
+                numbers.insert(UInt64(1 + chance.below(device.state.needs)))
+            }
+            let targets = numbers.sorted().map { device.state.record($0) }
+            try partner.send([], over: partnersLink)
+            let contested = targets.prefix(edits / 20).enumerated().map {
+                partner.edit($0.element, $0.offset + push * edits)
+            }
+            try partner.send(contested, over: partnersLink)
+            let groups = targets.enumerated().map {
+                device.edit($0.element, $0.offset + push * edits + 1_000_000)
+            }
+            let before = link.waitedNanoseconds
+            try device.send(groups, over: link)
+            waited += link.waitedNanoseconds - before
+        }
+        states[0] = device.state
+        states[1] = partner.state
+        try hub.devices.save(states)
+        report([
+            ("edits", .integer(pushes * edits)), ("milliseconds", milliseconds(waited)),
+            ("edits_per_second", .double(Double(pushes * edits) / (Double(waited) / 1e9))),
+        ])
+    }
+}
+
+struct SmallPushesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "small-pushes",
+        abstract: "Many devices push ten edits of their own needs each, again and again.")
+
+    @OptionGroup var hub: HubOptions
+    @Option var clients = 16
+    @Option var edits = 10
+    @Option(help: "How long, in seconds.")
+    var seconds = 5.0
+
+    func run() throws {
+        var states = try hub.devices.states()
+        guard clients <= states.count else { throw BenchError("too few devices") }
+        let (hub, clients, edits, seconds) = (hub, clients, edits, seconds)
+        let gate = Gate(clients)
+        let initial = states
+        let done = try onThreads(clients) { client in
+            let device = WireDevice(initial[client], workload: hub.workload)
+            let link = try Link(url: hub.url)
+            if device.state.needs < edits {
+                try device.send(device.create(edits - device.state.needs), over: link)
+            }
+            gate.pass()
+            let end = gate.openedNanoseconds + Int64(seconds * 1e9)
+            var latencies: [Int64] = []
+            while monotonicNanoseconds() < end {
+                let groups = (1...edits).map {
+                    device.edit(device.state.record(UInt64($0)), latencies.count * edits + $0)
+                }
+                let before = link.waitedNanoseconds
+                try device.send(groups, over: link)
+                latencies.append(link.waitedNanoseconds - before)
+            }
+            return (device.state, latencies)
+        }
+        for (client, entry) in done.enumerated() { states[client] = entry.0 }
+        try hub.devices.save(states)
+        let latencies = done.flatMap(\.1).sorted()
+        report([
+            ("pushes", .integer(latencies.count)),
+            ("pushes_per_second", .double(Double(latencies.count) / seconds)),
+            ("latency_p50_milliseconds", milliseconds(percentile(latencies, 0.5))),
+            ("latency_p99_milliseconds", milliseconds(percentile(latencies, 0.99))),
+        ])
+    }
+}
+
+/// Ten changes from one device to another: device 0 pushes them, device 1 pulls them.
+struct PairsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pairs", abstract: "10 changes pushed and pulled, again and again.")
+
+    @OptionGroup var devices: DeviceOptions
+    @Option(help: "The server; without it the ledger is opened in this process.")
+    var url: String?
+    @Option var ledger: String?
+    @Option var pairs = 100
+
+    func run() throws {
+        var states = try devices.states()
+        let link: Link
+        let partnersLink: Link
+        if let url {
+            link = try Link(url: url)
+            partnersLink = try Link(url: url)
+        } else {
+            guard let ledger else { throw ValidationError("give --url or --ledger") }
+            link = Link(
+                try Ledger(opening: ledger, clock: SeededLedger.wallMilliseconds))
+            partnersLink = link
+        }
+        let workload = devices.workload.workload
+        let device = WireDevice(states[0], workload: workload)
+        let partner = WireDevice(states[1], workload: workload)
+        try device.send([], over: link)
+        try partner.send([], over: partnersLink)
+        var times: [Int64] = []
+        for pair in 0..<pairs {
+            let groups = (0..<5).map {
+                let number = UInt64(1 + (pair * 5 + $0) % max(1, device.state.needs))
+                return device.edit(device.state.record(number), pair * 5 + $0)
+            }
+            let before = link.waitedNanoseconds + (url == nil ? 0 : partnersLink.waitedNanoseconds)
+            try device.send(groups, over: link)
+            try partner.send([], over: partnersLink)
+            let after = link.waitedNanoseconds + (url == nil ? 0 : partnersLink.waitedNanoseconds)
+            times.append(after - before)
+        }
+        states[0] = device.state
+        states[1] = partner.state
+        try devices.save(states)
+        report([
+            ("pairs", .integer(pairs)), ("median_milliseconds", milliseconds(median(times))),
+        ])
+    }
+}
+
+struct FrameCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "frame",
+        abstract: "Writes the frame of an empty sync or of a push to a file, and prints the token.")
+
+    @OptionGroup var options: DeviceOptions
+    @Argument var file: String
+    @Option var device = 0
+    @Option(help: "Needs to edit, two fields each; nothing is sent, so the device is as before.")
+    var edits = 0
+
+    func run() throws {
+        let state = try options.states()[self.device]
+        let device = WireDevice(state, workload: options.workload.workload)
+        let groups = (0..<edits).map {
+            device.edit(state.record(UInt64(1 + $0 * state.needs / max(1, edits))), $0)
+        }
+        let frame = try Frame.encode(device.request(groups).encoded(), usesDictionary: true)
+        try TextFile.write(frame, to: file)
+        report([("token", .string(state.token)), ("bytes", .integer(frame.count))])
+    }
+}
+
+/// A county's day: every device logs its needs and meets the hub once, over a connection of its
+/// own, as many at a time as the threads.
+struct CountyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "county", abstract: "Replays a county's days against one server.")
+
+    @OptionGroup var hub: HubOptions
+    @Option(help: "Needs of one device and day.")
+    var needs = 10
+    @Option var days = 1
+    @Option var threads = 8
+
+    func run() throws {
+        let states = try hub.devices.states()
+        let (hub, needs, days, threads) = (hub, needs, days, threads)
+        let gate = Gate(threads)
+        let done = try onThreads(threads) { thread in
+            // Each thread plays every so-manieth device.
+            let devices = stride(from: thread, to: states.count, by: threads).map {
+                WireDevice(states[$0], workload: hub.workload)
+            }
+            // Enrolled before this day: the territory's names are there.
+            for device in devices { try device.send([], over: Link(url: hub.url)) }
+            gate.pass()
+            var latencies: [Int64] = []
+            var bytesUp = 0
+            var bytesDown = 0
+            for _ in 0..<days {
+                for device in devices {
+                    let groups = device.create(needs)
+                    let link = try Link(url: hub.url)
+                    try device.sync(groups, over: link)
+                    latencies.append(link.waitedNanoseconds)
+                    bytesUp += link.bytesUp
+                    bytesDown += link.bytesDown
+                }
+            }
+            return (
+                devices.map(\.state), latencies, bytesUp, bytesDown, monotonicNanoseconds()
+            )
+        }
+        try hub.devices.save(done.flatMap(\.0).sorted { $0.index < $1.index })
+        let latencies = done.flatMap(\.1).sorted()
+        let wall = (done.map(\.4).max() ?? 0) - gate.openedNanoseconds
+        report([
+            ("devices", .integer(states.count)), ("syncs", .integer(latencies.count)),
+            ("needs", .integer(states.count * needs * days)),
+            ("milliseconds", milliseconds(wall)),
+            ("latency_p50_milliseconds", milliseconds(percentile(latencies, 0.5))),
+            ("latency_p90_milliseconds", milliseconds(percentile(latencies, 0.9))),
+            ("latency_p99_milliseconds", milliseconds(percentile(latencies, 0.99))),
+            ("latency_p999_milliseconds", milliseconds(percentile(latencies, 0.999))),
+            ("latency_max_milliseconds", milliseconds(latencies.last ?? 0)),
+            ("bytes_up", .integer(done.reduce(0) { $0 + $1.2 })),
+            ("bytes_down", .integer(done.reduce(0) { $0 + $1.3 })),
+        ])
+    }
+}

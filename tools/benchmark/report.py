@@ -1,0 +1,359 @@
+"""Turns figures into tools/bench-report: tables in Markdown, plots in SVG."""
+
+import datetime
+import pathlib
+import platform
+import re
+import subprocess
+
+import plots
+from plots import number
+
+
+class Row:
+    """One figure of the table: what it is, what it was, and what it was to be.
+
+    `value` is compared with `target`; `least` says that more is better."""
+
+    def __init__(self, name, ours, value, target, *, unit="", least=False, beside=(), ratio=None):
+        self.name, self.ours, self.value, self.target = name, ours, value, target
+        self.unit, self.least, self.ratio = unit, least, ratio
+        self.beside = [(label, text) for label, text in beside if text]
+
+    @property
+    def score(self):
+        return self.value / self.target if self.least else self.target / self.value
+
+    @property
+    def reached(self):
+        return self.score >= 1
+
+
+def rows(r):
+    get, ratio = r.get, r.ratio
+
+    def over(above, below):
+        a, b = get(above), get(below)
+        return a / b if a and b else None
+
+    def times(value):
+        return None if value is None else f"{number(value)} ×"
+
+    def bytes_row(name, key, target, floor, peers, unit):
+        first, first_name = floor
+        return Row(
+            name, f"{number(get(key))} {unit}", get(key), target, unit=unit,
+            ratio=f"{times(over(key, first))} {first_name}",
+            beside=[(label, text(get(other))) for label, other in [(first_name, first), *peers]])
+
+    def text(value):
+        return None if value is None else number(value)
+
+    result = []
+    for kind, target, words in (("phrases", 36, "phrases"), ("free", 105, "free text")):
+        peers = [("zlib 9", f"zlib_bytes_{kind}")]
+        if kind == "phrases":
+            peers += [("Anki", "anki_push_bytes"), ("Fossil", "fossil_push_bytes")]
+        result.append(bytes_row(
+            f"first push of 1,000 needs, {words}", f"push_bytes_{kind}", target,
+            (f"zstd_bytes_{kind}", "zstd 19"), peers, "B/need"))
+    result.append(bytes_row(
+        "push of 20 changes on 10 needs", "edit_bytes", 500, ("edit_curl_bytes", "curl POST"),
+        [("Anki", "anki_edit_push_bytes"), ("Fossil", "fossil_edit_bytes")], "B"))
+    result.append(bytes_row(
+        "sync with nothing to say", "empty_bytes", 320, ("empty_curl_bytes", "curl POST"),
+        [("Anki", "anki_empty_sync_bytes"), ("Fossil", "fossil_empty_bytes")], "B"))
+    result.append(Row(
+        "the same over TLS 1.3, new connection", f"{number(get('empty_tls_bytes'))} B",
+        get("empty_tls_bytes"), 2600, unit="B",
+        ratio=f"{times(over('empty_tls_bytes', 'empty_bytes'))} without TLS"))
+
+    def speed(name, key, target, floor, words, beside=()):
+        value = ratio(key, floor)
+        result.append(Row(
+            name, f"{number(get(key))}/s", value, target, least=True, ratio=f"{times(value)} {words}",
+            beside=[(words, f"{number(get(floor))}/s"),
+                    *[(label, f"{number(get(other))}/s" if get(other) else None)
+                      for label, other in beside]]))
+
+    speed("merge of new needs, 1 client", "merge_per_second", 3, "cells_clustered_per_second",
+          "raw cells", [("raw cells with an index", "cells_indexed_per_second"),
+                        ("Anki", "anki_needs_per_second")])
+    speed("merge of new needs, 4 clients", "merge4_per_second", 3.5, "cells_clustered_per_second",
+          "raw cells")
+    speed("merge of edits, 600 a push", "edits_600", 2, "cells_edits_600", "raw cells",
+          [("Anki", "anki_edits_per_second")])
+    speed("merge of edits, 110 a push", "edits_110", 1, "cells_edits_110", "raw cells")
+    speed("16 devices pushing 10 edits, slow disk", "slow_pushes_per_second", 4,
+          "slow_commits_per_second", "one commit each")
+
+    def slower(name, key, target, floor, words):
+        value = ratio(key, floor)
+        result.append(Row(
+            name, f"{number(get(key))} ms", value, target, ratio=f"{times(value)} {words}",
+            beside=[(words, f"{number(get(floor))} ms")]))
+
+    slower("one need in process", "need_milliseconds", 1.3, "need_floor_milliseconds",
+           "plain SQLite")
+    slower("`waystation need add` from the shell", "shell_milliseconds", 2,
+           "shell_floor_milliseconds", "sqlite3 program")
+    result.append(Row("its peak memory", f"{number(get('shell_memory'))} MB", get("shell_memory"),
+                      20, unit="MB", ratio="–"))
+    pull = ratio("pull_milliseconds", "anki_pull_milliseconds")
+    if pull:
+        result.append(Row(
+            "fresh device pulls 10,000 needs", f"{number(get('pull_milliseconds'))} ms", pull, 0.8,
+            ratio=f"{times(pull)} Anki",
+            beside=[("Anki", f"{number(get('anki_pull_milliseconds'))} ms")]))
+    else:
+        # Against the 120 ms that were seen of Anki elsewhere.
+        result.append(Row(
+            "fresh device pulls 10,000 needs", f"{number(get('pull_milliseconds'))} ms",
+            get("pull_milliseconds"), 96, unit="ms", ratio="no peer in this run"))
+    result.append(Row(
+        "its bytes", f"{number(get('pull_bytes'))} B/need", get("pull_bytes"), 40, unit="B/need",
+        ratio=f"{times(over('pull_bytes', 'anki_pull_bytes')) or '–'} Anki",
+        beside=[("Anki", text(get("anki_pull_bytes")))]))
+    sizes = r.notes["sizes"]
+    few, many = sizes[0], sizes[-1]
+    for words, key, target, unit in (("instructions", "pair_instructions", 1.2, ""),
+                                     ("time", "pair_milliseconds", 1.5, " ms")):
+        # Time is compared with the small ledger's in the same minute, instructions never change.
+        beside = f"{key}_{few}" if words == "instructions" else f"pair_small_milliseconds_{many}"
+        value = over(f"{key}_{many}", beside)
+        result.append(Row(
+            f"10 changes with {many:,} needs: {words}",
+            f"{number(get(f'{key}_{many}'))}{unit}", value, target,
+            ratio=f"{times(value)} with {few:,}",
+            beside=[(f"with {few:,}", f"{number(get(beside))}{unit}")]))
+    result.append(Row(
+        "server memory idle", f"{number(get('idle_memory'))} MB", get("idle_memory"), 22, unit="MB",
+        ratio=f"{times(over('idle_memory', 'anki_idle_memory')) or '–'} Anki",
+        beside=[("Anki", text(get("anki_idle_memory"))),
+                ("Fossil", text(get("fossil_idle_memory")))]))
+    result.append(Row(
+        f"server memory under load, {many:,} needs", f"{number(get('load_memory'))} MB",
+        get("load_memory"), 40, unit="MB",
+        ratio=f"{times(over('load_memory', 'anki_load_memory')) or '–'} Anki",
+        beside=[("Anki, fewer needs", text(get("anki_load_memory")))]))
+    result.append(Row(
+        "ledger bytes per need", f"{number(get('ledger_bytes'))} B", get("ledger_bytes"), 420,
+        unit="B", ratio=f"{times(over('ledger_bytes', 'content_bytes_phrases'))} the plain content",
+        beside=[("plain content", text(get("content_bytes_phrases"))),
+                (f"at {many:,} needs", text(get("ledger_bytes_large")))]))
+    speed("empty syncs, 32 connections", "sync_requests_per_second", 0.6,
+          "echo_requests_per_second", "bare echo")
+    return result
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    cores = len(re.findall(r"^processor", pathlib.Path("/proc/cpuinfo").read_text(), re.M))
+    words = lambda command: subprocess.run(
+        command, capture_output=True, text=True).stdout.strip().splitlines()[:1]
+    swift = words(["swift", "--version"])
+    return (f"{cpu.group(1) if cpu else platform.machine()}, {cores} cores, "
+            f"{int(memory.group(1)) / 1e6:.0f} GB, Linux {platform.release().split('-')[0]}, "
+            f"SQLite {words(['sqlite3', '--version'])[0].split()[0]}"
+            + (f", {swift[0].split(' (')[0]}" if swift else ""))
+
+
+def head(title, notes):
+    today = datetime.date.today().isoformat()
+    return [f"# {title}", "",
+            f"`{notes['command']}`, {today}. {machine()}.", ""]
+
+
+def write(r, folder):
+    folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
+    table = rows(r)
+    lines = head("What it costs, beside floors and peers", r.notes)
+    reached = sum(row.reached for row in table)
+    lines += [
+        f"{reached} of {len(table)} figures reach their target. Made by the command above in "
+        f"{r.notes['seconds'] / 60:.0f} minutes; medians of {r.notes['rounds']} rounds in which "
+        "ours, floors and peers take turns, ratios taken within each round. Bytes are the payload "
+        "of TCP both ways, counted by one relay for all; the needs are made up from a seed, each "
+        f"of eleven fields, {number(r.get('content_bytes_phrases'))} bytes as plain text.", "",
+        "![How many times its target each figure is](targets.svg)", "",
+        "| figure | ratio | | ours | beside it, in the same run | to reach |",
+        "|---|---|---|---|---|---|"]
+    for row in table:
+        beside = "; ".join(f"{label} {text}" for label, text in row.beside) or "–"
+        sign = "≥" if row.least else "≤"
+        unit = f" {row.unit}" if row.unit else " ×"
+        lines.append(f"| {row.name} | {row.ratio} | {'reached' if row.reached else '**missed**'} | "
+                     f"{row.ours} | {beside} | {sign} {row.target:,}{unit} |")
+    sizes = r.notes["sizes"]
+    lines += [
+        "", "![Bytes](bytes.svg)", "", "![Cost of 10 changes over the ledger's size](growth.svg)",
+        "", "## What the floors are", "",
+        "- *raw cells*: SQLite's C interface, WAL, synchronous=FULL, one row a field with value "
+        "and stamp, clustered by (record, field), one transaction a push; nothing travels, nothing "
+        "is asked. *With an index*: the same in a plain table with a unique index.",
+        "- *one commit each*: raw cells, ten edits a transaction; every fsync takes 3.3 ms at "
+        "least on both sides (`tools/benchmark/slow-sync.c`).",
+        "- *plain SQLite*, *sqlite3 program*: one row with all of a need, same pragmas and close.",
+        "- *curl POST*: the very frame, sent by curl with the fewest headers to a server that "
+        "answers with none; *zstd 19*, *zlib 9*: the same content as lines of text, packed whole.",
+        "- *bare echo*: Hummingbird as the server uses it, and nothing behind it; wrk, one thread.",
+        "- *Anki*: its sync server from PyPI, a note for a need, 1,000 a sync. *Fossil*: Debian's, "
+        "a ticket for a need.", ""]
+    missed = [row for row in table if not row.reached]
+    if missed:
+        lines += ["## Where a target is not reached", ""]
+        for row in missed:
+            far = 1 / row.score
+            lines.append(f"- **{row.name}**: {row.ours}, {row.ratio}; {number(far)} × from "
+                         f"{row.target:,}.{detail(r, row)}")
+        lines.append("")
+    lines += ["What stands in the way of each, and what was tried, is kept by hand in "
+              "[NOTES.md](NOTES.md).", "", "## Where the time goes", "",
+              "Instructions by function (callgrind), of one process that plays both sides without "
+              "HTTP; the journal's side and the shell's command by themselves.", ""]
+    for job, told in r.notes["profile"].items():
+        parts = ", ".join(f"{name} {share:.0f} %" for share, name in told["parts"] if share >= 0.5)
+        lines += [f"**{job}**: {parts}.", "",
+                  "| % | ours, with all that it calls | % | any, by itself |", "|---|---|---|---|"]
+        for index in range(max(len(told["ours"]), len(told["functions"]))):
+            cells = []
+            for column in (told["ours"], told["functions"]):
+                share, name = column[index] if index < len(column) else (None, None)
+                cells += [f"{share:.1f}", f"`{short(name)}`"] if name else ["", ""]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["## Release builds", "",
+              f"Statically linked to the Swift runtime and stripped: `waystation` "
+              f"{number(r.get('waystation_megabytes'))} MB, `waystation-server` "
+              f"{number(r.get('waystation-server_megabytes'))} MB.", "",
+              "## Every figure", "", "Medians; all rounds are in [figures.json](figures.json).", "",
+              "| name | median | rounds |", "|---|---|---|"]
+    lines += [f"| {name} | {number(r.get(name))} | {len(values)} |"
+              for name, values in sorted(r.values.items())]
+    (folder / "REPORT.md").write_text("\n".join(lines) + "\n")
+    r.save(folder / "figures.json")
+    (folder / "targets.svg").write_text(plots.targets(
+        "Times the target (reached to the right of the line)",
+        [(row.name.replace("`", ""), row.score) for row in table]))
+    get = r.get
+    (folder / "bytes.svg").write_text(plots.bars("Bytes on the wire, both ways with headers", [
+        ("first push of 1,000 needs, phrases, B/need", [
+            ("Waystation", get("push_bytes_phrases"), True),
+            ("zstd 19, no protocol", get("zstd_bytes_phrases"), False),
+            ("Anki", get("anki_push_bytes"), False), ("Fossil", get("fossil_push_bytes"), False)]),
+        ("20 changes on 10 needs, B", [
+            ("Waystation", get("edit_bytes"), True),
+            ("curl POST", get("edit_curl_bytes"), False),
+            ("Anki", get("anki_edit_push_bytes"), False),
+            ("Fossil", get("fossil_edit_bytes"), False)]),
+        ("nothing to say, B", [
+            ("Waystation", get("empty_bytes"), True),
+            ("curl POST", get("empty_curl_bytes"), False),
+            ("Anki", get("anki_empty_sync_bytes"), False),
+            ("Fossil", get("fossil_empty_bytes"), False)]),
+    ]))
+    first = get(f"pair_instructions_{sizes[0]}")
+    raw = get(f"cell_pair_milliseconds_{sizes[0]}")
+
+    def known(key, base):
+        return [get(f"{key}_{size}") / base(size) if get(f"{key}_{size}") else None
+                for size in sizes]
+
+    (folder / "growth.svg").write_text(plots.curves(
+        "10 changes pushed and pulled, as a multiple of the smallest ledger", sizes, [
+            ("instructions", known("pair_instructions", lambda _: first), True),
+            ("time", known("pair_milliseconds",
+                           lambda size: get(f"pair_small_milliseconds_{size}")), True),
+            ("raw cells, time", known("cell_pair_milliseconds", lambda _: raw), False)],
+        "×", "needs in the ledger"))
+
+
+def short(name):
+    name = name.replace("|", "\\|").replace("`", "")
+    return name if len(name) <= 80 else name[:77] + "…"
+
+
+def detail(r, row):
+    """What the run itself knows of a figure's parts."""
+    get = r.get
+    if row.name.startswith("first push"):
+        kind = "free" if "free" in row.name else "phrases"
+        return (f" Of it the frames up {number(get(f'push_frame_bytes_up_{kind}'))} and down "
+                f"{number(get(f'push_frame_bytes_down_{kind}'))} B/need in "
+                f"{number(get(f'push_round_trips_{kind}'))} round trips, the rest headers.")
+    if row.name.startswith("push of 20"):
+        return (f" The frame up is {number(get('edit_frame_bytes_up'))} B, down "
+                f"{number(get('edit_frame_bytes_down'))} B; the rest is headers.")
+    if row.name.startswith("sync with nothing"):
+        return f" The frames are {number(get('empty_frame_bytes'))} B of it; the rest is headers."
+    if row.name.endswith("1 client"):
+        return (f" The server's processor time is {number(get('merge_cpu_share'))} of the time "
+                "waited; see the profile below.")
+    return ""
+
+
+COUNTIES = 2_843
+WORKERS = 4_500_000
+
+
+def write_scale(r, folder):
+    folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
+    county = r.notes["county"]
+    seconds = county["milliseconds"] / 1000
+    syncs, needs, days = county["syncs"], county["needs"], county["days"]
+    up, down = county["bytes_up"] / needs, county["bytes_down"] / needs
+    stored = county["ledger_growth"] / needs
+    processor = county["server_cpu_seconds"] / syncs
+    national = WORKERS * county["needs_per_device"]
+    rate = syncs / seconds
+    # Half of a day's syncs within one evening hour.
+    peak = 0.5 * WORKERS / 3600
+    lines = head("How a county and a country fit", r.notes)
+    lines += [
+        f"A county of {county['devices']:,} devices, each logging {county['needs_per_device']} "
+        f"needs a day and syncing once over a connection of its own: {days} days replayed at full "
+        f"speed against one server on the same machine as its clients.", "",
+        "| figure | measured |", "|---|---|",
+        f"| one day of the county | {seconds / days:.1f} s |",
+        f"| syncs | {rate:,.0f}/s, {needs / seconds:,.0f} needs/s |",
+        f"| latency of a sync, p50 / p90 / p99 / p99.9 / max | "
+        + " / ".join(number(county[f"latency_{name}_milliseconds"])
+                     for name in ("p50", "p90", "p99", "p999", "max")) + " ms |",
+        f"| HTTP bytes of a need, up / down | {up:.0f} / {down:.0f} |",
+        f"| ledger bytes of a need | {stored:.0f} |",
+        f"| server processor time of a sync | {processor * 1000:.2f} ms |",
+        f"| server memory at the peak | {county['server_memory']:.0f} MB |", "",
+        "![Latency of a sync](county.svg)", "",
+        f"## The country, on paper", "",
+        f"{WORKERS:,} grid workers, {COUNTIES:,} county-level ledgers that know nothing of each "
+        "other, the same ten needs a worker and day. Syncs come when signal comes; half of a "
+        "day's are put into one hour.", "",
+        "| what | of one county | of the country |", "|---|---|---|",
+        f"| needs a day | {national / COUNTIES:,.0f} | {national:,} |",
+        f"| syncs a second, peak hour | {peak / COUNTIES:.2f} | {peak:,.0f} |",
+        f"| processor cores busy, peak hour | {peak / COUNTIES * processor:.5f} | "
+        f"{peak * processor:.1f} |",
+        f"| bandwidth in and out, peak hour | "
+        f"{peak / COUNTIES * (up + down) * county['needs_per_device'] * 8 / 1000:.1f} kbit/s | "
+        f"{peak * (up + down) * county['needs_per_device'] * 8 / 1e6:.0f} Mbit/s |",
+        f"| traffic a day | {national / COUNTIES * (up + down) / 1e6:.1f} MB | "
+        f"{national * (up + down) / 1e9:.1f} GB |",
+        f"| disk a year | {national / COUNTIES * stored * 365 / 1e9:.1f} GB | "
+        f"{national * stored * 365 / 1e12:.1f} TB |",
+        f"| memory, one server a ledger | {county['server_memory']:.0f} MB | "
+        f"{county['server_memory'] * COUNTIES / 1000:.0f} GB |", "",
+        f"So a county needs a small share of one machine, and the country, with one server process "
+        f"a ledger, fits {max(2, -(-int(county['server_memory'] * COUNTIES / 1000) // 48))} "
+        f"machines of 64 GB by memory (48 GB of it used) and {max(1, -(-int(peak * processor) // 8))} "
+        "of 8 cores by processor; twice as many for a standby of each. TLS handshakes, about a "
+        "millisecond of processor each, and edits, pulls of other people's work and backups come "
+        "on top; they are not in these figures.", ""]
+    (folder / "SCALE.md").write_text("\n".join(lines))
+    (folder / "county.svg").write_text(plots.bars(
+        "Latency of a sync in a county's day", [("all devices, ms", [
+            (name, county[f"latency_{key}_milliseconds"], True)
+            for name, key in (("half", "p50"), ("90 %", "p90"), ("99 %", "p99"),
+                              ("99.9 %", "p999"), ("all", "max"))])]))
