@@ -24,7 +24,8 @@ package struct Scenario: Sendable, CustomStringConvertible {
     package func play() throws { try Stage.play(story) }
 
     /// In the order of the table.
-    package static let all = mergeStories + feedStories + outboxStories + crashStories
+    package static let all =
+        mergeStories + feedStories + outboxStories + crashStories + restoreStories
 }
 
 /// What a story expected and did not find.

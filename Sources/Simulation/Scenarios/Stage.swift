@@ -28,6 +28,7 @@ final class Stage {
     let hub: SimulatedHub
     private(set) var devices: [StageDevice] = []
     var network = Network.works
+    private var restores = RestoreChecker()
     private var attempts: UInt32 = 0
 
     private init() throws {
@@ -75,6 +76,22 @@ final class Stage {
     func restartHub() throws {
         hub.stop()
         hub.disk.restart()
+        try hub.open()
+    }
+
+    /// A copy of the hub's disk.
+    func backUpHub() throws -> Disk.Image {
+        hub.stop()
+        let image = hub.disk.snapshot()
+        try hub.open()
+        return image
+    }
+
+    /// Puts an older copy of the hub's disk in place, and goes on from there.
+    func restoreHub(_ image: Disk.Image) throws {
+        try restores.noteRestore(of: ledger, devices.map(\.machine))
+        hub.stop()
+        hub.disk.restore(image)
         try hub.open()
     }
 
@@ -178,9 +195,12 @@ final class Stage {
         try expect(findings.isEmpty, "\(findings)")
         let records = try ledger.inspectRecords()
         try LedgerChecker(
-            records: records, groups: try ledger.inspectGroups(), head: try ledger.info().head,
-            newestHubTime: now
+            records: records, groups: try ledger.inspectGroups(),
+            brought: try ledger.inspectBrought(), restores: restores,
+            head: try ledger.info().head, newestHubTime: now
         ).check()
+        try restores.check(
+            groups: try ledger.inspectGroups(), brought: try ledger.inspectBrought())
         for device in devices {
             let inspection = try device.journal.inspect()
             try expect(inspection.outbox.isEmpty, "\(device.name) still waits")
@@ -271,7 +291,11 @@ final class StageDevice {
         throw ScenarioFailure(description: "\(name)'s session says nothing more")
     }
 
-    private func exchange(batchBytes: Int, pageBytes: Int) throws -> DeviceSession.Event {
+    /// One round trip.
+    @discardableResult
+    func exchange(
+        batchBytes: Int, pageBytes: Int = Limits.pageBytesMax
+    ) throws -> DeviceSession.Event {
         let request = try request(batchBytes: batchBytes, pageBytes: pageBytes)
         if stage.network == .losesRequests { return .failed(isTemporary: true) }
         let answer = try stage.answer(request, to: self)

@@ -1,0 +1,83 @@
+import DeviceJournal
+import HubLedger
+import NeedModel
+import SimulatedDisk
+import SyncCore
+
+/// Bugs after the hub was put back to an older backup.
+let restoreStories: [Scenario] = [
+    Scenario("restored-server", bug: "cht-core #8093") { stage in
+        let worker = try stage.worker("worker", in: "v1")
+        let office = try stage.office("office")
+        let team = try stage.team("team", of: "t1")
+        let old = try worker.record("路灯不亮", in: "g1")
+        try stage.settle()
+        let backup = try stage.backUpHub()
+
+        // Acknowledged, pulled, and gone from every outbox.
+        try worker.set(.address, of: old, to: "村口")
+        let new = try worker.record("井盖", in: "g1")
+        try stage.settle()
+        try office.set(.address, of: old, to: "桥头")
+        try office.dispatch(new, to: "t1")
+        try stage.settle()
+        // Written before the restore, sent after it.
+        try worker.set(.phone, of: old, to: "120")
+        _ = try team.journal.accept(new, clocks: team.clocks)
+
+        try stage.restoreHub(backup)
+        try expect(try stage.storedNeedCount() == 1, "the backup is not older")
+        // The worker first: it has not seen what the office did last.
+        for device in [worker, team, office] {
+            try expect(try device.sync() == .complete, "\(device.name) does not come to rest")
+        }
+        try stage.settle()
+        for device in [worker, office] {
+            let shown = try device.shown(old)
+            try expect(shown?.address == "桥头", "\(device.name) lost the newest address")
+            try expect(shown?.phone == "120", "\(device.name) lost what waited")
+            try expect(shown?.conflicts.isEmpty ?? false, "\(device.name) sees a conflict")
+        }
+        try expect(try office.shown(new)?.status == .accepted, "the team's work is lost")
+        for device in [worker, office, team] {
+            try expect(
+                try device.journal.status().notices.map(\.kind) == [.hubRestored],
+                "\(device.name) does not say what happened")
+        }
+    },
+
+    Scenario("restored-twice", bug: "cht-core #8093, in the middle of the mending") { stage in
+        let worker = try stage.worker("worker", in: "v1")
+        try worker.sync()
+        let backup = try stage.backUpHub()
+        for number in 0..<100 { _ = try worker.record("井盖 \(number)", in: "g1") }
+        try stage.settle()
+        try stage.restoreHub(backup)
+        // A few are back; then the backup is put there once more.
+        for _ in 0..<4 { try worker.exchange(batchBytes: 400) }
+        let count = try stage.storedNeedCount()
+        try expect(count > 0 && count < 100, "nothing came back yet, or all at once")
+        try stage.restoreHub(backup)
+        try stage.settle()
+        try expect(try stage.storedNeedCount() == 100, "not all came back")
+    },
+
+    Scenario("restored-conflict", bug: "a restore that decides a conflict") { stage in
+        let worker = try stage.worker("worker", in: "v1")
+        let office = try stage.office("office")
+        let need = try worker.record("路灯不亮", in: "g1")
+        try stage.settle()
+        let backup = try stage.backUpHub()
+        // Neither has seen the other's; somebody must decide.
+        try worker.set(.address, of: need, to: "村口")
+        try office.set(.address, of: need, to: "桥头")
+        try stage.settle()
+        try stage.restoreHub(backup)
+        try stage.settle()
+        for device in [worker, office] {
+            try expect(
+                try device.shown(need)?.conflicts.map(\.field) == [.address],
+                "\(device.name) is not asked any more")
+        }
+    },
+]
