@@ -461,7 +461,10 @@ package final class World {
         try follow(directives, index)
     }
 
-    private func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
+    /// - Parameter isStruck: Whether a storage fault was planned that may not have come yet.
+    private func follow(
+        _ directives: [DeviceSession.Directive], _ index: Int, isStruck: Bool = false
+    ) throws {
         let device = devices[index]
         for directive in directives {
             switch directive {
@@ -474,10 +477,26 @@ package final class World {
                 // Small at times, so that pulls take several pages.
                 let pageBytes = chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
                 let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
-                let request = try journal.makeRequest(
-                    batchBytesMax: batchBytes, pageBytesMax: pageBytes,
-                    clocks: device.clocks(now: now),
-                    attempt: UInt32(truncatingIfNeeded: chance.next()))
+                let request: SyncRequest
+                do throws(JournalError) {
+                    request = try journal.makeRequest(
+                        batchBytesMax: batchBytes, pageBytesMax: pageBytes,
+                        clocks: device.clocks(now: now),
+                        attempt: UInt32(truncatingIfNeeded: chance.next()))
+                } catch {
+                    if device.disk.isDown {
+                        trace.note("\(device.name) dies before a request")
+                        try revive(device)
+                        return
+                    }
+                    guard error.category == .disk, isStruck else {
+                        throw Violation(invariant: 21, what: "\(device.name): \(error)")
+                    }
+                    trace.note("\(device.name)'s disk fails a request")
+                    device.stop()
+                    try reopen(device)
+                    return
+                }
                 device.pending = request
                 device.pendingSince = now
                 let frame = try Frame.encode(
@@ -643,7 +662,7 @@ package final class World {
         guard var session = device.session else { return }
         let directives = session.step(event)
         device.session = session
-        try follow(directives, index)
+        try follow(directives, index, isStruck: isStruck)
     }
 
     private func timeOut() throws {
