@@ -49,6 +49,18 @@ extension Journal {
         }
     }
 
+    /// Makes a journal's tables and nothing else, as an enrolment that was killed early leaves them.
+    package static func makeTables(path: String, vfs: String) throws(JournalError) {
+        do {
+            let connection = try Connection(path: path, mode: .readWriteCreate, vfs: vfs)
+            try connection.migrate(
+                JournalSchema.migrations, applicationID: JournalSchema.applicationID)
+            try connection.makeDurable(autocheckpointFrames: JournalLimits.logFramesMax)
+        } catch {
+            throw JournalError(error, path: path)
+        }
+    }
+
     /// SQLite's own findings; none when the file is sound.
     package func integrityCheck() throws(JournalError) -> [String] {
         do {

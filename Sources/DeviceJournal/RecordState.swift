@@ -48,6 +48,9 @@ struct RecordState: Equatable {
         return writer.bytes
     }
 
+    /// Room is made beforehand for so many at most, whatever a damaged row claims.
+    private static let roomMax = 64
+
     init() {}
 
     init(bytes: [UInt8]) throws(ByteCodingError) {
@@ -56,10 +59,14 @@ struct RecordState: Equatable {
         for _ in 0..<(try reader.count()) {
             contested.append(UInt32(truncatingIfNeeded: try reader.number()))
         }
-        for _ in 0..<(try reader.count()) {
+        let fieldCount = try reader.count()
+        fields.reserveCapacity(min(fieldCount, Self.roomMax))
+        for _ in 0..<fieldCount {
             let field = UInt32(truncatingIfNeeded: try reader.number())
             var versions: [Version] = []
-            for _ in 0..<(try reader.count()) {
+            let versionCount = try reader.count()
+            versions.reserveCapacity(min(versionCount, Self.roomMax))
+            for _ in 0..<versionCount {
                 let value = try reader.value()
                 let dot = Dot(
                     ReplicaID(truncating: try reader.number()), try reader.number())

@@ -58,6 +58,8 @@ package struct RecordState: Hashable, Sendable {
 
     private static let form: UInt8 = 1
     private static let formWithPositions: UInt8 = 2
+    /// Room is made beforehand for so many at most, whatever a damaged row claims.
+    private static let roomMax = 64
 
     private struct OriginKey: Hashable {
         var replica: ReplicaID
@@ -132,7 +134,9 @@ package struct RecordState: Hashable, Sendable {
             throw LedgerError.damaged("a record of an unknown format")
         }
         var origins: [(dot: Dot, sequence: UInt64, stamp: Int64, clock: ShortClock)] = []
-        for _ in 0..<(try reader.count()) {
+        let originCount = try reader.count()
+        origins.reserveCapacity(min(originCount, Self.roomMax))
+        for _ in 0..<originCount {
             let writer = try replica(Int64(bitPattern: try reader.number()))
             let counter = try reader.number()
             let sequence = try reader.number()
@@ -146,13 +150,18 @@ package struct RecordState: Hashable, Sendable {
             origins.append(
                 (
                     Dot(writer, counter), sequence, stamp,
-                    ShortClock(base: base, ancestors: ancestors.sorted())
+                    ShortClock(
+                        base: base, ancestors: ancestors.isEmpty ? [] : ancestors.sorted())
                 ))
         }
-        for _ in 0..<(try reader.count()) {
+        let fieldCount = try reader.count()
+        fields.reserveCapacity(min(fieldCount, Self.roomMax))
+        for _ in 0..<fieldCount {
             let field = UInt32(truncatingIfNeeded: try reader.number())
             var versions: [Version] = []
-            for _ in 0..<(try reader.count()) {
+            let versionCount = try reader.count()
+            versions.reserveCapacity(min(versionCount, Self.roomMax))
+            for _ in 0..<versionCount {
                 let index = try reader.number()
                 guard index < UInt64(origins.count) else {
                     throw LedgerError.damaged("a version without an origin")

@@ -777,16 +777,28 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func grids(within code: String) throws -> [String] {
-        try connection.all(
-            """
-            WITH RECURSIVE within (code, level, depth) AS (
-                SELECT code, level, 0 FROM territory WHERE code = ?
-                UNION
-                SELECT territory.code, territory.level, depth + 1 FROM territory
-                JOIN within ON territory.parent = within.code WHERE depth < 8)
-            SELECT code FROM within WHERE level = 'grid' ORDER BY code
-            """, .text(code)
-        ) { $0.text(at: 0) }
+        let isGrid = try connection.first(
+            "SELECT level = 'grid' FROM territory WHERE code = ?", .text(code)
+        ) { $0.bool(at: 0) }
+        guard let isGrid else { return [] }
+        if isGrid { return [code] }
+        // Every sync asks. A recursive statement would cost ten times as much for a village.
+        var grids: [String] = []
+        var parents = [code]
+        // A territory's level lies below that of its parent, so there are as many rounds as levels.
+        for _ in TerritoryLevel.allCases {
+            var children: [String] = []
+            for parent in parents {
+                try connection.forEach(
+                    "SELECT code, level = 'grid' FROM territory WHERE parent = ?", .text(parent)
+                ) { row in
+                    let code = row.text(at: 0)
+                    if row.bool(at: 1) { grids.append(code) } else { children.append(code) }
+                }
+            }
+            parents = children
+        }
+        return grids.sorted()
     }
 
     func referenceKey(_ table: ReferenceTable, code: String) throws -> Int64? {

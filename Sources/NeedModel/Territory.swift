@@ -25,7 +25,7 @@ package struct TerritoryTree: Sendable {
     private var byCode: [String: Territory] = [:]
     private var children: [String: [String]] = [:]
 
-    package init(_ territories: some Sequence<Territory>) {
+    package init(_ territories: [Territory]) {
         for territory in territories {
             byCode[territory.code] = territory
             if let parent = territory.parent {
@@ -146,7 +146,7 @@ package struct Scope: Hashable, Sendable {
     package let buckets: [Bucket]
     private let set: Set<Bucket>
 
-    package init(_ buckets: some Sequence<Bucket>) {
+    package init(_ buckets: [Bucket]) {
         set = Set(buckets)
         self.buckets = set.sorted()
     }

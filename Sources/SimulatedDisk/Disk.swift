@@ -122,6 +122,7 @@ package final class Disk {
         seed: UInt64, image: Image = Image(), clock: @escaping () -> Int64 = { 0 },
         sleep: @escaping (_ microseconds: Int) -> Void = { _ in }
     ) {
+        _ = Self.withoutMemoryStatistics
         fate = SeededGenerator(seed)
         noise = SeededGenerator(~seed)
         self.clock = clock
@@ -142,6 +143,9 @@ package final class Disk {
         vfsNameBytes.deallocate()
     }
 
+    /// A simulation opens a database for every few events, so it feels what an allocation costs.
+    private static let withoutMemoryStatistics: Void = waystation_forgo_memory_statistics()
+
     /// Unregisters the disk. All connections must have been closed. May be repeated.
     package func close() {
         precondition(openFileCount == 0, "A connection to the disk is still open")
@@ -159,6 +163,7 @@ package final class Disk {
     /// - Parameter seed: Not 0, which would let the system decide.
     package static func seedSQLite(_ seed: Int32) {
         precondition(seed != 0)
+        _ = withoutMemoryStatistics  // Seeding puts SQLite in use.
         waystation_seed_randomness(seed)
     }
 }

@@ -1,12 +1,12 @@
 /// SplitMix64: fast, and fully determined by its seed.
 ///
 /// - SeeAlso: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
-struct SeededGenerator {
+package struct SeededGenerator: Sendable {
     private var state: UInt64
 
-    init(_ seed: UInt64) { state = seed }
+    package init(_ seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var mixed = state
         mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
@@ -15,7 +15,7 @@ struct SeededGenerator {
     }
 
     /// Returns a number below `bound`, which must be positive.
-    mutating func next(below bound: Int) -> Int {
+    package mutating func next(below bound: Int) -> Int {
         // One draw for one decision, so that a replay never shifts; the bias is below 2⁻⁴⁰.
         Int(next().multipliedFullWidth(by: UInt64(bound)).high)
     }

@@ -1,25 +1,17 @@
+import SimulatedDisk
 import SyncCore
 
-/// The one source of randomness of a run: SplitMix64, fully determined by its seed.
-///
-/// - SeeAlso: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+/// The one source of randomness of a run, fully determined by its seed; a class, because what is
+/// drawn in one place must not be drawn again in another.
 package final class Chance: RandomNumberGenerator {
-    private var state: UInt64
+    private var generator: SeededGenerator
 
-    package init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { generator = SeededGenerator(seed) }
 
-    package func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ mixed >> 31
-    }
+    package func next() -> UInt64 { generator.next() }
 
     /// From 0 to `bound - 1`.
-    func below(_ bound: Int) -> Int {
-        Int(next().multipliedFullWidth(by: UInt64(bound)).high)
-    }
+    func below(_ bound: Int) -> Int { generator.next(below: bound) }
 
     func happens(_ probability: Double) -> Bool {
         Double(next() >> 11) * 0x1p-53 < probability

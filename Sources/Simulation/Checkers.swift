@@ -155,23 +155,48 @@ struct PullChecker {
         var cursor: Position
     }
 
+    /// What the ledger holds, read anew whenever something was written.
+    private var known:
+        (mark: StateMark, records: [(placement: Placement, digest: (RecordID, UInt64))])?
+    /// By the device's number, at the same mark.
+    private var allowed: [Int64: [RecordID: UInt64]] = [:]
+
+    /// The records that a device may hold, each with its digest.
+    private mutating func allowed(to device: Int64, by hub: SimulatedHub) throws -> [RecordID:
+        UInt64]
+    {
+        guard let ledger = hub.ledger else { return [:] }
+        let mark = hub.stateMark
+        if known?.mark != mark {
+            known = (
+                mark,
+                try ledger.inspectRecords().map { ($0.placement, ($0.id, Self.digest($0))) }
+            )
+            allowed = [:]
+        }
+        if let found = allowed[device] { return found }
+        let scope = try ledger.scope(ofDevice: device)
+        let found = Dictionary(
+            uniqueKeysWithValues: (known?.records ?? []).lazy.filter {
+                scope.contains($0.placement)
+            }
+            .map(\.digest))
+        allowed[device] = found
+        return found
+    }
+
     mutating func noteServed(
-        _ answer: SyncAnswer, ledger: Ledger, device: SimulatedDevice
+        _ answer: SyncAnswer, hub: SimulatedHub, device: SimulatedDevice
     ) throws {
         guard let page = answer.page else { return }
-        let scope = try ledger.scope(ofDevice: device.number)
-        let records = try ledger.inspectRecords()
-        let allowed = Set(records.filter { scope.contains($0.placement) }.map(\.id))
-        for record in page.records where !allowed.contains(record.id) {
+        let allowed = try allowed(to: device.number, by: hub)
+        for record in page.records where allowed[record.id] == nil {
             throw Violation(
                 invariant: 16, what: "\(device.name) was sent \(record.id), outside its scope")
         }
         guard let cursor = page.cursor else { return }
         let key = Key(attempt: answer.attempt, cursor: cursor)
-        expected[key] = Dictionary(
-            uniqueKeysWithValues: records.filter { allowed.contains($0.id) }.map {
-                ($0.id, Self.digest($0))
-            })
+        expected[key] = allowed
         order.append(key)
         if order.count > 50 { expected[order.removeFirst()] = nil }
     }

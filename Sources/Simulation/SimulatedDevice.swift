@@ -39,11 +39,22 @@ final class SimulatedDevice {
     /// An older copy of the disk, once one was made.
     var backup: Disk.Image?
 
+    private var openings = 0
+    private var lastNeeds: (mark: StateMark, needs: [NeedSnapshot])?
+
     static let path = "journal.sqlite"
+
+    /// Makes a disk with a journal that has drawn no replica yet, as every device starts with.
+    static func image() throws -> Disk.Image {
+        let disk = Disk(seed: 0)
+        defer { disk.close() }
+        try Journal.makeTables(path: path, vfs: disk.vfsName)
+        return disk.snapshot()
+    }
 
     init(
         name: String, number: Int64, role: Role, team: String, chance: Chance, now: Int64,
-        image: Disk.Image = Disk.Image()
+        image: Disk.Image
     ) {
         self.name = name
         self.number = number
@@ -70,9 +81,19 @@ final class SimulatedDevice {
 
     /// Opens the journal, as the first command after a start does.
     func open(creating: Bool = false) throws {
+        openings += 1
         journal = try Journal(
             path: Self.path, creating: creating, random: chance.source,
             busyTimeoutMilliseconds: 0, vfs: disk.vfsName)
+    }
+
+    /// What the person sees; read anew whenever something was written.
+    func needs() throws(JournalError) -> [NeedSnapshot] {
+        let mark = StateMark(openings: openings, steps: disk.stepCount)
+        if let lastNeeds, lastNeeds.mark == mark { return lastNeeds.needs }
+        let needs = try journal?.needs(includingWithdrawn: true) ?? []
+        lastNeeds = (mark, needs)
+        return needs
     }
 
     /// The program is gone; what was durable stays.

@@ -4,6 +4,13 @@ import SimulatedDisk
 import SyncCore
 import WireFormat
 
+/// Names a state of a disk and of the program on it: every write is a storage step, and every
+/// crash, copy or restore is followed by an opening. What is read twice at one mark is the same.
+struct StateMark: Equatable {
+    var openings: Int
+    var steps: Int
+}
+
 /// The centre's machine: the production ledger on a disk that can fail.
 final class SimulatedHub {
     let disk: Disk
@@ -13,19 +20,53 @@ final class SimulatedHub {
     /// The operator's newest backup.
     var backup: Disk.Image?
 
+    private var openings = 0
+
     static let path = "ledger.sqlite"
 
-    init(chance: Chance, clock: @escaping () -> Int64) throws {
+    /// - Parameter image: A disk with a ledger, see ``image(now:)``.
+    init(chance: Chance, image: Disk.Image, clock: @escaping () -> Int64) throws {
         self.chance = chance
         self.clock = clock
-        disk = Disk(seed: chance.next())
-        try Ledger.create(
-            at: Self.path, banner: "15", name: "旗", offsetMinutes: 480, clock: clock,
-            vfs: disk.vfsName)
+        disk = Disk(seed: chance.next(), image: image)
         try open()
     }
 
+    /// Makes a disk with a ledger that knows its territory, as every world starts with.
+    ///
+    /// - Parameter hasCategories: Whether it also has categories, and a route for one of them.
+    static func image(now: Int64, hasCategories: Bool = true) throws -> Disk.Image {
+        let disk = Disk(seed: 0)
+        defer { disk.close() }
+        try Ledger.create(
+            at: path, banner: "15", name: "旗", offsetMinutes: 480, clock: { now },
+            vfs: disk.vfsName)
+        let ledger = try Ledger(
+            opening: path, clock: { now }, random: Chance(seed: 0).source, vfs: disk.vfsName)
+        _ = try ledger.importTable(
+            .territory,
+            csv: """
+                code,name,level,parent
+                15,旗,banner,
+                v1,村一,village,15
+                v2,村二,village,15
+                g1,格一,grid,v1
+                g2,格二,grid,v1
+                g3,格三,grid,v2
+                """)
+        _ = try ledger.importTable(.teams, csv: "id,name,territory\nt1,队一,15\nt2,队二,15\n")
+        if !hasCategories { return disk.snapshot() }
+        _ = try ledger.importTable(.categories, csv: "code,name\nlight,灯\nwater,水\n")
+        _ = try ledger.importTable(
+            .routes, csv: "category,territory,team,due_days\nlight,v1,t1,3\n")
+        return disk.snapshot()
+    }
+
+    /// As long as it is the same, nothing was written.
+    var stateMark: StateMark { StateMark(openings: openings, steps: disk.stepCount) }
+
     func open() throws {
+        openings += 1
         ledger = try Ledger(
             opening: Self.path, clock: clock, random: chance.source, vfs: disk.vfsName)
     }

@@ -33,7 +33,7 @@ package final class World {
     let chance: Chance
     private(set) var trace = Trace()
     /// The true time, in milliseconds since 1970.
-    private(set) var now: Int64 = 1_795_000_000_000
+    private(set) var now = start
     private var hubOffset: Int64 = 0
     private var newestHubTime: Int64 = 0
     private(set) var hub: SimulatedHub!
@@ -62,6 +62,11 @@ package final class World {
         var content: Content
     }
 
+    private static let start: Int64 = 1_795_000_000_000
+    /// Making tables takes as long as many events, and no fault strikes before the first of them.
+    private static let ledgerImage = Result { try SimulatedHub.image(now: start) }
+    private static let journalImage = Result { try SimulatedDevice.image() }
+
     static let grids = ["g1", "g2", "g3"]
     static let teams = ["t1", "t2"]
     private static let answerTimeoutMilliseconds: Int64 = 60_000
@@ -73,6 +78,7 @@ package final class World {
 
     package init(_ options: SimulationOptions) throws {
         self.options = options
+        let (ledger, journal) = try (Self.ledgerImage.get(), Self.journalImage.get())
         // SQLite's own randomness (WAL salts) would differ from run to run.
         Disk.seedSQLite(Int32(truncatingIfNeeded: options.seed | 1))
         chance = Chance(seed: options.seed)
@@ -82,13 +88,13 @@ package final class World {
             rates[fault] = isOn && options.faults.contains(fault) ? rate : 0
         }
         let deviceCount = options.devices ?? 2 + chance.below(4)
-        hub = try SimulatedHub(chance: chance.split()) { [unowned self] in
+        newestHubTime = now
+        hub = try SimulatedHub(chance: chance.split(), image: ledger) { [unowned self] in
             let time = now + hubOffset
             newestHubTime = max(newestHubTime, time)
             return time
         }
-        try setUpTerritory()
-        for index in 0..<deviceCount { try addDevice(index) }
+        for index in 0..<deviceCount { try addDevice(index, image: journal) }
     }
 
     deinit {
@@ -98,26 +104,7 @@ package final class World {
 
     // MARK: Setting up
 
-    private func setUpTerritory() throws {
-        guard let ledger = hub.ledger else { return }
-        _ = try ledger.importTable(
-            .territory,
-            csv: """
-                code,name,level,parent
-                15,旗,banner,
-                v1,村一,village,15
-                v2,村二,village,15
-                g1,格一,grid,v1
-                g2,格二,grid,v1
-                g3,格三,grid,v2
-                """)
-        _ = try ledger.importTable(.teams, csv: "id,name,territory\nt1,队一,15\nt2,队二,15\n")
-        _ = try ledger.importTable(.categories, csv: "code,name\nlight,灯\nwater,水\n")
-        _ = try ledger.importTable(
-            .routes, csv: "category,territory,team,due_days\nlight,v1,t1,3\n")
-    }
-
-    private func addDevice(_ index: Int) throws {
+    private func addDevice(_ index: Int, image: Disk.Image) throws {
         guard let ledger = hub.ledger else { return }
         let role: Role =
             index == 0 ? .worker : index == 1 ? .office : Role.allCases[chance.below(3)]
@@ -128,7 +115,7 @@ package final class World {
         let answer = try ledger.enroll(EnrollRequest(code: code, replica: .none))
         let device = SimulatedDevice(
             name: "d\(index)", number: answer.assignment.device, role: role, team: team,
-            chance: chance.split(), now: now)
+            chance: chance.split(), now: now, image: image)
         if chance.happens(rate(.clockWild)) {
             device.wallOffset =
                 [-1_790_000_000_000, 378_000_000_000, -86_400_000, 3_600_000, 700_000][
@@ -374,7 +361,7 @@ package final class World {
                 guard let journal = device.journal else { return }
                 let inspection = try journal.inspect()
                 try commands.record(device, clocks, inspection)
-                try checkOwnWrites(device, journal, inspection)
+                try checkOwnWrites(device, inspection)
             }
         } catch let error as JournalError {
             if device.disk.isDown {
@@ -415,7 +402,7 @@ package final class World {
     private func command(
         _ journal: Journal, _ device: SimulatedDevice, _ clocks: ClockReading
     ) throws(JournalError) -> String? {
-        let needs = try journal.needs(includingWithdrawn: true)
+        let needs = try device.needs()
         if device.role != .team, needs.isEmpty || chance.happens(0.3) {
             let grids = try journal.ownGrids().map(\.code)
             guard let grid = chance.choose(grids) else { return nil }
@@ -513,7 +500,10 @@ package final class World {
         try follow(directives, index)
     }
 
-    private func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
+    /// - Parameter isStruck: Whether a storage fault was planned that may not have come yet.
+    private func follow(
+        _ directives: [DeviceSession.Directive], _ index: Int, isStruck: Bool = false
+    ) throws {
         let device = devices[index]
         for directive in directives {
             switch directive {
@@ -526,10 +516,26 @@ package final class World {
                 // Small at times, so that pulls take several pages.
                 let pageBytes = chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
                 let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
-                let request = try journal.makeRequest(
-                    batchBytesMax: batchBytes, pageBytesMax: pageBytes,
-                    clocks: device.clocks(now: now),
-                    attempt: UInt32(truncatingIfNeeded: chance.next()))
+                let request: SyncRequest
+                do throws(JournalError) {
+                    request = try journal.makeRequest(
+                        batchBytesMax: batchBytes, pageBytesMax: pageBytes,
+                        clocks: device.clocks(now: now),
+                        attempt: UInt32(truncatingIfNeeded: chance.next()))
+                } catch {
+                    if device.disk.isDown {
+                        trace.note("\(device.name) dies before a request")
+                        try revive(device)
+                        return
+                    }
+                    guard error.category == .disk, isStruck else {
+                        throw Violation(invariant: 21, what: "\(device.name): \(error)")
+                    }
+                    trace.note("\(device.name)'s disk fails a request")
+                    device.stop()
+                    try reopen(device)
+                    return
+                }
                 device.pending = request
                 device.pendingSince = now
                 let frame = try Frame.encode(
@@ -618,7 +624,7 @@ package final class World {
             return
         }
         try outcomes.check(request, answer)
-        try pulls.noteServed(answer, ledger: ledger, device: device)
+        try pulls.noteServed(answer, hub: hub, device: device)
         if strikes(.hubKilledBeforeReply) {
             crashHub(.processKilled)
             return
@@ -678,7 +684,7 @@ package final class World {
                 }
                 try checkMonotonic(device, inspection)
             }
-            try checkOwnWrites(device, journal, inspection)
+            try checkOwnWrites(device, inspection)
             event = .absorbed(absorbed.answer)
         } catch let error as JournalError {
             if device.disk.isDown {
@@ -709,7 +715,7 @@ package final class World {
         guard var session = device.session else { return }
         let directives = session.step(event)
         device.session = session
-        try follow(directives, index)
+        try follow(directives, index, isStruck: isStruck)
     }
 
     private func timeOut() throws {
@@ -771,7 +777,7 @@ package final class World {
 
     /// Invariant 8: a person reads their own writes, as long as no newer ones were pulled.
     private func checkOwnWrites(
-        _ device: SimulatedDevice, _ journal: Journal, _ inspection: JournalInspection
+        _ device: SimulatedDevice, _ inspection: JournalInspection
     ) throws {
         var last: [RecordID: [UInt32: [UInt8]?]] = [:]
         for entry in inspection.outbox {
@@ -782,7 +788,7 @@ package final class World {
             }
         }
         guard !last.isEmpty else { return }
-        for need in try journal.needs(includingWithdrawn: true) {
+        for need in try device.needs() {
             for (field, value) in last[need.id] ?? [:]
             where need.record.value(field) != value {
                 throw Violation(

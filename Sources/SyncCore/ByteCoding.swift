@@ -24,12 +24,12 @@ package struct ByteWriter: Sendable {
         put(UInt64(bitPattern: number << 1 ^ number >> 63))
     }
 
-    package mutating func put(raw content: some Sequence<UInt8>) {
+    package mutating func put(raw content: [UInt8]) {
         bytes.append(contentsOf: content)
     }
 
     /// A varint length, then the bytes.
-    package mutating func put(block content: some Collection<UInt8>) {
+    package mutating func put(block content: [UInt8]) {
         put(content.count)
         bytes.append(contentsOf: content)
     }
@@ -63,11 +63,13 @@ package struct ByteReader: Sendable {
 
     package mutating func number() throws(ByteCodingError) -> UInt64 {
         var result: UInt64 = 0
-        for shift in stride(from: 0, to: 70, by: 7) {
+        var shift: UInt64 = 0
+        while shift < 70 {
             let next = try byte()
             if shift == 63 && next > 1 { throw .varintTooLong }
-            result |= UInt64(next & 0x7F) << UInt64(shift)
+            result |= UInt64(next & 0x7F) &<< shift
             if next < 0x80 { return result }
+            shift += 7
         }
         throw .varintTooLong
     }

@@ -8,14 +8,20 @@ package struct ContentHash: Sendable {
 
     package init() {}
 
-    package mutating func combine(_ bytes: some Sequence<UInt8>) {
-        for byte in bytes { state = (state ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    package mutating func combine(_ bytes: [UInt8]) {
+        state = bytes.withUnsafeBufferPointer { bytes in
+            var state = state
+            for byte in bytes { state = (state ^ UInt64(byte)) &* 0x100_0000_01b3 }
+            return state
+        }
     }
 
     /// Little-endian, 8 bytes.
     package mutating func combine(_ number: UInt64) {
-        for shift in stride(from: 0, to: 64, by: 8) {
-            state = (state ^ (number >> UInt64(shift) & 0xFF)) &* 0x100_0000_01b3
+        var rest = number
+        for _ in 0..<8 {
+            state = (state ^ rest & 0xFF) &* 0x100_0000_01b3
+            rest >>= 8
         }
     }
 

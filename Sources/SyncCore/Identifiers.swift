@@ -124,24 +124,21 @@ package struct RecordID: Hashable, Comparable, Sendable, CustomStringConvertible
 
     /// 16 bytes, most significant first.
     package var bytes: [UInt8] {
-        var result: [UInt8] = []
-        result.reserveCapacity(16)
-        for shift in stride(from: 56, through: 0, by: -8) {
-            result.append(UInt8(truncatingIfNeeded: high >> UInt64(shift)))
-        }
-        for shift in stride(from: 56, through: 0, by: -8) {
-            result.append(UInt8(truncatingIfNeeded: low >> UInt64(shift)))
-        }
-        return result
+        withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { [UInt8]($0) }
     }
 
     /// - Returns: `nil` unless there are 16 bytes.
-    package init?(bytes: some Collection<UInt8>) {
+    package init?(bytes: [UInt8]) {
+        guard let id = bytes.withUnsafeBytes({ RecordID(bytes: $0) }) else { return nil }
+        self = id
+    }
+
+    /// - Returns: `nil` unless there are 16 bytes.
+    package init?(bytes: UnsafeRawBufferPointer) {
         guard bytes.count == 16 else { return nil }
-        var halves: (UInt64, UInt64) = (0, 0)
-        for byte in bytes.prefix(8) { halves.0 = halves.0 << 8 | UInt64(byte) }
-        for byte in bytes.dropFirst(8) { halves.1 = halves.1 << 8 | UInt64(byte) }
-        self.init(high: halves.0, low: halves.1)
+        self.init(
+            high: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
+            low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
     }
 
     /// The 32 lower-case hexadecimal digits, without hyphens.

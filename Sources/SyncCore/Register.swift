@@ -67,7 +67,7 @@ package struct Register: Hashable, Sendable {
 
     /// Takes versions that do not cover each other, in any order.
     package init(live versions: [Version]) {
-        self.versions = versions.sorted { $0.stamp > $1.stamp }
+        self.versions = versions.count < 2 ? versions : versions.sorted { $0.stamp > $1.stamp }
     }
 
     /// The version with the greatest stamp: what everyone is shown.

@@ -5,7 +5,7 @@ package struct ShortIDs: Sendable {
 
     private var lengths: [RecordID: Int] = [:]
 
-    package init(_ ids: some Sequence<RecordID>) {
+    package init(_ ids: [RecordID]) {
         // Sorted by their digits from behind, the most alike stand side by side.
         let sorted = ids.map { (id: $0, digits: Self.reversedDigits($0)) }
             .sorted { $0.digits < $1.digits }

@@ -11,7 +11,7 @@ package struct VectorClock: Hashable, Sendable {
     package init() { entries = [] }
 
     /// Takes dots in any order; of several for one replica the greatest counts.
-    package init(_ dots: some Sequence<Dot>) {
+    package init(_ dots: [Dot]) {
         entries = []
         for dot in dots { observe(dot) }
     }

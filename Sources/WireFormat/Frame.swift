@@ -23,6 +23,10 @@ package enum Frame {
 
     static let headerBytes = 11
 
+    /// zlib's memory level 6 gathers 4,096 symbols into a block, so a message of at most as many
+    /// bytes is one block, as at level 9.
+    private static let smallMessageBytes = 4_096
+
     /// Wraps a message.
     ///
     /// - Parameters:
@@ -66,7 +70,10 @@ package enum Frame {
     private static func deflated(_ message: [UInt8], dictionary: [UInt8]) -> [UInt8] {
         var stream = z_stream()
         // Only running out of memory or a mismatched zlib can fail here.
-        precondition(waystation_deflate_init(&stream, 6) == Z_OK, "zlib does not start")
+        // Most messages are small, and for them zlib would clear more memory than it reads.
+        let memoryLevel: Int32 = message.count <= smallMessageBytes ? 6 : 9
+        precondition(
+            waystation_deflate_init(&stream, 6, memoryLevel) == Z_OK, "zlib does not start")
         defer { deflateEnd(&stream) }
         if !dictionary.isEmpty {
             let status = dictionary.withUnsafeBufferPointer {

@@ -341,15 +341,24 @@ extension Page {
         var sequences = DeltaEncoder()
         var stamps = DeltaEncoder()
         var changes: [(field: UInt32, value: SizedValue)] = []
+        // Gathered outside the message, which checks with every access whether it must be copied.
+        var kinds: [UInt32] = []
+        var versionCounts: [UInt32] = []
+        var flags: [UInt32] = []
+        var creations: [Int64] = []
+        var versionReplicas: [UInt32] = []
+        var versionCounters: [Int64] = []
+        var versionSequences: [Int64] = []
+        var versionStamps: [Int64] = []
         for (index, record) in records.enumerated() {
-            page.recordKinds.append(record.kind)
-            page.recordVersions.append(
+            kinds.append(record.kind)
+            versionCounts.append(
                 UInt32(record.fields.reduce(0) { $0 + $1.versions.count }))
-            page.recordFlags.append(
+            flags.append(
                 (record.createdMilliseconds == nil ? 0 : 1)
                     | (record.contested.isEmpty ? 0 : 2))
             if let created = record.createdMilliseconds {
-                page.recordCreated.append(created &- record.id.milliseconds)
+                creations.append(created &- record.id.milliseconds)
             }
             if !record.contested.isEmpty {
                 page.contested.append(
@@ -360,10 +369,10 @@ extension Page {
             }
             for field in record.fields {
                 for version in field.versions {
-                    page.versionReplicas.append(table.index(of: version.stamp.dot.replica))
-                    page.versionCounters.append(counters.next(version.stamp.dot.counter))
-                    page.versionSequences.append(sequences.next(version.sequence))
-                    page.versionStamps.append(stamps.next(version.stamp.milliseconds))
+                    versionReplicas.append(table.index(of: version.stamp.dot.replica))
+                    versionCounters.append(counters.next(version.stamp.dot.counter))
+                    versionSequences.append(sequences.next(version.sequence))
+                    versionStamps.append(stamps.next(version.stamp.milliseconds))
                     let value: SizedValue =
                         switch version.value {
                         case .asSent: .marker(0)
@@ -374,6 +383,14 @@ extension Page {
                 }
             }
         }
+        page.recordKinds = kinds
+        page.recordVersions = versionCounts
+        page.recordFlags = flags
+        page.recordCreated = creations
+        page.versionReplicas = versionReplicas
+        page.versionCounters = versionCounters
+        page.versionSequences = versionSequences
+        page.versionStamps = versionStamps
         page.replicas = table.replicas
         page.changes = WireChanges(changes, markers: 2)
         if !departed.isEmpty { page.departed = WireRecords(departed) }
@@ -411,20 +428,28 @@ extension Page {
         var offset = 0
         var records: [PageRecord] = []
         records.reserveCapacity(ids.count)
+        let recordVersions = wire.recordVersions
+        let versionReplicas = wire.versionReplicas
+        let replicas = wire.replicas
+        let versionCounters = wire.versionCounters
+        let versionStamps = wire.versionStamps
+        let versionSequences = wire.versionSequences
+        let recordFlags = wire.recordFlags
+        let recordKinds = wire.recordKinds
         for (index, id) in ids.enumerated() {
-            let count = Int(wire.recordVersions[index])
+            let count = Int(recordVersions[index])
             guard count <= changes.count - offset else {
                 throw .malformed("a record without its versions")
             }
             var fields: [PageRecord.Field] = []
             for position in offset..<offset + count {
-                guard Int(wire.versionReplicas[position]) < wire.replicas.count else {
+                guard Int(versionReplicas[position]) < replicas.count else {
                     throw .malformed("a version without a writer")
                 }
                 let dot = Dot(
                     ReplicaID(
-                        truncating: wire.replicas[Int(wire.versionReplicas[position])]),
-                    counters.next(wire.versionCounters[position]))
+                        truncating: replicas[Int(versionReplicas[position])]),
+                    counters.next(versionCounters[position]))
                 let value: PageRecord.Value =
                     switch changes[position].value {
                     case .marker(0): .asSent
@@ -435,8 +460,8 @@ extension Page {
                     value: value,
                     stamp: Stamp(
                         milliseconds: Int64(
-                            bitPattern: stamps.next(wire.versionStamps[position])), dot: dot),
-                    sequence: sequences.next(wire.versionSequences[position]))
+                            bitPattern: stamps.next(versionStamps[position])), dot: dot),
+                    sequence: sequences.next(versionSequences[position]))
                 if fields.last?.field == changes[position].field {
                     fields[fields.count - 1].versions.append(version)
                 } else {
@@ -446,7 +471,7 @@ extension Page {
             }
             offset += count
             var created: Int64?
-            if wire.recordFlags[index] & 1 != 0 {
+            if recordFlags[index] & 1 != 0 {
                 guard let sinceID = creations.next() else {
                     throw .malformed("a whole record without its creation")
                 }
@@ -454,7 +479,7 @@ extension Page {
             }
             records.append(
                 PageRecord(
-                    id: id, kind: wire.recordKinds[index], createdMilliseconds: created,
+                    id: id, kind: recordKinds[index], createdMilliseconds: created,
                     contested: contested[UInt32(index)] ?? [], fields: fields))
         }
         guard offset == changes.count else { throw .malformed("versions without a record") }
@@ -546,7 +571,9 @@ package enum HistoryCoding {
 
     package static func decodeRequest(_ bytes: [UInt8]) throws(FrameError) -> RecordID {
         let wire = try parsed(Waystation_V1_HistoryRequest.self, bytes)
-        guard let id = RecordID(bytes: wire.record) else { throw .malformed("not a record id") }
+        guard let id = RecordID(bytes: [UInt8](wire.record)) else {
+            throw .malformed("not a record id")
+        }
         return id
     }
 

@@ -59,8 +59,8 @@ import Testing
             var whole = ContentHash()
             whole.combine(bytes)
             var pieces = ContentHash()
-            pieces.combine(bytes[..<middle])
-            pieces.combine(bytes[middle...])
+            pieces.combine(Array(bytes[..<middle]))
+            pieces.combine(Array(bytes[middle...]))
             try check(whole.value == pieces.value)
         }
     }

@@ -48,6 +48,12 @@ static inline int waystation_configure(sqlite3 *database, int option, int on, in
     return sqlite3_db_config(database, option, on, in_force);
 }
 
+/// Spares the process's SQLite the counting of its memory, which takes a lock at each allocation;
+/// without effect once SQLite is in use.
+static inline void waystation_forgo_memory_statistics(void) {
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 /// Makes the process's SQLite randomness repeat itself from here on; for simulators only.
 static inline void waystation_seed_randomness(int seed) {
     sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, seed, (sqlite3 *)0);

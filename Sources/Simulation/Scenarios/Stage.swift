@@ -33,19 +33,9 @@ final class Stage {
 
     private init() throws {
         let time = time
-        hub = try SimulatedHub(chance: chance.split()) { time.now }
-        _ = try ledger.importTable(
-            .territory,
-            csv: """
-                code,name,level,parent
-                15,旗,banner,
-                v1,村一,village,15
-                v2,村二,village,15
-                g1,格一,grid,v1
-                g2,格二,grid,v1
-                g3,格三,grid,v2
-                """)
-        _ = try ledger.importTable(.teams, csv: "id,name,territory\nt1,队一,15\nt2,队二,15\n")
+        hub = try SimulatedHub(
+            chance: chance.split(), image: SimulatedHub.image(now: time.now, hasCategories: false)
+        ) { time.now }
     }
 
     /// Plays a story on a stage of its own.
