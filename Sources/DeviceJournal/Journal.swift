@@ -200,6 +200,10 @@ package struct Notice: Hashable, Sendable {
         case forked = 1
         /// The hub had lost changes that this device does not hold any more.
         case gap = 2
+        /// Records here were not what the hub has; they were fetched again.
+        case mended = 3
+        /// Something here is not what the hub has, and could not be found.
+        case differs = 4
     }
 
     package var kind: Kind
@@ -216,6 +220,12 @@ package struct Notice: Hashable, Sendable {
                 + "and \(amount) waiting command\(amount == 1 ? "" : "s") with it."
         case .gap:
             "The server had lost earlier changes that this device does not hold any more."
+        case .mended:
+            "\(amount) record\(amount == 1 ? "" : "s") on this device had been damaged; "
+                + "\(amount == 1 ? "it was" : "they were") fetched again from the server."
+        case .differs:
+            "What this device holds is not quite what the server has (seen "
+                + "\(amount) time\(amount == 1 ? "" : "s")); please tell the server's operator."
         }
     }
 }
@@ -329,13 +339,7 @@ extension Journal {
     /// The buckets assigned; empty before enrolment.
     func readScope() throws -> Scope {
         let bytes = try connection.first("SELECT buckets FROM enrolment") { $0.bytes(at: 0) }
-        guard let bytes else { return .empty }
-        var reader = ByteReader(bytes)
-        var buckets: [Bucket] = []
-        while !reader.isAtEnd {
-            if let bucket = Bucket(name: try reader.text()) { buckets.append(bucket) }
-        }
-        return Scope(buckets)
+        return try bytes.map { try Scope(storedNames: $0) } ?? .empty
     }
 
     func storeAssignment(_ assignment: Assignment) throws {

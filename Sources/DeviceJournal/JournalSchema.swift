@@ -15,6 +15,8 @@ import SQLiteStore
 //     boot       in which boot of this machine which hub time was measured
 //     seen       jobs that the person has been shown, by order
 //     notice     a few things to tell in `status`
+//     audit      one row: the sum of the digests of what is held, and how far rows were verified
+//     suspect    records that are to be fetched again, since they differ from the hub's
 //
 // `writer` and `outbox` stand apart from everything large, so that a recorded need dirties two
 // pages. Unsigned numbers of 64 bits are stored as the signed ones with the same bits.
@@ -22,7 +24,15 @@ enum JournalSchema {
     /// "WJnl".
     static let applicationID: Int32 = 0x574A_6E6C
 
-    static var migrations: [Migration] { [Migration(version: 1, sql: version1)] }
+    static var migrations: [Migration] {
+        [
+            Migration(version: 1, sql: version1),
+            Migration(version: 2) { connection in
+                try connection.execute(digestsOfVersion2)
+                try JournalDigests.fillIn(connection)
+            },
+        ]
+    }
 
     /// Of an outbox row.
     static let waiting: Int64 = 0
@@ -121,5 +131,24 @@ enum JournalSchema {
             amount INTEGER NOT NULL
         ) STRICT;
         INSERT INTO pull VALUES (1, 0, 0, 0, x'', NULL, NULL, NULL, 0);
+        """
+
+    /// `places` are the held buckets that the record lies in (1 recorder, 2 team, 4 grid, 8
+    /// reference data); `digest` is that of SPEC §9; `checksum` covers all of the row but `visible`.
+    private static let digestsOfVersion2 = """
+        ALTER TABLE record ADD COLUMN places INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE record ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE record ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+        CREATE TABLE suspect (record BLOB PRIMARY KEY) STRICT;
+        CREATE TABLE audit (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            digest INTEGER NOT NULL,
+            walked BLOB NOT NULL,
+            walked_digest INTEGER NOT NULL,
+            parts BLOB NOT NULL,
+            tried INTEGER NOT NULL,
+            given_up INTEGER
+        ) STRICT;
+        INSERT INTO audit VALUES (1, 0, x'', 0, x'', 0, NULL);
         """
 }

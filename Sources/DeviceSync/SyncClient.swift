@@ -312,6 +312,7 @@ extension SyncClient {
         }
         report.news.merge(absorbed.news)
         report.settledGroups += absorbed.settledGroups
+        report.mendedRecords += absorbed.mendedRecords
         return absorbed.answer
     }
 

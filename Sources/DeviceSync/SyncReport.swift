@@ -11,6 +11,8 @@ package struct SyncReport: Sendable {
     package var settledGroups = 0
     /// Own commands that still wait.
     package var waitingGroups = 0
+    /// Records that were not what the hub has, and are now.
+    package var mendedRecords = 0
     /// Requests that were answered.
     package var roundTrips = 0
     /// HTTP bytes with headers, of requests that were answered; without TLS and TCP.

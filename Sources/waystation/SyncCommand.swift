@@ -171,6 +171,9 @@ struct SyncCommand: ParsableCommand {
             counted(
                 news.superseded, "superseded by a later change", "superseded by later changes",
                 " 项被更晚的修改取代"),
+            counted(
+                report.mendedRecords, "damaged record mended", "damaged records mended",
+                " 条损坏记录已修复"),
             counted(news.departed.count, "left this device", "left this device", " 条已移出本机"),
             counted(
                 news.refused, "refused (see refused list)", "refused (see refused list)",
@@ -199,6 +202,7 @@ struct SyncCommand: ParsableCommand {
                 "news",
                 .object(lists.map { ($0.0, .strings($0.1.map(\.description))) })
             ),
+            ("mended", .integer(report.mendedRecords)),
             ("bytes_up", .integer(report.bytesUp)),
             ("bytes_down", .integer(report.bytesDown)),
             ("round_trips", .integer(report.roundTrips)),
@@ -280,6 +284,10 @@ struct StatusCommand: ParsableCommand {
                 "本机记录被发现是副本或由备份恢复，已作为新的记录继续（\(notice.amount) 项随之上传），没有丢失任何内容。")
         case .gap:
             Phrase(notice.description, "服务器丢失了一些较早的改动，本机也已不再保存。")
+        case .mended:
+            Phrase(notice.description, "本机有 \(notice.amount) 条记录曾损坏，已从服务器重新取回。")
+        case .differs:
+            Phrase(notice.description, "本机内容与服务器不完全一致（已发现 \(notice.amount) 次），请告知服务器管理员。")
         }
     }
 

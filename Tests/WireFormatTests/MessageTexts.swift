@@ -48,6 +48,41 @@ struct GroupText: Decodable {
     }
 }
 
+struct AuditPartText: Decodable {
+    let bucket: Int?
+    let prefix: Hex
+
+    var value: AuditPart { AuditPart(bucket: bucket, prefix: prefix.bytes) }
+}
+
+struct AuditText: Decodable {
+    let parts: [AuditPartText]
+    let refetch: [RecordText]
+
+    var value: AuditRequest {
+        AuditRequest(parts: parts.map(\.value), refetch: refetch.map(\.id))
+    }
+}
+
+struct FindingText: Decodable {
+    struct ListedText: Decodable {
+        let id: RecordText
+        let digest: Exact<UInt64>
+    }
+
+    let part: AuditPartText
+    let digests: [Exact<UInt64>]?
+    let records: [ListedText]?
+
+    var value: AuditFinding {
+        AuditFinding(
+            part: part.value,
+            content: records.map {
+                .records($0.map { AuditFinding.Record(id: $0.id.id, digest: $0.digest.value) })
+            } ?? .digests((digests ?? []).map(\.value)))
+    }
+}
+
 struct RequestText: Decodable {
     let attempt: UInt32
     let replica: ReplicaText
@@ -60,13 +95,14 @@ struct RequestText: Decodable {
     let groups: [GroupText]
     let ancestors: [DotText]
     let heldFrom: Exact<UInt64>?
+    let audit: AuditText?
 
     var value: SyncRequest {
         SyncRequest(
             attempt: attempt, replica: replica.id, nextCounter: nextCounter.value,
             cursor: cursor?.value ?? .origin, scope: scope.value, clocks: clocks.value,
             resume: resume.bytes, pageBytes: pageBytes, groups: groups.map(\.value),
-            ancestors: ancestors.map(\.dot), heldFrom: heldFrom?.value)
+            ancestors: ancestors.map(\.dot), heldFrom: heldFrom?.value, audit: audit?.value)
     }
 }
 
@@ -137,6 +173,7 @@ struct PageText: Decodable {
         let kind: UInt32
         let created: Exact<Int64>?
         let contested: [UInt32]
+        let places: UInt8
         let fields: [FieldText]
     }
 
@@ -145,18 +182,14 @@ struct PageText: Decodable {
         let name: String
     }
 
-    struct DigestText: Decodable {
-        let bucket: String
-        let value: Exact<UInt64>
-    }
-
     let restart: Bool
     let cursor: PositionText?
     let resume: Hex
     let records: [PageRecordText]
     let departed: [RecordText]
     let writers: [WriterText]
-    let digests: [DigestText]
+    let scopeDigest: Exact<UInt64>?
+    let findings: [FindingText]
 
     var value: Page {
         Page(
@@ -165,13 +198,14 @@ struct PageText: Decodable {
                 PageRecord(
                     id: record.id.id, kind: record.kind,
                     createdMilliseconds: record.created?.value, contested: record.contested,
+                    places: HeldPlaces(rawValue: record.places),
                     fields: record.fields.map {
                         PageRecord.Field(field: $0.field, versions: $0.versions.map(\.version))
                     })
             },
             departed: departed.map(\.id),
             writers: writers.map { Page.Writer(replica: $0.replica.id, name: $0.name) },
-            digests: digests.map { Page.Digest(bucket: $0.bucket, value: $0.value.value) })
+            scopeDigest: scopeDigest?.value, findings: findings.map(\.value))
     }
 }
 

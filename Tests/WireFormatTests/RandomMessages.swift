@@ -66,7 +66,30 @@ struct RandomMessages {
             pageBytes: Limits.pageBytesMin
                 + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
             groups: groups, ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted(),
-            heldFrom: generator.oneIn(4) ? number() | 1 : nil)
+            heldFrom: generator.oneIn(4) ? number() | 1 : nil,
+            audit: generator.oneIn(3)
+                ? AuditRequest(
+                    parts: (0..<generator.below(4)).map { _ in auditPart() },
+                    refetch: (0..<generator.below(4)).map { _ in record() }) : nil)
+    }
+
+    mutating func auditPart() -> AuditPart {
+        generator.oneIn(3)
+            ? .scope
+            : AuditPart(
+                bucket: generator.below(Limits.bucketsPerScopeMax),
+                prefix: generator.bytes(countMax: Limits.auditPrefixBytesMax))
+    }
+
+    mutating func finding() -> AuditFinding {
+        AuditFinding(
+            part: auditPart(),
+            content: generator.oneIn(2)
+                ? .digests((0..<generator.below(9)).map { _ in generator.next() })
+                : .records(
+                    (0..<generator.below(9)).map { _ in
+                        AuditFinding.Record(id: record(), digest: generator.next())
+                    }))
     }
 
     mutating func page() -> Page {
@@ -76,6 +99,7 @@ struct RandomMessages {
                 id: record(), kind: UInt32(generator.below(9)),
                 createdMilliseconds: generator.oneIn(2) ? nil : generator.wildNumber(),
                 contested: generator.oneIn(3) ? [9, 10] : [],
+                places: HeldPlaces(rawValue: UInt8(generator.below(16))),
                 fields: fields.sorted().map { field in
                     PageRecord.Field(
                         field: field,
@@ -97,9 +121,8 @@ struct RandomMessages {
             writers: (0..<generator.below(4)).map { _ in
                 Page.Writer(replica: replica(), name: text())
             },
-            digests: (0..<generator.below(4)).map { _ in
-                Page.Digest(bucket: text(), value: generator.next())
-            })
+            scopeDigest: generator.oneIn(2) ? generator.next() : nil,
+            findings: (0..<generator.below(4)).map { _ in finding() })
     }
 
     mutating func outcomes() -> Outcomes {
