@@ -23,6 +23,8 @@ struct SimulationTests {
     @Test(arguments: [
         // An order made an older answer late, and the feed did not tell the devices.
         (seed: 778, events: 300), (seed: 1_628, events: 300),
+        // A record was said to lie in a bucket that the device does not hold.
+        (seed: 50, events: 270),
     ])
     func failureOfThePastStaysMended(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
