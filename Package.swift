@@ -103,7 +103,7 @@ let package = Package(
         target(
             "Simulation",
             [
-                "SyncCore", "NeedModel", "WireFormat", "DeviceJournal", "HubLedger",
+                "SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "DeviceJournal", "HubLedger",
                 "SimulatedDisk",
             ]),
         .executableTarget(

@@ -202,6 +202,10 @@ package struct Notice: Hashable, Sendable {
         case gap = 2
         /// The hub had been restored from a backup; this journal brought back what it held.
         case hubRestored = 3
+        /// Records here were not what the hub has; they were fetched again.
+        case mended = 4
+        /// Something here is not what the hub has, and could not be found.
+        case differs = 5
     }
 
     package var kind: Kind
@@ -221,6 +225,12 @@ package struct Notice: Hashable, Sendable {
         case .hubRestored:
             "The server was restored from a backup; this device brought back the changes of "
                 + "\(amount) record\(amount == 1 ? "" : "s") that it held."
+        case .mended:
+            "\(amount) record\(amount == 1 ? "" : "s") on this device had been damaged; "
+                + "\(amount == 1 ? "it was" : "they were") fetched again from the server."
+        case .differs:
+            "What this device holds is not quite what the server has (seen "
+                + "\(amount) time\(amount == 1 ? "" : "s")); please tell the server's operator."
         }
     }
 }
@@ -356,13 +366,7 @@ extension Journal {
     /// The buckets assigned; empty before enrolment.
     func readScope() throws -> Scope {
         let bytes = try connection.first("SELECT buckets FROM enrolment") { $0.bytes(at: 0) }
-        guard let bytes else { return .empty }
-        var reader = ByteReader(bytes)
-        var buckets: [Bucket] = []
-        while !reader.isAtEnd {
-            if let bucket = Bucket(name: try reader.text()) { buckets.append(bucket) }
-        }
-        return Scope(buckets)
+        return try bytes.map { try Scope(storedNames: $0) } ?? .empty
     }
 
     func storeAssignment(_ assignment: Assignment) throws {

@@ -1,3 +1,4 @@
+package import NeedModel
 import SQLiteStore
 package import SyncCore
 
@@ -8,6 +9,8 @@ package struct JournalInspection: Sendable {
         package var kind: UInt32
         package var isVisible: Bool
         package var createdMilliseconds: Int64
+        /// In which of the device's buckets it lies.
+        package var places: HeldPlaces
         package var contested: [UInt32]
         /// Newest stamp first.
         package var fields: [UInt32: [(value: [UInt8]?, stamp: Stamp, sequence: UInt64)]]
@@ -17,6 +20,10 @@ package struct JournalInspection: Sendable {
     package var nextCounter: UInt64
     package var cursor: Position
     package var records: [RecordID: Record]
+    /// The sum of the digests of the buckets held, as it is kept.
+    package var scopeDigest: UInt64
+    /// Records that are to be fetched again.
+    package var suspects: Set<RecordID>
     /// In the order of writing.
     package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)]
     /// When each refused command was written, and to what.
@@ -29,18 +36,25 @@ extension Journal {
             let writer = try readWriter()
             var inspection = JournalInspection(
                 replica: writer.replica, nextCounter: writer.nextCounter,
-                cursor: try readPull().cursor, records: [:],
+                cursor: try readPull().cursor, records: [:], scopeDigest: try readAudit().digest,
+                suspects: Set(
+                    try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
                 outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
                 refused: try connection.all("SELECT record, content FROM refused") { row in
                     (try row.record(at: 0), try GroupContent(bytes: row.bytes(at: 1)).written)
                 })
-            let rows = try connection.all("SELECT id, kind, created, visible, state FROM record") {
-                try RecordRow(row: $0)
-            }
-            for row in rows {
+            let rows = try connection.all(
+                """
+                SELECT id, kind, parent, created, visible, state, places, digest, checksum
+                FROM record
+                """
+            ) { GuardedRow(row: $0) }
+            for guarded in rows {
+                // What does not decode is not there for people either.
+                guard let row = guarded.record else { continue }
                 inspection.records[row.id] = JournalInspection.Record(
                     kind: row.kind, isVisible: row.isVisible, createdMilliseconds: row.created,
-                    contested: row.state.contested,
+                    places: guarded.places, contested: row.state.contested,
                     fields: row.state.fields.mapValues { versions in
                         versions.map { ($0.value, $0.stamp, $0.sequence) }
                     })

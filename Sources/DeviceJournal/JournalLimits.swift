@@ -7,6 +7,12 @@ package enum JournalLimits {
     package static let busyTimeoutMilliseconds: Int32 = 5_000
     /// Boots whose clocks are remembered.
     static let bootsMax = 16
+    /// Rows read again with each complete pull, to find what a disk has changed.
+    static let rowsVerifiedPerPull = 128
+    /// Rows read at once while all are verified.
+    static let rowsPerReadMax = 256
+    /// Parts of the scope that wait to be asked about; what is beyond is found by the next search.
+    static let auditPartsMax = 1_024
     /// Things to tell in `status`.
     static let noticesMax = 8
     /// Content of one command, so that a group always fits a frame.

@@ -35,14 +35,22 @@ struct RecordRow {
     var created: Int64
     var isVisible: Bool
     var state: RecordState
+}
 
+extension RecordRow {
     /// Columns: id, kind, created, visible, state.
-    init(row: borrowing Statement) throws {
-        id = try row.record(at: 0)
+    ///
+    /// - Returns: `nil` when a disk made something unreadable of it: it is as if it were not here
+    ///   until it has been fetched again, and holds up nothing else.
+    init?(row: borrowing Statement) {
+        guard let id = RecordID(bytes: row.bytes(at: 0)),
+            let state = try? RecordState(bytes: row.bytes(at: 4))
+        else { return nil }
+        self.id = id
         kind = UInt32(truncatingIfNeeded: row.integer(at: 1))
         created = row.integer(at: 2)
         isVisible = row.bool(at: 3)
-        state = try RecordState(bytes: row.bytes(at: 4))
+        self.state = state
     }
 }
 
@@ -87,7 +95,7 @@ extension Journal {
             let rows = try connection.all(
                 "SELECT id, kind, created, visible, state FROM record WHERE parent = ?",
                 .bytes(need.bytes)
-            ) { try RecordRow(row: $0) }
+            ) { RecordRow(row: $0) }.compactMap { $0 }
             var groups = try readOutbox()
             let held = Set(rows.map(\.id))
             groups.removeAll { group in
@@ -251,7 +259,7 @@ extension Journal {
         try connection.all(
             "SELECT state FROM record WHERE kind = ? AND visible = 1",
             .integer(Int64(kind.rawValue))
-        ) { try RecordState(bytes: $0.bytes(at: 0)) }
+        ) { try? RecordState(bytes: $0.bytes(at: 0)) }.compactMap { $0 }
     }
 }
 
@@ -281,7 +289,7 @@ extension Journal {
     func readRecord(_ id: RecordID) throws -> RecordRow? {
         try connection.first(
             "SELECT id, kind, created, visible, state FROM record WHERE id = ?", .bytes(id.bytes)
-        ) { try RecordRow(row: $0) }
+        ) { RecordRow(row: $0) } ?? nil
     }
 
     func need(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot? {
@@ -302,7 +310,7 @@ extension Journal {
         let rows = try connection.all(
             "SELECT id, kind, created, visible, state FROM record WHERE kind = ?",
             .integer(Int64(Kind.need.rawValue))
-        ) { try RecordRow(row: $0) }
+        ) { RecordRow(row: $0) }.compactMap { $0 }
         return compose(rows: rows, kind: .need, groups: try readOutbox(), context: context)
             .map { NeedSnapshot($0, context: context) }
     }

@@ -92,15 +92,17 @@ extension Journal {
         var versions = 0
         let statement = try connection.prepare(
             """
-            SELECT id, kind, created, visible, state, CASE kind WHEN 1 THEN 1 WHEN 2 THEN 2
-                ELSE 0 END AS phase
+            SELECT id, kind, parent, created, visible, state, places, digest, checksum,
+                CASE kind WHEN 1 THEN 1 WHEN 2 THEN 2 ELSE 0 END AS phase
             FROM record WHERE visible = 1 AND (phase > ?1 OR phase = ?1 AND id > ?2)
             ORDER BY phase, id
             """)
         try statement.bind(1, recovery.phase)
         try statement.bind(2, recovery.record)
         while try statement.step() {
-            let row = try RecordRow(row: statement)
+            let guarded = GuardedRow(row: statement)
+            // What the disk has altered is not brought to others.
+            guard guarded.isSound, let row = guarded.record else { continue }
             let fields = row.state.fields.filter { entry in
                 entry.value.contains { $0.sequence > recovery.shared }
             }
@@ -143,7 +145,7 @@ extension PageRecord {
     /// A record with its fields as they were sent to this device.
     fileprivate init(bringing row: RecordRow, fields: [UInt32: [RecordState.Version]]) {
         self.init(
-            id: row.id, kind: row.kind, createdMilliseconds: row.created, contested: [],
+            id: row.id, kind: row.kind, createdMilliseconds: row.created, contested: [], places: [],
             fields: fields.sorted { $0.key < $1.key }.map { field, versions in
                 PageRecord.Field(
                     field: field,

@@ -17,6 +17,8 @@ import SQLiteStore
 //     notice     a few things to tell in `status`
 //     reached    where complete pulls ended, one row a term, for the day the hub is restored
 //     recovery   one row while this journal brings back what the hub has lost
+//     audit      one row: the sum of the digests of what is held, and how far rows were verified
+//     suspect    records that are to be fetched again, since they differ from the hub's
 //
 // `writer` and `outbox` stand apart from everything large, so that a recorded need dirties two
 // pages. Unsigned numbers of 64 bits are stored as the signed ones with the same bits.
@@ -25,7 +27,14 @@ enum JournalSchema {
     static let applicationID: Int32 = 0x574A_6E6C
 
     static var migrations: [Migration] {
-        [Migration(version: 1, sql: version1), Migration(version: 2, sql: version2Recovery)]
+        [
+            Migration(version: 1, sql: version1),
+            Migration(version: 2) { connection in
+                try connection.execute(recoveryOfVersion2)
+                try connection.execute(digestsOfVersion2)
+                try JournalDigests.fillIn(connection)
+            },
+        ]
     }
 
     /// Of an outbox row.
@@ -127,7 +136,7 @@ enum JournalSchema {
         INSERT INTO pull VALUES (1, 0, 0, 0, x'', NULL, NULL, NULL, 0);
         """
 
-    private static let version2Recovery = """
+    private static let recoveryOfVersion2 = """
         CREATE TABLE reached (
             term INTEGER PRIMARY KEY,
             sequence INTEGER NOT NULL
@@ -142,5 +151,24 @@ enum JournalSchema {
             record BLOB NOT NULL,
             amount INTEGER NOT NULL
         ) STRICT;
+        """
+
+    /// `places` are the held buckets that the record lies in (1 recorder, 2 team, 4 grid, 8
+    /// reference data); `digest` is that of SPEC §9; `checksum` covers all of the row but `visible`.
+    private static let digestsOfVersion2 = """
+        ALTER TABLE record ADD COLUMN places INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE record ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE record ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+        CREATE TABLE suspect (record BLOB PRIMARY KEY) STRICT;
+        CREATE TABLE audit (
+            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+            digest INTEGER NOT NULL,
+            walked BLOB NOT NULL,
+            walked_digest INTEGER NOT NULL,
+            parts BLOB NOT NULL,
+            tried INTEGER NOT NULL,
+            given_up INTEGER
+        ) STRICT;
+        INSERT INTO audit VALUES (1, 0, x'', 0, x'', 0, NULL);
         """
 }

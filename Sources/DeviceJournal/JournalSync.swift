@@ -15,6 +15,8 @@ package struct Absorbed: Sendable {
     package var news: News
     /// Commands settled by this answer.
     package var settledGroups: Int
+    /// Records that were not what the hub has, and are now.
+    package var mendedRecords: Int
 }
 
 // MARK: - Enrolment
@@ -46,6 +48,7 @@ extension Journal {
                 try connection.run(
                     "UPDATE pull SET term = 0, sequence = 0, scope = 0, resume = x''")
             }
+            let former = try readIdentity()?.device
             try connection.run(
                 """
                 INSERT OR REPLACE INTO enrolment
@@ -58,7 +61,33 @@ extension Journal {
                 try fork(from: counter, at: milliseconds)
             }
             try storeAssignment(answer.assignment)
+            if let former, former != answer.assignment.device { try forgetRecorder() }
         }
+    }
+
+    /// As another device, this one recorded nothing yet, as far as buckets go.
+    private func forgetRecorder() throws {
+        var audit = try readAudit()
+        let rows = try connection.all(
+            """
+            SELECT id, kind, parent, created, visible, state, places, digest, checksum
+            FROM record WHERE places & ? != 0
+            """, .integer(Int(HeldPlaces.recorder.rawValue))
+        ) { GuardedRow(row: $0) }
+        for row in rows { try move(row, to: row.places.subtracting(.recorder), &audit) }
+        try storeAudit(audit)
+    }
+
+    /// Notes that a record lies in other buckets of this device now.
+    private func move(_ row: GuardedRow, to places: HeldPlaces, _ audit: inout AuditRow) throws {
+        var moved = row
+        moved.places = places
+        // What was damaged stays so.
+        if row.checksum == row.expectedChecksum { moved.checksum = moved.expectedChecksum }
+        audit.add(moved.share &- row.share, at: row.id)
+        try connection.run(
+            "UPDATE record SET places = ?, checksum = ? WHERE id = ?",
+            .integer(Int(places.rawValue)), .bits(moved.checksum), .bytes(row.id))
     }
 
     /// Goes on as a new replica: all groups from a counter on, and all that wait, are numbered
@@ -93,6 +122,15 @@ extension Journal {
     }
 
     func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {
+        // The same again is counted, and leaves room for the others.
+        if kind == .differs || kind == .mended {
+            try connection.run(
+                """
+                UPDATE notice SET amount = amount + ?, milliseconds = ?
+                WHERE kind = ? AND number = (SELECT max(number) FROM notice)
+                """, .integer(amount), .integer(milliseconds), .integer(kind.rawValue))
+            if connection.changes > 0 { return }
+        }
         try connection.run(
             """
             INSERT INTO notice (number, kind, milliseconds, amount)
@@ -137,7 +175,8 @@ extension Journal {
                     ? [] : try nextGroups(of: writer.replica, bytesMax: batchBytesMax),
                 // Dropping the oldest errs toward a conflict, never toward covering.
                 ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
-                heldFrom: pull.heldFrom, recovery: recovery)
+                heldFrom: pull.heldFrom, recovery: recovery,
+                audit: isBringing ? nil : try nextAudit())
         }
     }
 
@@ -218,12 +257,15 @@ extension Journal {
                 progressed = true
             }
             var isComplete = false
+            var auditWaits = false
+            var mended = 0
             if answer.page != nil || answer.assignment != nil {
                 if try stage(answer, for: request) { progressed = true }
                 if let cursor = answer.page?.cursor {
-                    try complete(
+                    (auditWaits, mended) = try complete(
                         at: cursor, milliseconds: answer.hubMilliseconds,
-                        isWhole: answer.recovered != nil || request.cursor == .origin, news: &news)
+                        isWhole: answer.recovered != nil || request.cursor == .origin,
+                        asked: request.audit, news: &news)
                     isComplete = true
                     progressed = true
                 }
@@ -231,12 +273,12 @@ extension Journal {
             return Absorbed(
                 answer: DeviceSession.Answer(
                     pullComplete: isComplete, groupsWait: try readWaitingGroups() > 0,
-                    progressed: progressed,
+                    auditWaits: auditWaits, progressed: progressed,
                     elapsedMilliseconds: max(
                         0,
                         received.elapsedMilliseconds.subtractingSaturated(
                             request.clocks.elapsedMilliseconds))),
-                news: news, settledGroups: settled)
+                news: news, settledGroups: settled, mendedRecords: mended)
         }
         if absorbed.answer.pullComplete { foldLog() }
         return absorbed
@@ -382,10 +424,15 @@ extension Journal {
     /// Shows what was staged, with the cursor, in the transaction of the last page.
     ///
     /// - Parameter isWhole: Whether the pull brought everything, so that nothing else is held.
+    /// - Returns: Whether it differs from what the hub has, and there is more to ask; and how many
+    ///   records were mended.
     private func complete(
-        at cursor: Position, milliseconds: Int64, isWhole: Bool, news: inout News
-    ) throws {
+        at cursor: Position, milliseconds: Int64, isWhole: Bool, asked: AuditRequest?,
+        news: inout News
+    ) throws -> (auditWaits: Bool, mended: Int) {
         var pull = try readPull()
+        var audit = try readAudit()
+        var progress = AuditProgress(asked: asked)
         let staged =
             try connection.first("SELECT assignment FROM pull") {
                 $0.optionalBytes(at: 0)
@@ -427,31 +474,40 @@ extension Journal {
                 }
                 for record in page.records {
                     if isWhole { sent.insert(record.id) }
-                    let row = try readRecord(record.id)
+                    let held = try readGuarded(record.id)
+                    let row = held?.record
                     if record.kind == Kind.need.rawValue { remember(record.id, row) }
-                    let parent = try store(record, over: row)
+                    let parent = try store(record, over: held, &audit, &progress)
                     if let parent, row == nil, groups[record.id] == nil,
                         contextBefore.lineage[record.id.replica] == nil
                     {
                         noted[record.id] = parent
                     }
                 }
-                for id in page.departed { try hide(id, remember) }
+                for id in page.departed {
+                    if try clear(id) {
+                        progress.clearedCount += 1
+                        if try readGuarded(id)?.isVisible ?? false { progress.mendedCount += 1 }
+                    }
+                    try hide(id, &audit, remember)
+                }
+                if page.cursor != nil { progress.last = page }
             }
         }
         if isWhole {
             let held = try connection.all("SELECT id FROM record WHERE visible = 1") {
                 try $0.record(at: 0)
             }
-            for id in held where !sent.contains(id) { try hide(id, remember) }
+            for id in held where !sent.contains(id) { try hide(id, &audit, remember) }
         }
         try endRecovery(isWhole: isWhole, at: milliseconds)
         try noteReached(cursor)
         if let assignment {
             try storeAssignment(assignment)
             if pull.scope != 0, pull.scope != assignment.scope.id {
-                try hideOutside(assignment.scope, remember)
+                try hideOutside(assignment.scope, &audit, remember)
             }
+            progress.isScopeChanged = pull.scope != assignment.scope.id
             pull.scope = assignment.scope.id
         }
         news.refused -= min(news.refused, try forgetDoubleCreations())
@@ -472,6 +528,8 @@ extension Journal {
         pull.completedAt = milliseconds
         try storePull(pull)
         try connection.run("UPDATE pull SET assignment = NULL")
+        let auditWaits = try compare(&audit, progress, at: milliseconds)
+        try storeAudit(audit)
 
         let context = try readContext()
         groups = Dictionary(grouping: try readOutbox(), by: \.record)
@@ -486,6 +544,7 @@ extension Journal {
         // A remark on a need that is itself new says nothing more.
         let fresh = Set(news.newNeeds)
         news.noted = Set(noted.values).filter { !fresh.contains($0) }.sorted()
+        return (auditWaits, progress.mendedCount)
     }
 
     /// Drops refusals of a creation that the hub has all the same, value for value: a copy of this
@@ -518,11 +577,20 @@ extension Journal {
 
     /// Stores one record of the feed.
     ///
+    /// - Parameter held: What lies here of it, sound or not.
     /// - Returns: The need that it belongs to, if it is a note.
-    @discardableResult
-    private func store(_ record: PageRecord, over row: RecordRow?) throws -> RecordID? {
+    private func store(
+        _ record: PageRecord, over held: GuardedRow?, _ audit: inout AuditRow,
+        _ progress: inout AuditProgress
+    ) throws -> RecordID? {
         var state = RecordState()
-        if record.createdMilliseconds == nil, let row { state = row.state }
+        let row = held?.record
+        let isWhole = record.createdMilliseconds != nil
+        if !isWhole {
+            // The hub says only what changed since the cursor, so what it changes must be here.
+            if held?.isSound != true || held?.isVisible != true { try suspect(record.id) }
+            if let row { state = row.state }
+        }
         state.contested = record.contested
         for field in record.fields where !field.versions.isEmpty {
             state.fields[field.field] = field.versions.map { version in
@@ -539,54 +607,78 @@ extension Journal {
         if record.kind == Kind.note.rawValue {
             parent = state.winner(NoteField.need.rawValue)?.value.flatMap { RecordID(bytes: $0) }
         }
+        let new = GuardedRow(
+            id: record.id, kind: record.kind, parent: parent,
+            created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds,
+            state: state, places: record.places)
+        audit.add(new.share &- (held?.share ?? 0), at: new.id)
+        if isWhole, try clear(record.id) {
+            progress.clearedCount += 1
+            if held?.isSound != true || held?.share != new.share || held?.checksum != new.checksum {
+                progress.mendedCount += 1
+            }
+        }
         try connection.run(
             """
-            INSERT INTO record (id, kind, parent, created, visible, state)
-            VALUES (?, ?, ?, ?, 1, ?)
+            INSERT INTO record (id, kind, parent, created, visible, state, places, digest, checksum)
+            VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, parent = excluded.parent,
-                created = excluded.created, visible = 1, state = excluded.state
+                created = excluded.created, visible = 1, state = excluded.state,
+                places = excluded.places, digest = excluded.digest, checksum = excluded.checksum
             """,
-            .bytes(record.id.bytes), .integer(Int64(record.kind)), SQLValue(parent?.bytes),
-            .integer(record.createdMilliseconds ?? row?.created ?? record.id.milliseconds),
-            .bytes(state.bytes))
+            .bytes(new.id), .integer(new.kind), SQLValue(new.parent), .integer(new.created),
+            .bytes(new.stateBytes), .integer(Int(new.places.rawValue)), .bits(new.digest),
+            .bits(new.checksum))
         return parent
     }
 
     /// Hides a record that left, and the notes on it, which lie where it lies.
-    private func hide(_ id: RecordID, _ remember: (RecordID, RecordRow?) -> Void) throws {
-        guard let row = try readRecord(id) else { return }
-        if row.kind == Kind.need.rawValue { remember(id, row) }
+    private func hide(
+        _ id: RecordID, _ audit: inout AuditRow, _ remember: (RecordID, RecordRow?) -> Void
+    ) throws {
+        guard let held = try readGuarded(id) else { return }
+        if held.kind == Int64(Kind.need.rawValue) { remember(id, held.record) }
+        for row in try readNotes(of: id) + [held] { audit.add(0 &- row.share, at: row.id) }
         try connection.run(
             "UPDATE record SET visible = 0 WHERE id = ? OR parent = ?", .bytes(id.bytes),
             .bytes(id.bytes))
     }
 
-    /// Hides what a changed scope does not contain any more.
+    private func readNotes(of need: RecordID) throws -> [GuardedRow] {
+        try connection.all(
+            """
+            SELECT id, kind, parent, created, visible, state, places, digest, checksum
+            FROM record WHERE parent = ?
+            """, .bytes(need.bytes)
+        ) { GuardedRow(row: $0) }
+    }
+
+    /// Hides what a changed scope does not contain any more. What lies in added buckets came with
+    /// the same pull, so places only have to be taken away.
     private func hideOutside(
-        _ scope: Scope, _ remember: (RecordID, RecordRow?) -> Void
+        _ scope: Scope, _ audit: inout AuditRow, _ remember: (RecordID, RecordRow?) -> Void
     ) throws {
-        let context = try readContext()
-        var devices: [ReplicaID: Int64] = [:]
-        for row in try readLineage() { devices[row.replica] = row.device }
+        let device = try readIdentity()?.device
         let needs = try connection.all(
-            "SELECT id FROM record WHERE kind = ? AND visible = 1",
-            .integer(Int64(Kind.need.rawValue))
-        ) { try $0.record(at: 0) }
-        for id in needs {
-            guard let row = try readRecord(id) else { continue }
-            var placement = Placement(
-                grid: row.state.text(NeedField.grid.rawValue), device: devices[id.replica])
-            // The hub names everybody else: an unnamed creator is a copy of this journal, or one
-            // that this device had before.
-            if placement.device == nil, context.isOwn(id.replica) {
-                placement.device = context.identity?.device
+            """
+            SELECT id, kind, parent, created, visible, state, places, digest, checksum
+            FROM record WHERE kind = ? AND visible = 1
+            """, .integer(Int64(Kind.need.rawValue))
+        ) { GuardedRow(row: $0) }
+        for need in needs {
+            // What does not decode is fetched again anyway.
+            guard let record = need.record else { continue }
+            var placement = record.state.placement
+            placement.device = device
+            let places = need.places.intersection(scope.places(of: placement))
+            if places == need.places { continue }
+            if places.isEmpty {
+                try hide(record.id, &audit, remember)
+            } else {
+                for row in try readNotes(of: record.id) + [need] where row.isVisible {
+                    try move(row, to: places, &audit)
+                }
             }
-            if let bytes = row.state.winner(NeedField.dispatch.rawValue)?.value,
-                case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes)
-            {
-                placement.team = dispatch.team
-            }
-            if !scope.contains(placement) { try hide(id, remember) }
         }
     }
 }

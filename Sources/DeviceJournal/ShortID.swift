@@ -56,7 +56,9 @@ extension Journal {
             try connection.forEach(
                 "SELECT id FROM record WHERE kind = ? AND visible = 1",
                 .integer(Int64(Kind.need.rawValue))
-            ) { ids.insert(try $0.record(at: 0)) }
+            ) { row in
+                if let id = RecordID(bytes: row.bytes(at: 0)) { ids.insert(id) }
+            }
             for group in try readOutbox() where group.content.createdKind == Kind.need.rawValue {
                 if ids.contains(group.record) { continue }
                 if try readRecord(group.record) == nil { ids.insert(group.record) }

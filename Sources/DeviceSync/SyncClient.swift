@@ -318,6 +318,7 @@ extension SyncClient {
         }
         report.news.merge(absorbed.news)
         report.settledGroups += absorbed.settledGroups
+        report.mendedRecords += absorbed.mendedRecords
         return absorbed.answer
     }
 

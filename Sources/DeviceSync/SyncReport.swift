@@ -13,6 +13,8 @@ package struct SyncReport: Sendable {
     package var waitingGroups = 0
     /// What the person should know beside the news, newest first.
     package var notices: [Notice] = []
+    /// Records that were not what the hub has, and are now.
+    package var mendedRecords = 0
     /// Requests that were answered.
     package var roundTrips = 0
     /// HTTP bytes with headers, of requests that were answered; without TLS and TCP.

@@ -120,7 +120,7 @@ struct Feed {
                     : .walk(bucket: 0, key: .min, headAtStart: head))
         }
         var collector = PageCollector(
-            bytesMax: request.pageBytes, replica: request.replica, sent: sent)
+            bytesMax: request.pageBytes, scope: scope, replica: request.replica, sent: sent)
         if case .walk(let bucket, let key, let headAtStart) = progress.phase {
             progress.phase = try walk(
                 added, from: bucket, after: key, headAtStart: headAtStart,
@@ -136,10 +136,22 @@ struct Feed {
                 page.cursor = Position(term: terms.term(at: head), sequence: head)
             }
         }
-        if page.cursor == nil { page.resume = progress.bytes }
+        if page.cursor == nil {
+            page.resume = progress.bytes
+        } else if let audit = request.audit {
+            try refetch(audit.refetch, into: &collector)
+            // Indexes mean the scope that the device holds.
+            if request.scope == scope.id { page.findings = try findings(of: audit.parts) }
+        }
         page.records = collector.records
         page.departed = collector.departed
         page.writers = try writers(of: page.records)
+        let isNews =
+            !page.records.isEmpty || !page.departed.isEmpty || !request.resume.isEmpty
+            || request.scope != scope.id || request.audit != nil
+        if page.cursor != nil, isNews {
+            page.scopeDigest = try storage.digests(of: scope.buckets).reduce(0, &+)
+        }
         return Served(
             page: page,
             needsAssignment: request.scope != scope.id && (request.resume.isEmpty || page.restart))
@@ -272,14 +284,16 @@ struct Feed {
 /// Gathers the records of one page until it is full.
 struct PageCollector {
     private let bytesMax: Int
+    private let scope: Scope
     private let replica: ReplicaID
     private let sent: Range<UInt64>?
     private var bytes = 0
     private(set) var records: [PageRecord] = []
     private(set) var departed: [RecordID] = []
 
-    init(bytesMax: Int, replica: ReplicaID, sent: Range<UInt64>?) {
+    init(bytesMax: Int, scope: Scope, replica: ReplicaID, sent: Range<UInt64>?) {
         self.bytesMax = bytesMax
+        self.scope = scope
         self.replica = replica
         self.sent = sent
     }
@@ -323,6 +337,7 @@ struct PageCollector {
             PageRecord(
                 id: record.id, kind: record.kind,
                 createdMilliseconds: cursor == nil ? record.createdMilliseconds : nil,
-                contested: record.contestedFields, fields: fields))
+                contested: record.contestedFields, places: scope.places(of: record.placement),
+                fields: fields))
     }
 }

@@ -13,6 +13,9 @@ enum LedgerLimits {
     static let feedBatchesPerPageMax = 8_192
     /// Records of a bucket read at once.
     static let recordsPerReadMax = 256
+    /// Records looked through for the audit of one page, but for the first part that is asked about:
+    /// everybody else waits meanwhile.
+    static let auditRecordsPerPageMax = 10_000
     /// A CSV file.
     static let importBytesMax = 64 << 20
     static let importRowsMax = 1_000_000

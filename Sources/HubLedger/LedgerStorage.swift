@@ -80,6 +80,8 @@ protocol LedgerStorage: AnyObject {
     func setCreationRefused(_ isRefused: Bool, _ id: RecordID) throws
     func addToDigest(_ difference: UInt64, bucket: Bucket) throws
     func digests() throws -> [(bucket: Bucket, value: UInt64)]
+    /// The digest of each bucket, 0 for one that nothing ever lay in.
+    func digests(of buckets: [Bucket]) throws -> [UInt64]
 
     // Batches
     func head() throws -> UInt64

@@ -612,6 +612,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
             sequence((stored ?? 0) &+ difference))
     }
 
+    func digests(of buckets: [Bucket]) throws -> [UInt64] {
+        try buckets.map { bucket in
+            try connection.first(
+                "SELECT digest FROM bucket WHERE name = ?", .text(bucket.name)
+            ) { UInt64(bitPattern: $0.integer(at: 0)) } ?? 0
+        }
+    }
+
     func digests() throws -> [(bucket: Bucket, value: UInt64)] {
         try connection.all("SELECT name, digest FROM bucket ORDER BY name") {
             (Bucket(name: $0.text(at: 0)), UInt64(bitPattern: $0.integer(at: 1)))

@@ -140,6 +140,22 @@ package struct Placement: Hashable, Sendable {
     }
 }
 
+/// In which of a device's buckets a record lies; it can lie in one of each.
+package struct HeldPlaces: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt8
+
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    package static let recorder = HeldPlaces(rawValue: 1)
+    package static let team = HeldPlaces(rawValue: 2)
+    package static let grid = HeldPlaces(rawValue: 4)
+    package static let reference = HeldPlaces(rawValue: 8)
+    private static let all: HeldPlaces = [.recorder, .team, .grid, .reference]
+
+    /// How often the record's digest counts in the scope's.
+    package var count: UInt64 { UInt64(intersection(Self.all).rawValue.nonzeroBitCount) }
+}
+
 /// The buckets that a device holds.
 package struct Scope: Hashable, Sendable {
     /// Sorted, without repeats.
@@ -157,6 +173,20 @@ package struct Scope: Hashable, Sendable {
 
     package func contains(_ placement: Placement) -> Bool {
         placement.buckets.contains { set.contains($0) }
+    }
+
+    /// In which of the buckets a record lies.
+    package func places(of placement: Placement) -> HeldPlaces {
+        var places: HeldPlaces = []
+        for bucket in placement.buckets where set.contains(bucket) {
+            switch bucket {
+            case .reference: places.insert(.reference)
+            case .recordedBy: places.insert(.recorder)
+            case .team: places.insert(.team)
+            case .grid: places.insert(.grid)
+            }
+        }
+        return places
     }
 
     /// Names the scope: equal sets have equal ids. Zero is kept for "nothing held".

@@ -25,6 +25,8 @@ package enum Fault: String, CaseIterable, Sendable {
     case hubKilledBeforeReply = "hub-killed-before-reply"
     case diskFull = "disk-full"
     case ioError = "io-error"
+    /// A record in a journal changes, vanishes or comes back without the journal's doing.
+    case journalCorrupted = "journal-corrupted"
     // Clocks
     case clockWild = "clock-wild"
     case clockSteps = "clock-steps"
@@ -48,6 +50,7 @@ package enum Fault: String, CaseIterable, Sendable {
         case .truncated, .bitFlipped, .staleAnswer, .hung, .hostileFrame: 0.15
         case .deviceKilled, .devicePowerLost, .hubKilled, .hubPowerLost: 0.08
         case .hubKilledBeforeReply, .diskFull, .ioError: 0.06
+        case .journalCorrupted: 0.05
         case .clockWild: 1
         case .clockSteps, .reboot, .hubClockSteps: 0.05
         case .clockDrifts, .clockFrozen: 0.5

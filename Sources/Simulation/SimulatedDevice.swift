@@ -38,6 +38,15 @@ final class SimulatedDevice {
     var unsettled: Set<CommandKey> = []
     /// An older copy of the disk, once one was made.
     var backup: Disk.Image?
+    /// Records that the disk altered, until a pull showed that all is well again; and all ever.
+    var altered: Set<RecordID> = []
+    var everAltered: Set<RecordID> = []
+    /// Records that it was sent again while the world healed.
+    var refetchedCount = 0
+    /// What was altered in the copy.
+    var alteredInBackup: Set<RecordID> = []
+    /// A row that the disk may bring back.
+    var oldRow: OldRow?
 
     private var openings = 0
     private var lastNeeds: (mark: StateMark, needs: [NeedSnapshot])?

@@ -45,6 +45,7 @@ package final class World {
     private var oldAnswers: [(device: Int, bytes: [UInt8])] = []
     private var textCount = 0
     private var pulls = PullChecker()
+    private var digests = DigestChecker()
     let commands = CommandChecker()
     private var outcomes = OutcomeChecker()
     private var restores = RestoreChecker()
@@ -189,6 +190,7 @@ package final class World {
         if strikes(.devicePowerLost) { try crash(device, .powerLost) }
         if strikes(.hubKilled) { crashHub(.processKilled) }
         if strikes(.hubPowerLost) { crashHub(.powerLost) }
+        if strikes(.journalCorrupted) { try corruptJournal(device) }
         if strikes(.journalRestored) { try restoreJournal(device) }
         if strikes(.journalCloned) { try cloneJournal(index) }
         if strikes(.territoryChanged) { try changeTerritory() }
@@ -257,6 +259,7 @@ package final class World {
         guard let older = device.backup else {
             device.stop()
             device.backup = device.disk.snapshot()
+            device.alteredInBackup = device.altered
             try reopen(device)
             trace.note("\(device.name) makes a copy")
             return
@@ -266,12 +269,21 @@ package final class World {
         let before = try ledgerGroups()
         device.disk.restore(older)
         device.backup = nil
+        device.altered = device.alteredInBackup
         device.newestShown = [:]
         device.unsettled = []
         commands.copiedDevices.insert(device.number)
         commands.forgetUnsent(of: device.number, ledger: before)
         try reopen(device)
         try restores.noteChange(of: device)
+    }
+
+    private func corruptJournal(_ device: SimulatedDevice) throws {
+        device.stop()
+        if let what = try device.alterRecord(chance) {
+            trace.note("on \(device.name)'s disk a record \(what)")
+        }
+        try reopen(device)
     }
 
     private func cloneJournal(_ index: Int) throws {
@@ -283,6 +295,7 @@ package final class World {
         let clone = SimulatedDevice(
             name: original.name + "'", number: original.number, role: original.role,
             team: original.team, chance: chance.split(), now: now, image: image)
+        (clone.altered, clone.everAltered) = (original.altered, original.everAltered)
         devices.append(clone)
         commands.copiedDevices.insert(original.number)
         trace.note("\(original.name)'s disk is cloned")
@@ -536,6 +549,7 @@ package final class World {
                     try reopen(device)
                     return
                 }
+                try digests.checkRequest(request, device: device)
                 device.pending = request
                 device.pendingSince = now
                 let frame = try Frame.encode(
@@ -625,6 +639,8 @@ package final class World {
         }
         try outcomes.check(request, answer)
         try pulls.noteServed(answer, hub: hub, device: device)
+        try digests.noteServed(
+            answer, to: request, ledger: ledger, device: device, isHealing: isHealing)
         if strikes(.hubKilledBeforeReply) {
             crashHub(.processKilled)
             return
@@ -667,7 +683,11 @@ package final class World {
             let inspection = try journal.inspect()
             commands.noteAbsorbed(device, inspection)
             if absorbed.answer.pullComplete {
-                try pulls.checkAbsorbed(answer, inspection, device: device)
+                let areEqual = try pulls.checkAbsorbed(answer, inspection, device: device) {
+                    digests.isTainted($0, device.altered)
+                }
+                try digests.checkAbsorbed(
+                    answer, inspection, areEqual: areEqual, device: device)
                 if answer.recovered == nil {
                     try restores.noteChange(of: device)
                     if let cursor = answer.page?.cursor, let ledger = hub.ledger,
@@ -712,6 +732,8 @@ package final class World {
             event = .failed(isTemporary: true)
         }
         device.pending = nil
+        // What was planned was meant for the answer, not for the request that follows.
+        device.disk.cancelFaults()
         guard var session = device.session else { return }
         let directives = session.step(event)
         device.session = session
@@ -745,6 +767,10 @@ package final class World {
             device.pending = nil
             device.awayUntil = 0
             if device.journal == nil { try reopen(device) }
+            let isSound = try device.journal?.check().isSound ?? false
+            guard isSound || !device.altered.isEmpty else {
+                throw Violation(invariant: 18, what: "\(device.name) finds damage that is not")
+            }
         }
         // Clones fork and send; others then have something to pull: a few rounds settle it.
         for _ in 0..<4 {
@@ -802,6 +828,11 @@ package final class World {
     private func checkMonotonic(
         _ device: SimulatedDevice, _ inspection: JournalInspection
     ) throws {
+        guard device.altered.isEmpty else {
+            // A disk can bring back what was, and more.
+            device.newestShown = [:]
+            return
+        }
         var shown: [RecordID: [UInt32: Int64]] = [:]
         for (id, record) in inspection.records where record.isVisible {
             for (field, versions) in record.fields {
@@ -840,6 +871,9 @@ package final class World {
                     invariant: 22, what: "\(device.name) still waits after healing")
             }
             try pulls.checkEqual(
+                inspection, records: records, scope: try ledger.scope(ofDevice: device.number),
+                device: device)
+            try digests.checkAtRest(
                 inspection, records: records, scope: try ledger.scope(ofDevice: device.number),
                 device: device)
         }

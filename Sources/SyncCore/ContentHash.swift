@@ -39,14 +39,43 @@ package struct ContentHash: Sendable {
 package enum BucketDigest {
     /// The share of one live version.
     package static func share(record: RecordID, field: UInt32, version: Version) -> UInt64 {
+        share(record: record, field: field, dot: version.dot, value: version.value)
+    }
+
+    /// - Parameter value: `nil` when cleared.
+    package static func share(
+        record: RecordID, field: UInt32, dot: Dot, value: [UInt8]?
+    ) -> UInt64 {
         var hash = ContentHash()
         hash.combine(record.bytes)
         hash.combine(UInt64(field))
-        hash.combine(version.dot.replica.rawValue)
-        hash.combine(version.dot.counter)
+        hash.combine(dot.replica.rawValue)
+        hash.combine(dot.counter)
         // A cleared field and an empty text differ.
-        hash.combine(UInt64(version.value.map { $0.count + 1 } ?? 0))
-        if let value = version.value { hash.combine(value) }
+        hash.combine(UInt64(value.map { $0.count + 1 } ?? 0))
+        if let value { hash.combine(value) }
         return hash.value
+    }
+
+    /// Divides a bucket's records evenly: a record lies in the parts whose prefix its id's hash
+    /// begins with.
+    ///
+    /// - Returns: Most significant byte first.
+    package static func hash(of record: RecordID) -> UInt64 {
+        var hash = ContentHash()
+        hash.combine(record.bytes)
+        return hash.value
+    }
+}
+
+extension UInt64 {
+    /// One of the eight bytes, the most significant one first.
+    package func byte(_ index: Int) -> UInt8 {
+        UInt8(truncatingIfNeeded: self >> UInt64(56 - 8 * index))
+    }
+
+    /// Whether these are its first bytes; at most eight.
+    package func begins(with prefix: [UInt8]) -> Bool {
+        prefix.enumerated().allSatisfy { byte($0.offset) == $0.element }
     }
 }

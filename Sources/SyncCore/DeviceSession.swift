@@ -26,16 +26,20 @@ package struct DeviceSession: Sendable {
         package var pullComplete: Bool
         /// Whether groups are left that have no outcome.
         package var groupsWait: Bool
+        /// Whether the device holds something else than the hub, and has not found out what.
+        package var auditWaits: Bool
         /// Whether the answer settled a group, brought a page, or otherwise moved things on.
         package var progressed: Bool
         /// How long the round trip took.
         package var elapsedMilliseconds: Int64
 
         package init(
-            pullComplete: Bool, groupsWait: Bool, progressed: Bool, elapsedMilliseconds: Int64
+            pullComplete: Bool, groupsWait: Bool, auditWaits: Bool = false, progressed: Bool,
+            elapsedMilliseconds: Int64
         ) {
             self.pullComplete = pullComplete
             self.groupsWait = groupsWait
+            self.auditWaits = auditWaits
             self.progressed = progressed
             self.elapsedMilliseconds = elapsedMilliseconds
         }
@@ -58,7 +62,7 @@ package struct DeviceSession: Sendable {
 
     private enum State: Hashable, Sendable {
         case idle
-        case exchanging(roundTrips: Int, failures: Int, budget: Budget)
+        case exchanging(roundTrips: Int, failures: Int, audits: Int, budget: Budget)
         case finished
     }
 
@@ -95,26 +99,36 @@ package struct DeviceSession: Sendable {
         switch (state, event) {
         case (.idle, .begin):
             let budget = Budget()
-            state = .exchanging(roundTrips: 1, failures: 0, budget: budget)
+            state = .exchanging(roundTrips: 1, failures: 0, audits: 0, budget: budget)
             return [budget.directive]
 
-        case (.exchanging(let roundTrips, _, var budget), .absorbed(let answer)):
-            if answer.pullComplete && !answer.groupsWait { return finish(.complete) }
+        case (.exchanging(let roundTrips, _, var audits, var budget), .absorbed(let answer)):
+            if answer.pullComplete && !answer.groupsWait {
+                // The journal goes on with its search in the next sync.
+                guard answer.auditWaits, audits < Limits.auditRoundTripsPerSyncMax else {
+                    return finish(.complete)
+                }
+                audits += 1
+            }
             // An answer that moves nothing would be asked for again for ever.
             if !answer.progressed || roundTrips >= Limits.roundTripsPerSyncMax {
                 return finish(.gaveUp)
             }
             budget.adapt(elapsedMilliseconds: answer.elapsedMilliseconds)
-            state = .exchanging(roundTrips: roundTrips + 1, failures: 0, budget: budget)
+            state = .exchanging(
+                roundTrips: roundTrips + 1, failures: 0, audits: audits, budget: budget)
             return [budget.directive]
 
-        case (.exchanging(let roundTrips, let failures, var budget), .failed(let isTemporary)):
+        case (
+            .exchanging(let roundTrips, let failures, let audits, var budget),
+            .failed(let isTemporary)
+        ):
             guard isTemporary, failures + 1 < Limits.transportTriesMax else {
                 return finish(.gaveUp)
             }
             budget.shrink()
             state = .exchanging(
-                roundTrips: roundTrips + 1, failures: failures + 1, budget: budget)
+                roundTrips: roundTrips + 1, failures: failures + 1, audits: audits, budget: budget)
             return [budget.directive]
 
         case (.exchanging, .interrupted):

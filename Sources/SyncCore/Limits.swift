@@ -31,4 +31,14 @@ package enum Limits {
     package static let tableEntriesMax = 16_384
     /// Buckets of one device's scope.
     package static let bucketsPerScopeMax = 10_000
+    /// Parts that one request asks about.
+    package static let auditPartsMax = 8
+    /// Bytes of a part's prefix: all that a hash has.
+    package static let auditPrefixBytesMax = 8
+    /// Records of a part that are listed; a part with more is divided.
+    package static let auditListMax = 128
+    /// Records that one request asks for again.
+    package static let refetchedRecordsMax = 256
+    /// Round trips of one sync that only look for what differs, or fetch it again.
+    package static let auditRoundTripsPerSyncMax = 32
 }

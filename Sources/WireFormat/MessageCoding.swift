@@ -185,6 +185,7 @@ extension SyncRequest {
                 $0.ancestors = ancestors.map(\.wire)
                 $0.heldFrom = heldFrom ?? 0
                 if let recovery { $0.recovery = recovery.wire }
+                if let audit { $0.audit = audit.wire }
             })
     }
 
@@ -210,7 +211,8 @@ extension SyncRequest {
             groups: groups,
             ancestors: wire.ancestors.map { Dot($0) }.sorted(),
             heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom,
-            recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil)
+            recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil,
+            audit: wire.hasAudit ? try AuditRequest(wire.audit) : nil)
     }
 }
 
@@ -240,6 +242,77 @@ extension SyncRequest.Recovery {
         self.init(
             confirmed: wire.hasConfirmed ? Position(wire.confirmed) : .origin, reached: reached,
             records: records)
+    }
+}
+
+// MARK: - Audit
+
+extension AuditPart {
+    fileprivate var wire: Waystation_V1_AuditPart {
+        .with {
+            $0.bucket = bucket.map { UInt32($0) + 1 } ?? 0
+            $0.prefix = Data(prefix)
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_AuditPart) throws(FrameError) {
+        guard wire.bucket <= Limits.bucketsPerScopeMax,
+            wire.prefix.count <= (wire.bucket == 0 ? 0 : Limits.auditPrefixBytesMax)
+        else { throw .malformed("a part of no bucket") }
+        self.init(
+            bucket: wire.bucket == 0 ? nil : Int(wire.bucket) - 1, prefix: Array(wire.prefix))
+    }
+}
+
+extension AuditRequest {
+    fileprivate var wire: Waystation_V1_AuditRequest {
+        .with {
+            $0.parts = parts.map(\.wire)
+            if !refetch.isEmpty { $0.refetch = WireRecords(refetch) }
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_AuditRequest) throws(FrameError) {
+        guard wire.parts.count <= Limits.auditPartsMax else {
+            throw .malformed("an audit of too many parts")
+        }
+        self.init(
+            refetch: wire.hasRefetch
+                ? try wire.refetch.ids(countMax: Limits.refetchedRecordsMax) : [])
+        for part in wire.parts { parts.append(try AuditPart(part)) }
+    }
+}
+
+extension AuditFinding {
+    fileprivate var wire: Waystation_V1_AuditFinding {
+        .with {
+            $0.part = part.wire
+            switch content {
+            case .digests(let digests): $0.digests = digests
+            case .records(let records):
+                $0.digests = records.map(\.digest)
+                $0.records = WireRecords(records.lazy.map(\.id))
+            }
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_AuditFinding) throws(FrameError) {
+        let part = try AuditPart(wire.part)
+        if wire.hasRecords {
+            let ids = try wire.records.ids(countMax: Limits.auditListMax)
+            guard ids.count == wire.digests.count else {
+                throw .malformed("a record without its digest")
+            }
+            self.init(
+                part: part,
+                content: .records(
+                    zip(ids, wire.digests).map { AuditFinding.Record(id: $0, digest: $1) }))
+        } else {
+            guard wire.digests.count <= Limits.bucketsPerScopeMax else {
+                throw .malformed("digests of too many buckets")
+            }
+            self.init(part: part, content: .digests(wire.digests))
+        }
     }
 }
 
@@ -356,7 +429,7 @@ extension Page {
                 UInt32(record.fields.reduce(0) { $0 + $1.versions.count }))
             flags.append(
                 (record.createdMilliseconds == nil ? 0 : 1)
-                    | (record.contested.isEmpty ? 0 : 2))
+                    | (record.contested.isEmpty ? 0 : 2) | UInt32(record.places.rawValue) << 2)
             if let created = record.createdMilliseconds {
                 creations.append(created &- record.id.milliseconds)
             }
@@ -400,12 +473,8 @@ extension Page {
                 $0.name = writer.name
             }
         }
-        page.digests = digests.map { digest in
-            .with {
-                $0.bucket = digest.bucket
-                $0.value = digest.value
-            }
-        }
+        if let scopeDigest { page.scopeDigest = scopeDigest }
+        page.findings = findings.map(\.wire)
         return page
     }
 
@@ -480,7 +549,10 @@ extension Page {
             records.append(
                 PageRecord(
                     id: id, kind: recordKinds[index], createdMilliseconds: created,
-                    contested: contested[UInt32(index)] ?? [], fields: fields))
+                    contested: contested[UInt32(index)] ?? [],
+                    places: HeldPlaces(
+                        rawValue: UInt8(truncatingIfNeeded: recordFlags[index] >> 2)),
+                    fields: fields))
         }
         guard offset == changes.count else { throw .malformed("versions without a record") }
         self.init(
@@ -490,7 +562,11 @@ extension Page {
             writers: wire.writers.map {
                 Writer(replica: ReplicaID(truncating: $0.replica), name: $0.name)
             },
-            digests: wire.digests.map { Digest(bucket: $0.bucket, value: $0.value) })
+            scopeDigest: wire.hasScopeDigest ? wire.scopeDigest : nil)
+        guard wire.findings.count <= Limits.auditPartsMax else {
+            throw .malformed("more findings than parts")
+        }
+        for finding in wire.findings { findings.append(try AuditFinding(finding)) }
     }
 }
 

@@ -39,12 +39,13 @@ package struct SyncRequest: Hashable, Sendable {
             self.records = records
         }
     }
+    package var audit: AuditRequest?
 
     package init(
         attempt: UInt32, replica: ReplicaID, nextCounter: UInt64, cursor: Position,
         scope: UInt64, clocks: ClockReading, resume: [UInt8], pageBytes: Int,
         groups: [ChangeGroup], ancestors: [Dot], heldFrom: UInt64? = nil,
-        recovery: Recovery? = nil
+        recovery: Recovery? = nil, audit: AuditRequest? = nil
     ) {
         self.attempt = attempt
         self.replica = replica
@@ -58,6 +59,67 @@ package struct SyncRequest: Hashable, Sendable {
         self.ancestors = ancestors
         self.heldFrom = heldFrom
         self.recovery = recovery
+        self.audit = audit
+    }
+}
+
+/// Some of the records that a device may hold: the smaller a part whose digests differ, the fewer
+/// records can be what differs.
+///
+/// - SeeAlso: `protocol/SPEC.md` §9.
+package struct AuditPart: Hashable, Sendable {
+    /// The index in the scope, in its order; `nil` for the scope itself.
+    package var bucket: Int?
+    /// The first bytes of ``SyncCore/BucketDigest/hash(of:)``, at most
+    /// ``SyncCore/Limits/auditPrefixBytesMax``.
+    package var prefix: [UInt8]
+
+    package init(bucket: Int?, prefix: [UInt8] = []) {
+        self.bucket = bucket
+        self.prefix = prefix
+    }
+
+    package static let scope = AuditPart(bucket: nil)
+}
+
+/// What a device wants to know, or to be sent again, because it holds something else than the hub.
+package struct AuditRequest: Hashable, Sendable {
+    /// At most ``SyncCore/Limits/auditPartsMax``.
+    package var parts: [AuditPart]
+    /// At most ``SyncCore/Limits/refetchedRecordsMax``.
+    package var refetch: [RecordID]
+
+    package init(parts: [AuditPart] = [], refetch: [RecordID] = []) {
+        self.parts = parts
+        self.refetch = refetch
+    }
+}
+
+/// What the hub has in a part, as of its page's cursor.
+package struct AuditFinding: Hashable, Sendable {
+    package var part: AuditPart
+    package var content: Content
+
+    package enum Content: Hashable, Sendable {
+        /// Of the smaller parts: of each bucket, or by the next byte of the hash.
+        case digests([UInt64])
+        /// All records, each with its digest.
+        case records([Record])
+    }
+
+    package struct Record: Hashable, Sendable {
+        package var id: RecordID
+        package var digest: UInt64
+
+        package init(id: RecordID, digest: UInt64) {
+            self.id = id
+            self.digest = digest
+        }
+    }
+
+    package init(part: AuditPart, content: Content) {
+        self.part = part
+        self.content = content
     }
 }
 
@@ -153,7 +215,11 @@ package struct Page: Hashable, Sendable {
     package var records: [PageRecord]
     package var departed: [RecordID]
     package var writers: [Writer]
-    package var digests: [Digest]
+    /// On the last page of a pull that brought something: the sum of the digests of the buckets of
+    /// the device's scope, as of the cursor.
+    package var scopeDigest: UInt64?
+    /// On the last page only, as of the cursor.
+    package var findings: [AuditFinding]
 
     package struct Writer: Hashable, Sendable {
         package var replica: ReplicaID
@@ -165,20 +231,10 @@ package struct Page: Hashable, Sendable {
         }
     }
 
-    package struct Digest: Hashable, Sendable {
-        package var bucket: String
-        package var value: UInt64
-
-        package init(bucket: String, value: UInt64) {
-            self.bucket = bucket
-            self.value = value
-        }
-    }
-
     package init(
         restart: Bool = false, cursor: Position? = nil, resume: [UInt8] = [],
         records: [PageRecord] = [], departed: [RecordID] = [], writers: [Writer] = [],
-        digests: [Digest] = []
+        scopeDigest: UInt64? = nil, findings: [AuditFinding] = []
     ) {
         self.restart = restart
         self.cursor = cursor
@@ -186,7 +242,8 @@ package struct Page: Hashable, Sendable {
         self.records = records
         self.departed = departed
         self.writers = writers
-        self.digests = digests
+        self.scopeDigest = scopeDigest
+        self.findings = findings
     }
 }
 
@@ -200,6 +257,8 @@ package struct PageRecord: Hashable, Sendable {
     package var createdMilliseconds: Int64?
     /// See ``SyncCore/Tombstone``.
     package var contested: [UInt32]
+    /// In which of the device's buckets it lies.
+    package var places: HeldPlaces
     /// Sorted by field.
     package var fields: [Field]
 
@@ -236,12 +295,13 @@ package struct PageRecord: Hashable, Sendable {
 
     package init(
         id: RecordID, kind: UInt32, createdMilliseconds: Int64?, contested: [UInt32] = [],
-        fields: [Field]
+        places: HeldPlaces, fields: [Field]
     ) {
         self.id = id
         self.kind = kind
         self.createdMilliseconds = createdMilliseconds
         self.contested = contested
+        self.places = places
         self.fields = fields
     }
 }

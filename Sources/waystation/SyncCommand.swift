@@ -174,6 +174,9 @@ struct SyncCommand: ParsableCommand {
             counted(
                 news.superseded, "superseded by a later change", "superseded by later changes",
                 " 项被更晚的修改取代"),
+            counted(
+                report.mendedRecords, "damaged record mended", "damaged records mended",
+                " 条损坏记录已修复"),
             counted(news.departed.count, "left this device", "left this device", " 条已移出本机"),
             counted(
                 news.refused, "refused (see refused list)", "refused (see refused list)",
@@ -203,6 +206,7 @@ struct SyncCommand: ParsableCommand {
                 .object(lists.map { ($0.0, .strings($0.1.map(\.description))) })
             ),
             ("notices", .strings(report.notices.map(\.description))),
+            ("mended", .integer(report.mendedRecords)),
             ("bytes_up", .integer(report.bytesUp)),
             ("bytes_down", .integer(report.bytesDown)),
             ("round_trips", .integer(report.roundTrips)),
@@ -288,6 +292,10 @@ struct StatusCommand: ParsableCommand {
             Phrase(
                 notice.description + " Nothing that it held was lost.",
                 "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去，本机保存的内容没有丢失。")
+        case .mended:
+            Phrase(notice.description, "本机有 \(notice.amount) 条记录曾损坏，已从服务器重新取回。")
+        case .differs:
+            Phrase(notice.description, "本机内容与服务器不完全一致（已发现 \(notice.amount) 次），请告知服务器管理员。")
         }
     }
 

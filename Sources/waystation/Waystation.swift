@@ -10,20 +10,21 @@ struct Waystation: ParsableCommand {
         discussion: help(
             """
             Everything but enroll and sync works without a network.
-            Exit codes: 0 done, 1 failed, 64 usage, 65 synced but something was refused, \
+            Exit codes: 0 done, 1 failed or check found something, 64 usage, 65 synced but \
+            something was refused, \
             69 server unreachable or TLS failed, 74 disk, 75 try again later, 77 not enrolled or \
             revoked, 130 interrupted.
             """,
             """
             除 enroll 和 sync 外，所有命令都不需要网络。
-            退出码：0 完成，1 失败，64 用法错误，65 已同步但有内容被拒，69 无法连接服务器或 TLS 失败，\
+            退出码：0 完成，1 失败或 check 发现损坏，64 用法错误，65 已同步但有内容被拒，69 无法连接服务器或 TLS 失败，\
             74 磁盘错误，75 请稍后再试，77 未登记或已吊销，130 被中断。
             """),
         version: "0.1.0",
         subcommands: [
             EnrollCommand.self, NeedCommand.self, NoteCommand.self, JobCommand.self,
             DispatchCommand.self, ConflictCommand.self, RefusedCommand.self, SyncCommand.self,
-            StatusCommand.self,
+            StatusCommand.self, CheckCommand.self,
         ])
 }
 

@@ -118,10 +118,34 @@ final class Bench {
     ) -> PageRecord {
         PageRecord(
             id: id, kind: kind.rawValue, createdMilliseconds: whole ? hubMilliseconds : nil,
-            contested: contested,
+            contested: contested, places: places(of: kind, fields, by: id.replica),
             fields: fields.sorted { $0.key < $1.key }.map { field, value in
                 PageRecord.Field(field: field, versions: [version(value, by: replica)])
             })
+    }
+
+    /// Which of the device's buckets the hub would say that a record lies in; a note lies in the
+    /// grid.
+    func places(
+        of kind: Kind, _ fields: [UInt32: [UInt8]?], by replica: ReplicaID
+    ) -> HeldPlaces {
+        var placement = Placement(isReference: kind.isReference)
+        if kind == .note {
+            placement.grid = Bench.grid
+        } else if case .text(let grid)? = fields[NeedField.grid.rawValue].flatMap({ $0 })
+            .flatMap({ FieldValue(.text, bytes: $0) })
+        {
+            placement.grid = grid
+        }
+        if case .dispatch(let dispatch)? = fields[NeedField.dispatch.rawValue].flatMap({ $0 })
+            .flatMap({ FieldValue(.dispatch, bytes: $0) })
+        {
+            placement.team = dispatch.team
+        }
+        if replica != Bench.stranger, replica != Bench.hub {
+            placement.device = current.device
+        }
+        return current.scope.places(of: placement)
     }
 
     func version(
@@ -158,6 +182,7 @@ final class Bench {
         PageRecord(
             id: group.record, kind: group.createdKind ?? Kind.need.rawValue,
             createdMilliseconds: group.createdKind == nil ? nil : hubMilliseconds,
+            places: [.recorder, .grid],
             fields: group.changes.enumerated().map { index, change in
                 var version = version(
                     change.value, by: replica, counter: group.firstCounter + UInt64(index))

@@ -214,7 +214,10 @@ import WireFormat
             scope: Scope([
                 .reference, .recordedBy(device: 7), .grid(Bench.grid), .team("T1"),
             ]))
-        let absorbed = try bench.pull()
+        // The hub sends a new bucket from the start, also what lies in another one already.
+        let absorbed = try bench.pull([
+            bench.need("派给本队", grid: Bench.otherGrid, number: 3, [.dispatch: order])
+        ])
         #expect(Set(try bench.journal.needs().map(\.text)) == ["在内", "派给本队", "自己记的"])
         #expect(absorbed.news.departed == [Bench.strangersNeed(2)])
         #expect(try bench.shown(own).text == "自己记的")

@@ -177,6 +177,7 @@ extension ScriptedHub {
             PageRecord(
                 id: group.record, kind: group.createdKind ?? Kind.need.rawValue,
                 createdMilliseconds: group.createdKind == nil ? nil : 1_800_000_000_000,
+                places: [.recorder, .grid],
                 fields: group.changes.enumerated().map { index, change in
                     PageRecord.Field(
                         field: change.field,

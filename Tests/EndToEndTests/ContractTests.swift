@@ -73,9 +73,13 @@ import Testing
         "waiting": .integer,
         "news": .object(
             Dictionary(uniqueKeysWithValues: news.map { ($0, Shape.list(.id)) })),
-        "notices": .list(.text), "bytes_up": .integer, "bytes_down": .integer,
-        "round_trips": .integer,
-        "connections": .integer, "milliseconds": .integer, "error": .optional(.text),
+        "notices": .list(.text), "mended": .integer, "bytes_up": .integer,
+        "bytes_down": .integer,
+        "round_trips": .integer, "connections": .integer, "milliseconds": .integer,
+        "error": .optional(.text),
+    ])
+    private static let check = Shape.object([
+        "sound": .bool, "findings": .list(.text), "records": .integer, "damaged": .integer,
     ])
 
     /// A need with everything that can be in it, finished and rated, and another in conflict.
@@ -202,6 +206,31 @@ import Testing
         #expect(!failed["complete"].isTrue && failed["error"] != .null)
     }
 
+    /// What a disk altered is told, and is mended by the next sync, it alone.
+    @Test func check() async throws {
+        let full = try await full()
+        let sound = try await full.worker.run("check", "--json").json()
+        #expect(Self.check.faults(in: sound) == [])
+        #expect(sound["sound"].isTrue && sound["findings"].elements.isEmpty)
+        let journal = full.worker.home + "/journal.sqlite"
+        try await SQLite.run(
+            "UPDATE record SET state = x'01' WHERE hex(id) = upper('\(full.rated.hexDigits)')",
+            on: journal, in: full.world)
+        try await SQLite.run(
+            "DELETE FROM record WHERE hex(id) = upper('\(full.disputed.hexDigits)')", on: journal,
+            in: full.world)
+        try await full.worker.run("need", "list")
+        let damaged = try await full.worker.run("check", "--json", exits: 1).json()
+        #expect(Self.check.faults(in: damaged) == [])
+        #expect(damaged["damaged"].integer == 1 && damaged["findings"].elements.count == 2)
+        let chinese = try await full.worker.run("check", "--language", "zh-Hans", exits: 1)
+        #expect(chinese.lines.contains { $0.contains("下次同步") })
+        #expect(try await full.worker.run("sync", "--json").json()["mended"].integer == 2)
+        try await full.worker.run("check")
+        #expect(try await full.worker.needs().count == 2)
+        #expect(try await full.worker.state()["notices"].elements.count == 1)
+    }
+
     @Test func serverDevices() async throws {
         let full = try await full()
         let shape = Shape.list(
@@ -279,9 +308,14 @@ import Testing
             contentsOf: Programs.repository.appending(path: "README.md"), encoding: .utf8)
         let shapes = [
             Self.sheet, Self.line, Self.conflicts, Self.refusedGroup, Self.status, Self.sync,
+            Self.check,
         ]
         for name in shapes.reduce(into: Set<String>(), { $0.formUnion($1.names) }).sorted() {
             #expect(readme.contains("`\(name)`"), "\(name)")
         }
     }
+}
+
+extension String {
+    fileprivate var hexDigits: String { filter(\.isHexDigit) }
 }

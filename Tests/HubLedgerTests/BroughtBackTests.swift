@@ -45,7 +45,7 @@ import WireFormat
                 if fields.isEmpty { return nil }
                 return PageRecord(
                     id: id, kind: record.kind, createdMilliseconds: record.created,
-                    contested: [],
+                    contested: [], places: [],
                     fields: fields.sorted { $0.key < $1.key }.map { field, versions in
                         PageRecord.Field(
                             field: field,

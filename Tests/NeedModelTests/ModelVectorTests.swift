@@ -113,4 +113,35 @@ import Testing
             #expect(scope.id == one.scope.bytes.reduce(0) { $0 << 8 | UInt64($1) })
         }
     }
+
+    @Test func scopeDigests() throws {
+        struct Held: Decodable {
+            let places: UInt8
+            let digest: Hex
+        }
+        struct Case: Decodable {
+            let records: [Held]
+            let scopeDigest: Hex
+        }
+        struct File: Decodable { let scopes: [Case] }
+        func number(_ hex: Hex) -> UInt64 { hex.bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+        let cases = try Vectors.load("digests", as: File.self).scopes
+        #expect(cases.count >= 4)
+        for one in cases {
+            let sum = one.records.reduce(0) {
+                $0 &+ HeldPlaces(rawValue: $1.places).count &* number($1.digest)
+            }
+            #expect(sum == number(one.scopeDigest))
+        }
+    }
+
+    @Test func placesAreThoseOfTheScope() {
+        let scope = Scope([.reference, .recordedBy(device: 7), .team("T1"), .grid("G1")])
+        #expect(scope.places(of: Placement(isReference: true)) == .reference)
+        let everywhere = Placement(grid: "G1", team: "T1", device: 7)
+        #expect(scope.places(of: everywhere) == [.recorder, .team, .grid])
+        #expect(scope.places(of: everywhere).count == 3)
+        #expect(scope.places(of: Placement(grid: "G2", team: "T1", device: 8)) == .team)
+        #expect(scope.places(of: Placement(grid: "G2")) == [])
+    }
 }

@@ -369,11 +369,23 @@ import Testing
             let value: Hex?
             let share: Hex
         }
+        struct Hashed: Decodable {
+            let record: RecordText
+            let hash: Hex
+        }
         struct File: Decodable {
             let cases: [Case]
             let digest: Hex
+            let hashes: [Hashed]
         }
         let file = try Vectors.load("digests", as: File.self)
+        for one in file.hashes {
+            let hash = BucketDigest.hash(of: one.record.id)
+            #expect(bytes(of: hash) == one.hash.bytes)
+            #expect((0..<8).map { hash.byte($0) } == one.hash.bytes)
+            #expect(hash.begins(with: Array(one.hash.bytes.prefix(3))))
+            #expect(!hash.begins(with: [one.hash.bytes[0] ^ 1]))
+        }
         var digest: UInt64 = 0
         for one in file.cases {
             let share = BucketDigest.share(

@@ -5,12 +5,13 @@ import Testing
     private typealias Event = DeviceSession.Event
 
     private func answer(
-        complete: Bool = false, wait: Bool = true, progressed: Bool = true, after: Int64 = 10_000
+        complete: Bool = false, wait: Bool = true, audit: Bool = false, progressed: Bool = true,
+        after: Int64 = 10_000
     ) -> Event {
         .absorbed(
             .init(
-                pullComplete: complete, groupsWait: wait, progressed: progressed,
-                elapsedMilliseconds: after))
+                pullComplete: complete, groupsWait: wait, auditWaits: audit,
+                progressed: progressed, elapsedMilliseconds: after))
     }
 
     private func randomEvent(_ generator: inout SplitMix64) -> Event {
@@ -21,7 +22,8 @@ import Testing
         default:
             answer(
                 complete: generator.oneIn(3), wait: !generator.oneIn(3),
-                progressed: !generator.oneIn(6), after: generator.wildNumber())
+                audit: generator.oneIn(3), progressed: !generator.oneIn(6),
+                after: generator.wildNumber())
         }
     }
 
@@ -67,6 +69,32 @@ import Testing
         #expect(directives == [.finish(.gaveUp)])
         #expect(roundTrips >= Limits.roundTripsPerSyncMax)
         #expect(roundTrips < Limits.roundTripsPerSyncMax + Limits.transportTriesMax)
+    }
+
+    /// A difference that cannot be mended must not hold a device either; the sync is complete.
+    @Test func aSearchEndsAtItsBound() {
+        var session = DeviceSession()
+        var directives = session.step(.begin)
+        var roundTrips = 0
+        while case .exchange = directives.first, roundTrips < 1_000 {
+            roundTrips += 1
+            directives = session.step(answer(complete: true, wait: false, audit: true))
+        }
+        #expect(directives == [.finish(.complete)])
+        #expect(roundTrips == Limits.auditRoundTripsPerSyncMax + 1)
+    }
+
+    @Test func audit() throws {
+        var transcript = Transcript("A disk has altered a record, and the digests differ.")
+        transcript.device(.begin)
+        transcript.device(answer(complete: true, wait: false, audit: true, after: 900))
+        transcript.note("It asks for the digests of all buckets; one differs.")
+        transcript.device(answer(complete: true, wait: false, audit: true, after: 900))
+        transcript.note("It asks for the records of that bucket; one differs.")
+        transcript.device(answer(complete: true, wait: false, audit: true, after: 900))
+        transcript.note("It asks for that record, and it comes whole.")
+        transcript.device(answer(complete: true, wait: false, after: 900))
+        try transcript.expectGolden("audit")
     }
 
     @Test func failuresInARowGiveUpAtTheirBound() {
@@ -263,6 +291,7 @@ private struct Transcript {
             "absorbs an answer after \(answer.elapsedMilliseconds) ms: "
                 + (answer.pullComplete ? "pull complete" : "more pages")
                 + (answer.groupsWait ? ", groups wait" : ", no group waits")
+                + (answer.auditWaits ? ", something differs" : "")
                 + (answer.progressed ? "" : ", nothing moved")
         }
     }

@@ -48,6 +48,41 @@ struct GroupText: Decodable {
     }
 }
 
+struct AuditPartText: Decodable {
+    let bucket: Int?
+    let prefix: Hex
+
+    var value: AuditPart { AuditPart(bucket: bucket, prefix: prefix.bytes) }
+}
+
+struct AuditText: Decodable {
+    let parts: [AuditPartText]
+    let refetch: [RecordText]
+
+    var value: AuditRequest {
+        AuditRequest(parts: parts.map(\.value), refetch: refetch.map(\.id))
+    }
+}
+
+struct FindingText: Decodable {
+    struct ListedText: Decodable {
+        let id: RecordText
+        let digest: Exact<UInt64>
+    }
+
+    let part: AuditPartText
+    let digests: [Exact<UInt64>]?
+    let records: [ListedText]?
+
+    var value: AuditFinding {
+        AuditFinding(
+            part: part.value,
+            content: records.map {
+                .records($0.map { AuditFinding.Record(id: $0.id.id, digest: $0.digest.value) })
+            } ?? .digests((digests ?? []).map(\.value)))
+    }
+}
+
 struct RequestText: Decodable {
     let attempt: UInt32
     let replica: ReplicaText
@@ -67,6 +102,7 @@ struct RequestText: Decodable {
         let reached: [PositionText]
         let records: [PageText.PageRecordText]
     }
+    let audit: AuditText?
 
     var value: SyncRequest {
         SyncRequest(
@@ -78,7 +114,7 @@ struct RequestText: Decodable {
                 SyncRequest.Recovery(
                     confirmed: $0.confirmed.value, reached: $0.reached.map(\.value),
                     records: $0.records.map(\.record))
-            })
+            }, audit: audit?.value)
     }
 }
 
@@ -149,12 +185,13 @@ struct PageText: Decodable {
         let kind: UInt32
         let created: Exact<Int64>?
         let contested: [UInt32]
+        let places: UInt8
         let fields: [FieldText]
 
         var record: PageRecord {
             PageRecord(
                 id: id.id, kind: kind, createdMilliseconds: created?.value,
-                contested: contested,
+                contested: contested, places: HeldPlaces(rawValue: places),
                 fields: fields.map {
                     PageRecord.Field(field: $0.field, versions: $0.versions.map(\.version))
                 })
@@ -166,18 +203,14 @@ struct PageText: Decodable {
         let name: String
     }
 
-    struct DigestText: Decodable {
-        let bucket: String
-        let value: Exact<UInt64>
-    }
-
     let restart: Bool
     let cursor: PositionText?
     let resume: Hex
     let records: [PageRecordText]
     let departed: [RecordText]
     let writers: [WriterText]
-    let digests: [DigestText]
+    let scopeDigest: Exact<UInt64>?
+    let findings: [FindingText]
 
     var value: Page {
         Page(
@@ -185,7 +218,7 @@ struct PageText: Decodable {
             records: records.map(\.record),
             departed: departed.map(\.id),
             writers: writers.map { Page.Writer(replica: $0.replica.id, name: $0.name) },
-            digests: digests.map { Page.Digest(bucket: $0.bucket, value: $0.value.value) })
+            scopeDigest: scopeDigest?.value, findings: findings.map(\.value))
     }
 }
 

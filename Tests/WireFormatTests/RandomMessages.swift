@@ -67,7 +67,11 @@ struct RandomMessages {
                 + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
             groups: groups, ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted(),
             heldFrom: generator.oneIn(4) ? number() | 1 : nil,
-            recovery: generator.oneIn(3) ? recovery() : nil)
+            recovery: generator.oneIn(3) ? recovery() : nil,
+            audit: generator.oneIn(3)
+                ? AuditRequest(
+                    parts: (0..<generator.below(4)).map { _ in auditPart() },
+                    refetch: (0..<generator.below(4)).map { _ in record() }) : nil)
     }
 
     mutating func recovery() -> SyncRequest.Recovery {
@@ -85,6 +89,25 @@ struct RandomMessages {
             })
     }
 
+    mutating func auditPart() -> AuditPart {
+        generator.oneIn(3)
+            ? .scope
+            : AuditPart(
+                bucket: generator.below(Limits.bucketsPerScopeMax),
+                prefix: generator.bytes(countMax: Limits.auditPrefixBytesMax))
+    }
+
+    mutating func finding() -> AuditFinding {
+        AuditFinding(
+            part: auditPart(),
+            content: generator.oneIn(2)
+                ? .digests((0..<generator.below(9)).map { _ in generator.next() })
+                : .records(
+                    (0..<generator.below(9)).map { _ in
+                        AuditFinding.Record(id: record(), digest: generator.next())
+                    }))
+    }
+
     mutating func page() -> Page {
         let records = (0..<generator.below(6)).map { _ in
             let fields = Set((0..<generator.below(5)).map { _ in UInt32(generator.below(20)) })
@@ -92,6 +115,7 @@ struct RandomMessages {
                 id: record(), kind: UInt32(generator.below(9)),
                 createdMilliseconds: generator.oneIn(2) ? nil : generator.wildNumber(),
                 contested: generator.oneIn(3) ? [9, 10] : [],
+                places: HeldPlaces(rawValue: UInt8(generator.below(16))),
                 fields: fields.sorted().map { field in
                     PageRecord.Field(
                         field: field,
@@ -113,9 +137,8 @@ struct RandomMessages {
             writers: (0..<generator.below(4)).map { _ in
                 Page.Writer(replica: replica(), name: text())
             },
-            digests: (0..<generator.below(4)).map { _ in
-                Page.Digest(bucket: text(), value: generator.next())
-            })
+            scopeDigest: generator.oneIn(2) ? generator.next() : nil,
+            findings: (0..<generator.below(4)).map { _ in finding() })
     }
 
     mutating func outcomes() -> Outcomes {

@@ -171,6 +171,16 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
   /// Clears the value of `recovery`. Subsequent reads from it will return its default value.
   package mutating func clearRecovery() {_uniqueStorage()._recovery = nil}
 
+  /// What the device wants to know because it holds something else than the hub; SPEC.md §9.
+  package var audit: Waystation_V1_AuditRequest {
+    get {_storage._audit ?? Waystation_V1_AuditRequest()}
+    set {_uniqueStorage()._audit = newValue}
+  }
+  /// Returns true if `audit` has been explicitly set.
+  package var hasAudit: Bool {_storage._audit != nil}
+  /// Clears the value of `audit`. Subsequent reads from it will return its default value.
+  package mutating func clearAudit() {_uniqueStorage()._audit = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -515,7 +525,8 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
     set {_uniqueStorage()._recordVersions = newValue}
   }
 
-  /// bit 0: replaces the whole record; bit 1: contested
+  /// Bit 0: replaces the whole record; bit 1: contested. Which of the device's buckets it lies in:
+  /// bit 2 device, bit 3 team, bit 4 grid, bit 5 reference data.
   package var recordFlags: [UInt32] {
     get {_storage._recordFlags}
     set {_uniqueStorage()._recordFlags = newValue}
@@ -584,16 +595,27 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
     set {_uniqueStorage()._contested = newValue}
   }
 
-  /// Digests of the buckets, as of the cursor; see SPEC.md §9.
-  package var digests: [Waystation_V1_Digest] {
-    get {_storage._digests}
-    set {_uniqueStorage()._digests = newValue}
-  }
-
   /// One entry for each whole record: the stamp of its creation, less the time in its id.
   package var recordCreated: [Int64] {
     get {_storage._recordCreated}
     set {_uniqueStorage()._recordCreated = newValue}
+  }
+
+  /// On the last page of a pull that brought something: the sum of the digests of all buckets of
+  /// the device's scope, as of the cursor; SPEC.md §9.
+  package var scopeDigest: UInt64 {
+    get {_storage._scopeDigest ?? 0}
+    set {_uniqueStorage()._scopeDigest = newValue}
+  }
+  /// Returns true if `scopeDigest` has been explicitly set.
+  package var hasScopeDigest: Bool {_storage._scopeDigest != nil}
+  /// Clears the value of `scopeDigest`. Subsequent reads from it will return its default value.
+  package mutating func clearScopeDigest() {_uniqueStorage()._scopeDigest = nil}
+
+  /// On a last page only, as of its cursor: what the request's audit asked for.
+  package var findings: [Waystation_V1_AuditFinding] {
+    get {_storage._findings}
+    set {_uniqueStorage()._findings = newValue}
   }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -601,6 +623,82 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Names some of the records that a device may hold; SPEC.md §9.
+package nonisolated struct Waystation_V1_AuditPart: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 0: the scope, which is divided into buckets. Otherwise 1 + the bucket's index in the scope.
+  package var bucket: UInt32 = 0
+
+  /// The first bytes of the hashes of the record ids.
+  package var prefix: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Waystation_V1_AuditRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var parts: [Waystation_V1_AuditPart] = []
+
+  /// To be sent whole, with the last page.
+  package var refetch: Waystation_V1_Records {
+    get {_refetch ?? Waystation_V1_Records()}
+    set {_refetch = newValue}
+  }
+  /// Returns true if `refetch` has been explicitly set.
+  package var hasRefetch: Bool {self._refetch != nil}
+  /// Clears the value of `refetch`. Subsequent reads from it will return its default value.
+  package mutating func clearRefetch() {self._refetch = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _refetch: Waystation_V1_Records? = nil
+}
+
+/// One of: a digest for each bucket of the scope; 256 digests, by the next byte of the hash; or, of
+/// a part with few records, each of them with its digest.
+package nonisolated struct Waystation_V1_AuditFinding: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var part: Waystation_V1_AuditPart {
+    get {_part ?? Waystation_V1_AuditPart()}
+    set {_part = newValue}
+  }
+  /// Returns true if `part` has been explicitly set.
+  package var hasPart: Bool {self._part != nil}
+  /// Clears the value of `part`. Subsequent reads from it will return its default value.
+  package mutating func clearPart() {self._part = nil}
+
+  package var digests: [UInt64] = []
+
+  package var records: Waystation_V1_Records {
+    get {_records ?? Waystation_V1_Records()}
+    set {_records = newValue}
+  }
+  /// Returns true if `records` has been explicitly set.
+  package var hasRecords: Bool {self._records != nil}
+  /// Clears the value of `records`. Subsequent reads from it will return its default value.
+  package mutating func clearRecords() {self._records = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _part: Waystation_V1_AuditPart? = nil
+  fileprivate var _records: Waystation_V1_Records? = nil
 }
 
 package nonisolated struct Waystation_V1_Contested: Sendable {
@@ -625,20 +723,6 @@ package nonisolated struct Waystation_V1_Writer: Sendable {
   package var replica: UInt64 = 0
 
   package var name: String = String()
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-}
-
-package nonisolated struct Waystation_V1_Digest: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var bucket: String = String()
-
-  package var value: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -896,7 +980,7 @@ nonisolated extension Waystation_V1_Dot: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -911,6 +995,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
     var _ancestors: [Waystation_V1_Dot] = []
     var _heldFrom: UInt64 = 0
     var _recovery: Waystation_V1_Recovery? = nil
+    var _audit: Waystation_V1_AuditRequest? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -933,6 +1018,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       _ancestors = source._ancestors
       _heldFrom = source._heldFrom
       _recovery = source._recovery
+      _audit = source._audit
     }
   }
 
@@ -963,6 +1049,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._ancestors) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._heldFrom) }()
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._recovery) }()
+        case 13: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
         default: break
         }
       }
@@ -1011,6 +1098,9 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       try { if let v = _storage._recovery {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
       } }()
+      try { if let v = _storage._audit {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1032,6 +1122,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         if _storage._ancestors != rhs_storage._ancestors {return false}
         if _storage._heldFrom != rhs_storage._heldFrom {return false}
         if _storage._recovery != rhs_storage._recovery {return false}
+        if _storage._audit != rhs_storage._audit {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1545,7 +1636,7 @@ nonisolated extension Waystation_V1_Refusal: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Page"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}restart\0\u{1}cursor\0\u{1}resume\0\u{1}records\0\u{3}record_kinds\0\u{3}record_versions\0\u{3}record_flags\0\u{1}replicas\0\u{3}version_replicas\0\u{3}version_counters\0\u{3}version_sequences\0\u{3}version_stamps\0\u{1}changes\0\u{1}departed\0\u{1}writers\0\u{1}contested\0\u{1}digests\0\u{3}record_created\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}restart\0\u{1}cursor\0\u{1}resume\0\u{1}records\0\u{3}record_kinds\0\u{3}record_versions\0\u{3}record_flags\0\u{1}replicas\0\u{3}version_replicas\0\u{3}version_counters\0\u{3}version_sequences\0\u{3}version_stamps\0\u{1}changes\0\u{1}departed\0\u{1}writers\0\u{1}contested\0\u{4}\u{2}record_created\0\u{3}scope_digest\0\u{1}findings\0\u{c}\u{11}\u{1}")
 
   fileprivate class _StorageClass {
     var _restart: Bool = false
@@ -1564,8 +1655,9 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
     var _departed: Waystation_V1_Records? = nil
     var _writers: [Waystation_V1_Writer] = []
     var _contested: [Waystation_V1_Contested] = []
-    var _digests: [Waystation_V1_Digest] = []
     var _recordCreated: [Int64] = []
+    var _scopeDigest: UInt64? = nil
+    var _findings: [Waystation_V1_AuditFinding] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1592,8 +1684,9 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       _departed = source._departed
       _writers = source._writers
       _contested = source._contested
-      _digests = source._digests
       _recordCreated = source._recordCreated
+      _scopeDigest = source._scopeDigest
+      _findings = source._findings
     }
   }
 
@@ -1628,8 +1721,9 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         case 14: try { try decoder.decodeSingularMessageField(value: &_storage._departed) }()
         case 15: try { try decoder.decodeRepeatedMessageField(value: &_storage._writers) }()
         case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._contested) }()
-        case 17: try { try decoder.decodeRepeatedMessageField(value: &_storage._digests) }()
         case 18: try { try decoder.decodeRepeatedSInt64Field(value: &_storage._recordCreated) }()
+        case 19: try { try decoder.decodeSingularFixed64Field(value: &_storage._scopeDigest) }()
+        case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._findings) }()
         default: break
         }
       }
@@ -1690,11 +1784,14 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       if !_storage._contested.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._contested, fieldNumber: 16)
       }
-      if !_storage._digests.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._digests, fieldNumber: 17)
-      }
       if !_storage._recordCreated.isEmpty {
         try visitor.visitPackedSInt64Field(value: _storage._recordCreated, fieldNumber: 18)
+      }
+      try { if let v = _storage._scopeDigest {
+        try visitor.visitSingularFixed64Field(value: v, fieldNumber: 19)
+      } }()
+      if !_storage._findings.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._findings, fieldNumber: 20)
       }
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -1721,12 +1818,131 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._departed != rhs_storage._departed {return false}
         if _storage._writers != rhs_storage._writers {return false}
         if _storage._contested != rhs_storage._contested {return false}
-        if _storage._digests != rhs_storage._digests {return false}
         if _storage._recordCreated != rhs_storage._recordCreated {return false}
+        if _storage._scopeDigest != rhs_storage._scopeDigest {return false}
+        if _storage._findings != rhs_storage._findings {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Waystation_V1_AuditPart: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuditPart"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bucket\0\u{1}prefix\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.bucket) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.prefix) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.bucket != 0 {
+      try visitor.visitSingularUInt32Field(value: self.bucket, fieldNumber: 1)
+    }
+    if !self.prefix.isEmpty {
+      try visitor.visitSingularBytesField(value: self.prefix, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_AuditPart, rhs: Waystation_V1_AuditPart) -> Bool {
+    if lhs.bucket != rhs.bucket {return false}
+    if lhs.prefix != rhs.prefix {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Waystation_V1_AuditRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuditRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}parts\0\u{1}refetch\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.parts) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._refetch) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.parts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.parts, fieldNumber: 1)
+    }
+    try { if let v = self._refetch {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_AuditRequest, rhs: Waystation_V1_AuditRequest) -> Bool {
+    if lhs.parts != rhs.parts {return false}
+    if lhs._refetch != rhs._refetch {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Waystation_V1_AuditFinding: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuditFinding"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}part\0\u{1}digests\0\u{1}records\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._part) }()
+      case 2: try { try decoder.decodeRepeatedFixed64Field(value: &self.digests) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._records) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._part {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.digests.isEmpty {
+      try visitor.visitPackedFixed64Field(value: self.digests, fieldNumber: 2)
+    }
+    try { if let v = self._records {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_AuditFinding, rhs: Waystation_V1_AuditFinding) -> Bool {
+    if lhs._part != rhs._part {return false}
+    if lhs.digests != rhs.digests {return false}
+    if lhs._records != rhs._records {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1797,41 +2013,6 @@ nonisolated extension Waystation_V1_Writer: SwiftProtobuf.Message, SwiftProtobuf
   package static func ==(lhs: Waystation_V1_Writer, rhs: Waystation_V1_Writer) -> Bool {
     if lhs.replica != rhs.replica {return false}
     if lhs.name != rhs.name {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension Waystation_V1_Digest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Digest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bucket\0\u{1}value\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.bucket) }()
-      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.value) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.bucket.isEmpty {
-      try visitor.visitSingularStringField(value: self.bucket, fieldNumber: 1)
-    }
-    if self.value != 0 {
-      try visitor.visitSingularFixed64Field(value: self.value, fieldNumber: 2)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: Waystation_V1_Digest, rhs: Waystation_V1_Digest) -> Bool {
-    if lhs.bucket != rhs.bucket {return false}
-    if lhs.value != rhs.value {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

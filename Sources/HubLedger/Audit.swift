@@ -1,0 +1,72 @@
+import NeedModel
+import SyncCore
+import WireFormat
+
+// What a device asks when it holds something else than the ledger (DESIGN.md §4 rule 17). Answered
+// in the transaction of a last page, so that everything is of one state: the page's cursor's.
+
+extension Feed {
+    /// Adds records that the device asked for again, whole, as far as the page has room; the device
+    /// asks for the rest again. What it may not hold, or what does not exist, departs.
+    func refetch(_ ids: [RecordID], into collector: inout PageCollector) throws {
+        for id in ids {
+            if collector.isFull { return }
+            if let record = try storage.record(id), scope.contains(record.placement) {
+                collector.add(record, after: nil)
+            } else {
+                collector.depart(id)
+            }
+        }
+    }
+
+    /// Looks into parts of the scope. One that is beyond ``LedgerLimits/auditRecordsPerPageMax``
+    /// records, but for the first, gets no answer; the device asks again.
+    func findings(of parts: [AuditPart]) throws -> [AuditFinding] {
+        var findings: [AuditFinding] = []
+        var recordCount = 0
+        for part in parts where recordCount < LedgerLimits.auditRecordsPerPageMax {
+            guard let index = part.bucket else {
+                findings.append(
+                    AuditFinding(
+                        part: part, content: .digests(try storage.digests(of: scope.buckets))))
+                continue
+            }
+            guard scope.buckets.indices.contains(index) else { continue }
+            let content = try content(
+                of: scope.buckets[index], prefix: part.prefix, counting: &recordCount)
+            findings.append(AuditFinding(part: part, content: content))
+        }
+        return findings
+    }
+
+    /// Lists the records of a part when they are few, and divides it otherwise.
+    private func content(
+        of bucket: Bucket, prefix: [UInt8], counting recordCount: inout Int
+    ) throws -> AuditFinding.Content {
+        var listed: [AuditFinding.Record] = []
+        var digests = [UInt64](repeating: 0, count: 256)
+        let isDivisible = prefix.count < Limits.auditPrefixBytesMax
+        var total = 0
+        var key = Int64.min
+        var isMore = true
+        while isMore {
+            let records = try storage.records(
+                in: bucket, after: key, limit: LedgerLimits.recordsPerReadMax)
+            isMore = records.count == LedgerLimits.recordsPerReadMax
+            key = records.last?.key ?? key
+            recordCount += records.count
+            for record in records {
+                let hash = BucketDigest.hash(of: record.id)
+                guard hash.begins(with: prefix) else { continue }
+                let digest = record.digest
+                total += 1
+                if isDivisible { digests[Int(hash.byte(prefix.count))] &+= digest }
+                if total <= Limits.auditListMax {
+                    listed.append(AuditFinding.Record(id: record.id, digest: digest))
+                }
+            }
+        }
+        // Ids whose whole hashes are equal cannot be told apart; nobody has more than a few.
+        return total > Limits.auditListMax && isDivisible ? .digests(digests) : .records(listed)
+    }
+}

@@ -1,0 +1,241 @@
+import DeviceJournal
+import HubLedger
+import NeedModel
+import SQLiteStore
+import SimulatedDisk
+import SyncCore
+import WireFormat
+
+/// Invariant 18: equal digests mean equal states, and what a disk altered is found and fetched
+/// again, it alone.
+struct DigestChecker {
+    /// By the answer's attempt and cursor: the sum of the digests of the device's buckets at the
+    /// moment the last page was served.
+    private var expected: [Key: UInt64] = [:]
+    private var order: [Key] = []
+    /// Where each note belongs: it follows its need, also wrongly when that was altered.
+    private var needs: [RecordID: RecordID] = [:]
+
+    private struct Key: Hashable {
+        var attempt: UInt32
+        var cursor: Position
+    }
+
+    /// Whether a record was altered on a disk, or belongs to one that was.
+    func isTainted(_ id: RecordID, _ altered: Set<RecordID>) -> Bool {
+        altered.contains(id) || needs[id].map { altered.contains($0) } ?? false
+    }
+
+    mutating func noteServed(
+        _ answer: SyncAnswer, to request: SyncRequest, ledger: Ledger, device: SimulatedDevice,
+        isHealing: Bool
+    ) throws {
+        let records = try ledger.inspectRecords()
+        for record in records where record.kind == Kind.note.rawValue {
+            needs[record.id] = record.fields.first { $0.field == NoteField.need.rawValue }?
+                .register.winner?.value.flatMap { RecordID(bytes: $0) }
+        }
+        guard let page = answer.page else { return }
+        guard let cursor = page.cursor else {
+            if page.scopeDigest != nil || !page.findings.isEmpty {
+                throw Violation(invariant: 18, what: "a digest before the end of a pull")
+            }
+            return
+        }
+        if isHealing, let refetch = request.audit?.refetch {
+            // No answer is lost any more, so each is sent once.
+            device.refetchedCount +=
+                refetch.count { id in
+                    page.departed.contains(id) || page.records.contains { $0.id == id }
+                }
+        }
+        let scope = try ledger.scope(ofDevice: device.number)
+        let sum = Self.sum(of: records, in: scope)
+        if let digest = page.scopeDigest, digest != sum {
+            throw Violation(invariant: 18, what: "\(device.name) is told a wrong digest")
+        }
+        if page.scopeDigest == nil, !page.records.isEmpty || !page.departed.isEmpty {
+            throw Violation(invariant: 18, what: "\(device.name) is told no digest")
+        }
+        let key = Key(attempt: answer.attempt, cursor: cursor)
+        expected[key] = sum
+        order.append(key)
+        if order.count > 50 { expected[order.removeFirst()] = nil }
+    }
+
+    /// Nothing is asked for again but what a disk altered.
+    func checkRequest(_ request: SyncRequest, device: SimulatedDevice) throws {
+        for id in request.audit?.refetch ?? [] where !isTainted(id, device.everAltered) {
+            throw Violation(
+                invariant: 18, what: "\(device.name) asks for \(id) again, which nothing altered")
+        }
+    }
+
+    /// After a complete pull.
+    ///
+    /// - Parameter areEqual: Whether the journal's state is the ledger's, but for what was altered.
+    func checkAbsorbed(
+        _ answer: SyncAnswer, _ inspection: JournalInspection, areEqual: Bool,
+        device: SimulatedDevice
+    ) throws {
+        guard let cursor = answer.page?.cursor,
+            let expected = expected[Key(attempt: answer.attempt, cursor: cursor)]
+        else { return }
+        let sum = Self.sum(of: inspection)
+        let isWhole = areEqual && sum == expected && inspection.suspects.isEmpty
+        if device.altered.isEmpty {
+            guard isWhole, inspection.scopeDigest == expected else {
+                throw Violation(
+                    invariant: 18, what: "\(device.name) has another digest, and nothing differs")
+            }
+        } else if isWhole, inspection.scopeDigest == expected {
+            device.altered = []
+        }
+    }
+
+    func checkAtRest(
+        _ inspection: JournalInspection, records: [InspectedRecord], scope: Scope,
+        device: SimulatedDevice
+    ) throws {
+        let sum = Self.sum(of: records, in: scope)
+        guard Self.sum(of: inspection) == sum, inspection.scopeDigest == sum,
+            inspection.suspects.isEmpty
+        else {
+            throw Violation(
+                invariant: 18,
+                what:
+                    "\(device.name) is not mended at rest: \(inspection.suspects.count) suspects, "
+                    + "sum \(inspection.scopeDigest == sum), rows \(Self.sum(of: inspection) == sum)"
+            )
+        }
+        // A need that is fetched again may show that its notes were misplaced with it.
+        let bound =
+            device.everAltered.count
+            + needs.count { device.everAltered.contains($0.value) }
+        guard device.refetchedCount <= bound else {
+            throw Violation(
+                invariant: 18, what: "\(device.name) fetched more again than was altered")
+        }
+    }
+
+    private static func sum(of records: [InspectedRecord], in scope: Scope) -> UInt64 {
+        var sum: UInt64 = 0
+        for record in records {
+            let count = UInt64(record.placement.buckets.count { scope.contains($0) })
+            guard count > 0 else { continue }
+            for entry in record.fields {
+                for version in entry.register.versions {
+                    sum &+=
+                        count
+                        &* BucketDigest.share(
+                            record: record.id, field: entry.field, version: version)
+                }
+            }
+        }
+        return sum
+    }
+
+    private static func sum(of inspection: JournalInspection) -> UInt64 {
+        var sum: UInt64 = 0
+        for (id, record) in inspection.records where record.isVisible {
+            for (field, versions) in record.fields {
+                for version in versions {
+                    sum &+=
+                        record.places.count
+                        &* BucketDigest.share(
+                            record: id, field: field, dot: version.stamp.dot, value: version.value)
+                }
+            }
+        }
+        return sum
+    }
+}
+
+extension SimulatedDevice {
+    /// A row of the journal's table of records, as a disk may bring it back.
+    struct OldRow {
+        var id: RecordID
+        var values: [SQLValue]
+    }
+
+    /// Alters, deletes or brings back one record behind the journal's back; the journal is closed.
+    ///
+    /// - Returns: What was done, `nil` when there is nothing to alter.
+    func alterRecord(_ chance: Chance) throws -> String? {
+        let connection = try Connection(
+            path: Self.path, mode: .readWrite, busyTimeoutMilliseconds: 0, vfs: disk.vfsName)
+        let ids = try connection.all("SELECT id FROM record ORDER BY id") {
+            RecordID(bytes: $0.bytes(at: 0))
+        }.compactMap { $0 }
+        guard let id = chance.choose(ids) else { return nil }
+        let state =
+            try connection.first("SELECT state FROM record WHERE id = ?", .bytes(id.bytes)) {
+                $0.bytes(at: 0)
+            } ?? []
+        var what: String
+        switch chance.below(7) {
+        case 0, 1:
+            var bytes = state
+            if !bytes.isEmpty { bytes[chance.below(bytes.count)] ^= 1 << UInt8(chance.below(8)) }
+            try connection.run(
+                "UPDATE record SET state = ? WHERE id = ?", .bytes(bytes), .bytes(id.bytes))
+            what = "a bit flips in"
+        case 2:
+            try connection.run("DELETE FROM record WHERE id = ?", .bytes(id.bytes))
+            what = "vanishes:"
+        case 3:
+            try connection.run(
+                "UPDATE record SET state = ? WHERE id = ?",
+                .bytes(Array(state.prefix(chance.below(state.count + 1)))), .bytes(id.bytes))
+            what = "is cut off:"
+        case 4:
+            let copy = RecordID(
+                milliseconds: id.milliseconds, replica: ReplicaID(truncating: chance.next()),
+                number: 1)
+            try connection.run(
+                """
+                INSERT OR IGNORE INTO record
+                SELECT ?, kind, parent, created, visible, state, places, digest, checksum
+                FROM record WHERE id = ?
+                """, .bytes(copy.bytes), .bytes(id.bytes))
+            altered.insert(copy)
+            everAltered.insert(copy)
+            what = "comes twice:"
+        case 5:
+            try connection.run(
+                "UPDATE record SET places = ? WHERE id = ?", .integer(chance.below(16)),
+                .bytes(id.bytes))
+            what = "moves elsewhere:"
+        default:
+            guard let old = oldRow else {
+                oldRow = try connection.first(
+                    """
+                    SELECT kind, parent, created, visible, state, places, digest, checksum
+                    FROM record WHERE id = ?
+                    """, .bytes(id.bytes)
+                ) { row in
+                    OldRow(
+                        id: id,
+                        values: [
+                            .integer(row.integer(at: 0)), SQLValue(row.optionalBytes(at: 1)),
+                            .integer(row.integer(at: 2)), .integer(row.integer(at: 3)),
+                            .bytes(row.bytes(at: 4)), .integer(row.integer(at: 5)),
+                            .integer(row.integer(at: 6)), .integer(row.integer(at: 7)),
+                        ])
+                }
+                return nil
+            }
+            oldRow = nil
+            let statement = try connection.prepare(
+                "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            try statement.bind([.bytes(old.id.bytes)] + old.values)
+            try statement.run()
+            altered.insert(old.id)
+            everAltered.insert(old.id)
+            return "comes back: \(old.id.digits.suffix(6))"
+        }
+        altered.insert(id)
+        everAltered.insert(id)
+        return "\(what) \(id.digits.suffix(6))"
+    }
+}
