@@ -347,6 +347,7 @@ final class Admitter {
                 value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
                 clock: clock)
             var register = touched.record.state[change.field]
+            try inheritLost(&version, from: register)
             version.stamp.milliseconds = StampLaw.milliseconds(
                 estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
                 newestCovered: register.newestCovered(by: version), now: now)
@@ -373,6 +374,19 @@ final class Admitter {
             StoredOutcome(
                 outcome: .applied(superseded: superseded.sorted()), sequence: firstSequence,
                 basis: estimate.basis, stamps: stamps))
+    }
+
+    /// Who saw a version has seen what its writer had seen, also of a part that a restore lost:
+    /// the base says nothing of that, so the entries go on from version to version.
+    func inheritLost(_ version: inout Version, from register: Register) throws {
+        for other in register.versions
+        where !other.clock.ancestors.isEmpty && version.covers(other) {
+            // Terms, and replicas that never wrote here; all others are told by the base.
+            let lost = try other.clock.ancestors.filter {
+                try storage.replica($0.replica)?.device == nil
+            }
+            version.clock.ancestors = VectorClock(version.clock.ancestors + lost).entries
+        }
     }
 
     /// Keeps the register of late answers up to date.

@@ -206,6 +206,8 @@ extension Admitter {
         guard var touched = records[page.id] else {
             preconditionFailure("a record that is brought back is loaded")
         }
+        var version = version
+        try inheritLost(&version, from: touched.record.state[field])
         head += 1
         brought.append(
             BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
