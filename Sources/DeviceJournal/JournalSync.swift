@@ -671,13 +671,14 @@ extension Journal {
             var placement = record.state.placement
             placement.device = device
             let places = need.places.intersection(scope.places(of: placement))
-            if places == need.places { continue }
             if places.isEmpty {
-                try hide(record.id, &audit, remember)
-            } else {
-                for row in try readNotes(of: record.id) + [need] where row.isVisible {
-                    try move(row, to: places, &audit)
-                }
+                if !need.places.isEmpty { try hide(record.id, &audit, remember) }
+                continue
+            }
+            // The need may have come with this pull, and so be right already, and its notes not.
+            for row in try readNotes(of: record.id) + [need]
+            where row.isVisible && row.places != places {
+                try move(row, to: places, &audit)
             }
         }
     }

@@ -46,7 +46,8 @@ struct DigestChecker {
             // No answer is lost any more, so each is sent once.
             device.refetchedCount +=
                 refetch.count { id in
-                    page.departed.contains(id) || page.records.contains { $0.id == id }
+                    page.departed.contains(id)
+                        || page.records.contains { $0.id == id && $0.createdMilliseconds != nil }
                 }
         }
         let scope = try ledger.scope(ofDevice: device.number)

@@ -224,6 +224,28 @@ import WireFormat
         try expectRight()
     }
 
+    /// A need that comes anew with the very pull that takes its grid away, and a note on it that
+    /// does not come: the note lies where the need lies all the same.
+    @Test func aNoteFollowsItsNeedIntoANarrowerScope() throws {
+        let bench = try Bench(role: .office)
+        let wide = Scope([.reference, .recordedBy(device: 7), .grid(Bench.otherGrid)])
+        bench.current = bench.assignment(role: .office, scope: wide)
+        try bench.pull()
+        let need = try bench.add("自己记的", grid: Bench.otherGrid)
+        try bench.sync()
+        let note = RecordID(milliseconds: Bench.hubStart, replica: Bench.stranger, number: 9)
+        var sent = bench.page(note, kind: .note, [1: need.bytes, 2: Array("话".utf8)])
+        sent.places = [.recorder, .grid]
+        try bench.pull([sent])
+        bench.current = bench.assignment(role: .office)
+        var change = bench.page(need, [5: Array("1".utf8)], whole: false)
+        change.places = .recorder
+        try bench.pull([change])
+        #expect(try bench.journal.readGuarded(note)?.places == .recorder)
+        let kept = try bench.journal.inspect().scopeDigest
+        #expect(try kept == sum(bench.journal))
+    }
+
     @Test func equalDigestsAskNothing() throws {
         let scene = try Scene(needCount: 5)
         let absorbed = try scene.change(2, to: "改了")
