@@ -151,7 +151,8 @@ package final class World {
     }
 
     private func step() throws {
-        now += Int64(1 + chance.below(chance.happens(0.1) ? 3_600_000 : 20_000))
+        // Short enough that most answers come in time, and sometimes an hour.
+        now += Int64(1 + chance.below(chance.happens(0.03) ? 3_600_000 : 4_000))
         try misfortune()
         switch chance.below(10) {
         case 0..<4: try act(chance.below(devices.count))
@@ -284,6 +285,7 @@ package final class World {
             trace.note("on \(device.name)'s disk a record \(what)")
         }
         try reopen(device)
+        try restores.noteChange(of: device)
     }
 
     private func cloneJournal(_ index: Int) throws {
