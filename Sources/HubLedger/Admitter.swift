@@ -381,6 +381,7 @@ final class Admitter {
     func inheritLost(_ version: inout Version, from register: Register) throws {
         for other in register.versions
         where !other.clock.ancestors.isEmpty && version.covers(other) {
+            version.clock.base = max(version.clock.base, other.clock.base)
             // Terms, and replicas that never wrote here; all others are told by the base.
             let lost = try other.clock.ancestors.filter {
                 try storage.replica($0.replica)?.device == nil

@@ -314,9 +314,11 @@ struct PageCollector {
                 continue
             }
             let versions = entry.register.versions.map { version in
-                // A late answer stands under its own dot, but with another value.
+                // A late answer stands under its own dot, but with another value; and what came
+                // back after a restore may be of another copy of the device's journal.
                 let isSent =
-                    entry.field != LateAnswers.field && version.dot.replica == replica
+                    entry.field != LateAnswers.field && !version.isBroughtBack
+                    && version.dot.replica == replica
                     && sent?.contains(version.dot.counter) ?? false
                 let value: PageRecord.Value
                 if isSent {

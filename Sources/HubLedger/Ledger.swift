@@ -978,7 +978,11 @@ package final class Ledger {
                     for (index, change) in group.changes.enumerated() {
                         let dot = Dot(writer.id, group.firstCounter + UInt64(index))
                         // Told already, with the stamp and the place that count.
-                        if brought.contains(where: { $0.version.dot == dot }) { continue }
+                        let isTold = brought.contains {
+                            $0.field == change.field && $0.version.dot == dot
+                                && $0.version.value == change.value
+                        }
+                        if isTold { continue }
                         try append(
                             change.field,
                             Version(

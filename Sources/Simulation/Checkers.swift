@@ -432,7 +432,7 @@ extension RestoreChecker {
                     throw Violation(
                         invariant: 7,
                         what: "field \(field) of \(record): \(version.dot) covers \(other.dot), "
-                            + "which was live beside it before a restore")
+                            + "which was live beside it before a restore: \(text(of: history))")
                 }
             }
         }
@@ -504,7 +504,9 @@ struct LedgerChecker {
         var register = Register()
         return history.sorted { $0.sequence < $1.sequence }.map { version in
             var version = version
-            for other in register.versions where version.covers(other) {
+            for other in register.versions
+            where !other.clock.ancestors.isEmpty && version.covers(other) {
+                version.clock.base = max(version.clock.base, other.clock.base)
                 version.clock.ancestors =
                     VectorClock(version.clock.ancestors + other.clock.ancestors).entries
             }
@@ -585,7 +587,18 @@ struct LedgerChecker {
             insertedBackwards.insert(version)
         }
         guard isEqual(backwards, stored), isEqual(insertedBackwards, stored) else {
-            throw Violation(invariant: 3, what: "\(record): order of arrival matters")
+            throw Violation(
+                invariant: 3, what: "\(record): order of arrival matters: \(text(of: history))")
         }
     }
+}
+
+/// A field's history, one change after the other, without values.
+private func text(of history: [Version]) -> String {
+    history.map { version in
+        let seen = version.clock.ancestors.map { "\($0.replica) \($0.counter)" }
+        let former = version.formerPositions.map { "\($0.term) \($0.sequence)" }
+        return "\(version.sequence) is \(version.dot.replica) \(version.dot.counter) with base "
+            + "\(version.clock.base), seen \(seen), former \(former)"
+    }.joined(separator: "; ")
 }
