@@ -347,7 +347,7 @@ final class Admitter {
                 value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
                 clock: clock)
             var register = touched.record.state[change.field]
-            try inheritLost(&version, from: register)
+            try inheritSeen(&version, from: register)
             version.stamp.milliseconds = StampLaw.milliseconds(
                 estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
                 newestCovered: register.newestCovered(by: version), now: now)
@@ -376,16 +376,18 @@ final class Admitter {
                 basis: estimate.basis, stamps: stamps))
     }
 
-    /// Who saw a version has seen what its writer had seen, also of a part that a restore lost:
-    /// the base says nothing of that, so the entries go on from version to version.
-    func inheritLost(_ version: inout Version, from register: Register) throws {
-        for other in register.versions
-        where !other.clock.ancestors.isEmpty && version.covers(other) {
+    /// Who saw a version has seen what its writer had seen. That follows from base and counter,
+    /// but for a base in a part that a restore lost, which says little of the ledger's line: so
+    /// what is known of it goes on from version to version.
+    func inheritSeen(_ version: inout Version, from register: Register) throws {
+        for other in register.versions where version.covers(other) {
             version.clock.base = max(version.clock.base, other.clock.base)
+            if other.clock.ancestors.isEmpty { continue }
             // Terms, and replicas that never wrote here; all others are told by the base.
             let lost = try other.clock.ancestors.filter {
                 try storage.replica($0.replica)?.device == nil
             }
+            if lost.isEmpty { continue }
             version.clock.ancestors = VectorClock(version.clock.ancestors + lost).entries
         }
     }

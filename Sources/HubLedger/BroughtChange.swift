@@ -207,7 +207,7 @@ extension Admitter {
             preconditionFailure("a record that is brought back is loaded")
         }
         var version = version
-        try inheritLost(&version, from: touched.record.state[field])
+        try inheritSeen(&version, from: touched.record.state[field])
         head += 1
         brought.append(
             BroughtChange(record: page.id, kind: page.kind, field: field, version: version))

@@ -342,6 +342,8 @@ package final class World {
         for device in devices {
             guard let journal = device.journal else { continue }
             for entry in try journal.inspect().outbox {
+                // Of copies one may have dropped what it pulled, and told the hub of the gap.
+                if entry.isSettled && commands.copiedDevices.contains(device.number) { continue }
                 result.insert(
                     CommandKey(record: entry.group.record, written: entry.group.written))
             }
@@ -662,6 +664,20 @@ package final class World {
         if strikes(.duplicated) { send(.answer(frame), index) }
     }
 
+    /// A last answer of a former ledger may have settled what is lost with it.
+    private func noteFormerLedger(_ answer: SyncAnswer?) throws {
+        guard restores.happened, let cursor = answer?.page?.cursor, let ledger = hub.ledger,
+            try !ledger.isOnLine(cursor)
+        else { return }
+        commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+    }
+
+    /// The answer may be durable although nobody was told.
+    private func noteInterrupted(_ device: SimulatedDevice, _ answer: SyncAnswer?) throws {
+        if answer?.recovered == nil { try restores.noteChange(of: device) }
+        try noteFormerLedger(answer)
+    }
+
     private func receive(_ frame: [UInt8], _ index: Int) throws {
         let device = devices[index]
         guard let request = device.pending, device.session != nil, let journal = device.journal
@@ -669,8 +685,10 @@ package final class World {
         let event: DeviceSession.Event
         let isStruck = planStorageFault(device.disk, isHub: false)
         defer { device.disk.cancelFaults() }
+        var received: SyncAnswer?
         do {
             let answer = try SyncAnswer(decoding: Frame.decode(frame).message)
+            received = answer
             let absorbed = try journal.absorb(
                 answer, for: request, clocks: device.clocks(now: now))
             trace.note(
@@ -680,6 +698,7 @@ package final class World {
             if device.disk.isDown {
                 device.unsettled.removeAll()
                 try revive(device)
+                try noteInterrupted(device, received)
                 return
             }
             let inspection = try journal.inspect()
@@ -692,13 +711,7 @@ package final class World {
                     answer, inspection, areEqual: areEqual, device: device)
                 if answer.recovered == nil {
                     try restores.noteChange(of: device)
-                    if let cursor = answer.page?.cursor, let ledger = hub.ledger,
-                        try !ledger.isOnLine(cursor)
-                    {
-                        // A last answer of the former ledger settled what is lost with it.
-                        commands.forgetLost(
-                            ledger: try ledgerGroups(), waiting: try waitingCommands())
-                    }
+                    try noteFormerLedger(answer)
                 } else {
                     restores.noteReturn(of: device)
                     // What its writer sent again got another stamp, so nothing can be compared.
@@ -714,6 +727,7 @@ package final class World {
                 // The answer may be durable or not: nothing that it can settle must still be here.
                 device.unsettled.removeAll()
                 try revive(device)
+                try noteInterrupted(device, received)
                 return
             }
             if error == .staleAnswer {
@@ -728,6 +742,7 @@ package final class World {
             trace.note("\(device.name)'s disk fails an answer")
             device.stop()
             try reopen(device)
+            try noteInterrupted(device, received)
             return
         } catch is FrameError {
             trace.note("\(device.name) refuses a damaged answer")
@@ -838,6 +853,8 @@ package final class World {
         var shown: [RecordID: [UInt32: Int64]] = [:]
         for (id, record) in inspection.records where record.isVisible {
             for (field, versions) in record.fields {
+                // The register of late answers is put together anew after a restore.
+                if field == LateAnswers.field && restores.happened { continue }
                 guard let winner = versions.first else { continue }
                 let stamp = winner.stamp.milliseconds
                 if let before = device.newestShown[id]?[field], stamp < before {
@@ -877,7 +894,7 @@ package final class World {
                 device: device)
             try digests.checkAtRest(
                 inspection, records: records, scope: try ledger.scope(ofDevice: device.number),
-                device: device)
+                device: device, wasRestored: restores.happened)
         }
         try commands.checkOutcomes(ledger: groups, journals: inspections)
         try restores.check(groups: groups, brought: try ledger.inspectBrought())
