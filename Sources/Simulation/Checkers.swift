@@ -224,16 +224,20 @@ struct PullChecker {
 
     func checkEqual(
         _ inspection: JournalInspection, records: [InspectedRecord], scope: Scope,
-        device: SimulatedDevice
+        device: SimulatedDevice, wasRestored: Bool = false
     ) throws {
         let expected = Dictionary(
             uniqueKeysWithValues: records.filter { scope.contains($0.placement) }.map {
                 ($0.id, Self.digest($0))
             })
         let held = Self.held(inspection)
-        guard held == expected else {
-            let difference = Set(held.keys).union(expected.keys)
-                .filter { held[$0] != expected[$0] }
+        let difference = Set(held.keys).union(expected.keys)
+            .filter { id in
+                // What a restored hub was sent again has other stamps; a row that a disk brings
+                // back from before has the same dots and values, and so the same digest.
+                held[id] != expected[id] && !(wasRestored && device.everAltered.contains(id))
+            }
+        guard difference.isEmpty else {
             throw Violation(
                 invariant: 5,
                 what:

@@ -666,9 +666,9 @@ package final class World {
 
     /// A last answer of a former ledger may have settled what is lost with it.
     private func noteFormerLedger(_ answer: SyncAnswer?) throws {
-        guard restores.happened, let cursor = answer?.page?.cursor, let ledger = hub.ledger,
-            try !ledger.isOnLine(cursor)
-        else { return }
+        guard restores.happened, let cursor = answer?.page?.cursor else { return }
+        if hub.ledger == nil { try restartHub() }
+        guard let ledger = hub.ledger, try !ledger.isOnLine(cursor) else { return }
         commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
     }
 
@@ -891,7 +891,7 @@ package final class World {
             }
             try pulls.checkEqual(
                 inspection, records: records, scope: try ledger.scope(ofDevice: device.number),
-                device: device)
+                device: device, wasRestored: restores.happened)
             try digests.checkAtRest(
                 inspection, records: records, scope: try ledger.scope(ofDevice: device.number),
                 device: device, wasRestored: restores.happened)
