@@ -853,8 +853,9 @@ package final class World {
         var shown: [RecordID: [UInt32: Int64]] = [:]
         for (id, record) in inspection.records where record.isVisible {
             for (field, versions) in record.fields {
-                // The register of late answers is put together anew after a restore.
-                if field == LateAnswers.field && restores.happened { continue }
+                // The register of late answers is a set that the hub keeps, not a field that the
+                // last writer wins.
+                if field == LateAnswers.field { continue }
                 guard let winner = versions.first else { continue }
                 let stamp = winner.stamp.milliseconds
                 if let before = device.newestShown[id]?[field], stamp < before {

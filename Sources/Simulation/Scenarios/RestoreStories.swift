@@ -4,7 +4,7 @@ import NeedModel
 import SimulatedDisk
 import SyncCore
 
-/// Bugs after the hub was put back to an older backup.
+/// Bugs after the hub was put back to an older backup, or a device's disk altered what it holds.
 let restoreStories: [Scenario] = [
     Scenario("restored-server", bug: "cht-core #8093") { stage in
         let worker = try stage.worker("worker", in: "v1")
@@ -79,5 +79,26 @@ let restoreStories: [Scenario] = [
                 try device.shown(need)?.conflicts.map(\.field) == [.address],
                 "\(device.name) is not asked any more")
         }
+    },
+
+    Scenario("digest-mismatch", bug: "powersync-js #954") { stage in
+        let office = try stage.office("office")
+        let reader = try stage.worker("reader", in: "v1")
+        for number in 0..<200 { _ = try office.record("井盖 \(number)", in: "g1") }
+        try stage.settle()
+        reader.machine.stop()
+        try expect(try reader.machine.alterRecord(Chance(seed: 3)) != nil, "nothing to alter")
+        try reader.machine.open()
+        _ = try reader.journal.check()
+        var fetchedCount = 0
+        for _ in 0..<10 {
+            let request = try reader.request()
+            let answer = try stage.answer(request, to: reader)
+            fetchedCount += answer.page?.records.count ?? 0
+            try reader.absorb(answer, for: request)
+        }
+        try expect(fetchedCount <= 3, "\(fetchedCount) records were fetched again for one")
+        try expect(try reader.journal.check().isSound, "it is not mended")
+        try stage.settle()
     },
 ]
