@@ -3,6 +3,7 @@ import HubLedger
 import NeedModel
 import SimulatedDisk
 import SyncCore
+import WireFormat
 
 /// Bugs after the hub was put back to an older backup, or a device's disk altered what it holds.
 let restoreStories: [Scenario] = [
