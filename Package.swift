@@ -54,6 +54,18 @@ func system(_ name: String, package: String) -> Target {
         name: name, path: "Sources/CLibraries/\(name)", providers: [.apt([package])])
 }
 
+/// Of a release build of the client, whose commands end in milliseconds, much of them the dynamic
+/// loader's: relative relocations packed (understood by glibc 2.36 and later), no symbol exported,
+/// and the C++ runtime inside. Gold, the usual linker, can do none of it; lld comes with Swift.
+let quickStart: [LinkerSetting] = [
+    .unsafeFlags(
+        [
+            "-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs",
+            "-Xlinker", "--no-export-dynamic",
+            "-L", Context.packageDirectory + "/Sources/CLibraries/CxxRuntime",
+        ], .when(platforms: [.linux], configuration: .release))
+]
+
 let package = Package(
     name: "waystation",
     products: [
@@ -114,7 +126,7 @@ let package = Package(
             dependencies: [
                 "SyncCore", "NeedModel", "TerminalUI", "DeviceJournal", "DeviceSync", arguments,
             ],
-            path: "Sources/waystation", swiftSettings: settings),
+            path: "Sources/waystation", swiftSettings: settings, linkerSettings: quickStart),
         .executableTarget(
             name: "waystation-server",
             dependencies: [

@@ -34,6 +34,7 @@ enum JournalSchema {
                 try connection.execute(digestsOfVersion2)
                 try JournalDigests.fillIn(connection)
             },
+            Migration(version: 3, sql: endsOfVersion3),
         ]
     }
 
@@ -170,5 +171,11 @@ enum JournalSchema {
             given_up INTEGER
         ) STRICT;
         INSERT INTO audit VALUES (1, 0, x'', 0, x'', 0, NULL);
+        """
+
+    /// The last four digits of an id, by which people name it; without them each command that
+    /// shows one would read the ids of all.
+    private static let endsOfVersion3 = """
+        CREATE INDEX record_by_end ON record (substr(id, 15));
         """
 }

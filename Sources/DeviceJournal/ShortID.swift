@@ -11,6 +11,13 @@ extension Journal {
     ///   it cannot be an id at all.
     package func resolve(_ text: String) throws(JournalError) -> RecordID {
         let wanted = try Self.digits(of: text)
+        // An end goes before a beginning, and ends are looked up.
+        if let end = UInt16(wanted.suffix(ShortIDs.digitsMin), radix: 16) {
+            let alike = try reading { try needIDs(ending: end) }
+            if alike.contains(where: { $0.digits.hasSuffix(wanted) }) {
+                return try Self.choose(wanted, text: text, among: alike)
+            }
+        }
         return try Self.choose(wanted, text: text, among: needIDs())
     }
 
@@ -23,9 +30,9 @@ extension Journal {
 
     /// The shortest end of an id that no other need held here has.
     package func shortID(of id: RecordID) throws(JournalError) -> String {
-        var ids = try needIDs()
-        if !ids.contains(id) { ids.append(id) }
-        return ShortIDs(ids)[id]
+        // Only those that share the fewest digits shown can make it longer.
+        let alike = try reading { try needIDs(ending: UInt16(truncatingIfNeeded: id.low)) }
+        return ShortIDs(alike.contains(id) ? alike : alike + [id])[id]
     }
 
     static func digits(of text: String) throws(JournalError) -> String {
@@ -65,5 +72,31 @@ extension Journal {
             }
             return ids.sorted()
         }
+    }
+
+    /// The plus keeps SQLite from the index by kind.
+    static let needsByEnd: StaticString = """
+        SELECT id FROM record WHERE substr(id, 15) = ? AND +kind = ? AND visible = 1
+        """
+
+    /// Those of ``needIDs()`` that end with four digits; costs a look-up, and a glance at each
+    /// group of the outbox.
+    private func needIDs(ending end: UInt16) throws -> [RecordID] {
+        let bytes = SQLValue.bytes([UInt8(end >> 8), UInt8(truncatingIfNeeded: end)])
+        var ids = Set(
+            try connection.all(
+                Self.needsByEnd, bytes, .integer(Int64(Kind.need.rawValue))
+            ) { RecordID(bytes: $0.bytes(at: 0)) }.compactMap { $0 })
+        let groups = try connection.all(
+            """
+            SELECT number, replica, counter, record, state, content FROM outbox
+            WHERE substr(record, 15) = ? ORDER BY number
+            """, bytes
+        ) { try OutboxGroup(row: $0) }
+        for group in groups where group.content.createdKind == Kind.need.rawValue {
+            if ids.contains(group.record) { continue }
+            if try readRecord(group.record) == nil { ids.insert(group.record) }
+        }
+        return ids.sorted()
     }
 }

@@ -74,15 +74,19 @@ package final class HTTPTransport {
     package final class Interrupt: Sendable {
         /// Of its calls only `curl_multi_wakeup` may come from another thread.
         nonisolated(unsafe) fileprivate let multi: UnsafeMutableRawPointer
+        private let wakeup: waystation_curl_wakeup
         private let cancelled = Atomic<Bool>(false)
 
         fileprivate init() {
-            guard let multi = curl_multi_init() else { fatalError("libcurl is out of memory") }
+            wakeup = waystation_curl_find_wakeup()
+            guard let multi = waystation_curl_multi_init() else {
+                fatalError("libcurl is out of memory")
+            }
             self.multi = multi
             _ = waystation_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, 1)
         }
 
-        deinit { curl_multi_cleanup(multi) }
+        deinit { _ = waystation_curl_multi_cleanup(multi) }
 
         /// Makes the running request, and each one after it, fail with
         /// ``TransportError/interrupted``.
@@ -92,7 +96,7 @@ package final class HTTPTransport {
         package func cancel() {
             let saved = errno  // A signal handler must leave it as it was.
             cancelled.store(true, ordering: .sequentiallyConsistent)
-            curl_multi_wakeup(multi)
+            _ = wakeup(multi)
             errno = saved
         }
 
@@ -110,7 +114,13 @@ package final class HTTPTransport {
     /// `Retry-After` beyond a day is an error or a wrong clock.
     private static let retryAfterSecondsMaximum = 86_400
     /// A static initialiser runs once, also when two threads come at the same time.
-    private static let started: CURLcode = waystation_curl_start()
+    private static let started: Result<CURLcode, TransportError> = {
+        guard waystation_curl_library() != nil else {
+            let detail = dlerror().map { String(cString: $0) } ?? "no reason given"
+            return .failure(.libraryMissing(detail: detail))
+        }
+        return .success(waystation_curl_start())
+    }()
 
     /// Cancels this transport; may outlive it.
     package let interrupt: Interrupt
@@ -122,8 +132,8 @@ package final class HTTPTransport {
     /// Checks the settings and sets up libcurl; opens no connection.
     ///
     /// - Throws: ``TransportError/badAddress(reason:)`` for an address, or a pin, that cannot be
-    ///   used; ``TransportError/tls(_:)`` or ``TransportError/unreachable(_:)`` when this libcurl
-    ///   lacks something.
+    ///   used; ``TransportError/libraryMissing(detail:)`` without libcurl; ``TransportError/tls(_:)``
+    ///   or ``TransportError/unreachable(_:)`` when this libcurl lacks something.
     package init(settings: Settings) throws(TransportError) {
         let address = try HubAddress(settings.baseURL)
         if let pin = settings.pinnedKey {
@@ -134,7 +144,7 @@ package final class HTTPTransport {
                 throw .badAddress(reason: "a pinned key needs https")
             }
         }
-        guard Self.started == CURLE_OK, let easy = curl_easy_init() else {
+        guard try Self.started.get() == CURLE_OK, let easy = waystation_curl_easy_init() else {
             throw .unreachable(.init(curlCode: 2, message: "libcurl could not start"))
         }
         self.easy = easy
@@ -147,7 +157,7 @@ package final class HTTPTransport {
     }
 
     deinit {
-        curl_easy_cleanup(easy)
+        waystation_curl_easy_cleanup(easy)
         errorText.deallocate()
     }
 
@@ -178,12 +188,14 @@ package final class HTTPTransport {
         guard !interrupt.isCancelled else { throw .interrupted }
 
         var headers: UnsafeMutablePointer<curl_slist>?
-        defer { curl_slist_free_all(headers) }
+        defer { waystation_curl_slist_free_all(headers) }
         // An empty value makes libcurl leave out a header it would add.
-        headers = curl_slist_append(headers, "Accept:")
-        headers = curl_slist_append(headers, "Expect:")
-        headers = curl_slist_append(headers, "Content-Type: \(contentType)")
-        if let token { headers = curl_slist_append(headers, "Authorization: Bearer \(token)") }
+        headers = waystation_curl_slist_append(headers, "Accept:")
+        headers = waystation_curl_slist_append(headers, "Expect:")
+        headers = waystation_curl_slist_append(headers, "Content-Type: \(contentType)")
+        if let token {
+            headers = waystation_curl_slist_append(headers, "Authorization: Bearer \(token)")
+        }
 
         answer.clear()
         errorText[0] = 0
@@ -313,15 +325,15 @@ extension HTTPTransport {
 extension HTTPTransport {
     /// Runs the prepared request to its end, an error or a cancel.
     private func run(progress: Progress?) throws(TransportError) {
-        let added = curl_multi_add_handle(interrupt.multi, easy)
+        let added = waystation_curl_multi_add_handle(interrupt.multi, easy)
         guard added == CURLM_OK else { throw failure(of: added) }
         // Removing a transfer that has not ended closes its connection.
-        defer { curl_multi_remove_handle(interrupt.multi, easy) }
+        defer { _ = waystation_curl_multi_remove_handle(interrupt.multi, easy) }
 
         var reported = monotonicMilliseconds()
         while true {
             var running: Int32 = 0
-            let performed = curl_multi_perform(interrupt.multi, &running)
+            let performed = waystation_curl_multi_perform(interrupt.multi, &running)
             guard performed == CURLM_OK else { throw failure(of: performed) }
             if let result = finished() {
                 guard result != CURLE_OK else { return }
@@ -340,7 +352,7 @@ extension HTTPTransport {
             }
             // libcurl shortens the wait for its own timers.
             let wait = progress == nil ? 1_000 : Self.progressIntervalMilliseconds
-            let polled = curl_multi_poll(interrupt.multi, nil, 0, Int32(wait), nil)
+            let polled = waystation_curl_multi_poll(interrupt.multi, Int32(wait))
             guard polled == CURLM_OK else { throw failure(of: polled) }
         }
     }
@@ -348,7 +360,7 @@ extension HTTPTransport {
     /// Returns how the transfer ended, `nil` while it runs.
     private func finished() -> CURLcode? {
         var left: Int32 = 0
-        while let message = curl_multi_info_read(interrupt.multi, &left) {
+        while let message = waystation_curl_multi_info_read(interrupt.multi, &left) {
             if message.pointee.msg == CURLMSG_DONE { return message.pointee.data.result }
         }
         return nil
@@ -385,13 +397,14 @@ extension HTTPTransport {
         let specific = String(cString: errorText)
         let message =
             specific.isEmpty || specific.contains("@")
-            ? String(cString: curl_easy_strerror(code)) : specific
+            ? String(cString: waystation_curl_easy_strerror(code)) : specific
         return .init(curlCode: Int(code.rawValue), message: message)
     }
 
     /// The multi interface fails only without memory or file descriptors.
     private func failure(of code: CURLMcode) -> TransportError {
-        .unreachable(.init(curlCode: 2, message: String(cString: curl_multi_strerror(code))))
+        .unreachable(
+            .init(curlCode: 2, message: String(cString: waystation_curl_multi_strerror(code))))
     }
 }
 

@@ -37,7 +37,7 @@ package enum SyncError: Error, Hashable, Sendable {
             code = error.code
             switch error {
             case .unreachable(let fault), .tls(let fault): curlCode = fault.curlCode
-            case .interrupted, .tooLarge, .badAddress: curlCode = nil
+            case .interrupted, .tooLarge, .badAddress, .libraryMissing: curlCode = nil
             }
             description = error.description
             hint = error.hint
@@ -47,6 +47,10 @@ package enum SyncError: Error, Hashable, Sendable {
         static let unreachable = 1
         static let tooLarge = 4
         static let badAddress = 5
+        static let libraryMissing = 6
+
+        /// Whether what is missing is a library on this machine, not the network.
+        package var isLibraryMissing: Bool { code == Self.libraryMissing }
     }
 
     /// What the hub says about a failure, cut and cleaned of control characters.

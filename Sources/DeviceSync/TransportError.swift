@@ -14,6 +14,8 @@ package enum TransportError: Error, Equatable, Sendable {
     case tooLarge(bytesMaximum: Int)
     /// The address, the pin or the token cannot be used at all; nothing was sent.
     case badAddress(reason: String)
+    /// libcurl, which is loaded when it is first needed, is not installed or cannot be loaded.
+    case libraryMissing(detail: String)
 
     /// What libcurl reported.
     package struct Fault: Equatable, Sendable {
@@ -42,7 +44,7 @@ package enum TransportError: Error, Equatable, Sendable {
 
 extension TransportError {
     /// A number for each case that never changes meaning, for `--json` and logs: 1 unreachable,
-    /// 2 TLS, 3 interrupted, 4 too large, 5 bad address.
+    /// 2 TLS, 3 interrupted, 4 too large, 5 bad address, 6 no libcurl.
     package var code: Int {
         switch self {
         case .unreachable: 1
@@ -50,6 +52,7 @@ extension TransportError {
         case .interrupted: 3
         case .tooLarge: 4
         case .badAddress: 5
+        case .libraryMissing: 6
         }
     }
 
@@ -64,6 +67,9 @@ extension TransportError {
         case .badAddress:
             "Write the address as https://HOST or http://HOST:PORT, or enrol again with a new "
                 + "invite code."
+        case .libraryMissing:
+            "Install libcurl, on Debian with: apt install libcurl4. What you recorded is safe on "
+                + "this device."
         }
     }
 
@@ -108,6 +114,7 @@ extension TransportError: CustomStringConvertible {
             "The answer is larger than \(bytesMaximum) bytes or its headers larger than "
                 + "\(HTTPTransport.headerBytesMaximum)."
         case .badAddress(let reason): "The server's address cannot be used: \(reason)."
+        case .libraryMissing(let detail): "libcurl cannot be loaded: \(detail)."
         }
     }
 }

@@ -10,7 +10,9 @@ package struct ShortIDs: Sendable {
         let sorted = ids.map { (id: $0, digits: Self.reversedDigits($0)) }
             .sorted { $0.digits < $1.digits }
         for entry in sorted { lengths[entry.id] = Self.digitsMin }
-        for (left, right) in zip(sorted, sorted.dropFirst()) {
+        // Not zipped: a command that names one record would set up types for it all the same.
+        for index in sorted.indices.dropFirst() {
+            let (left, right) = (sorted[index - 1], sorted[index])
             let shared = Self.sharedDigits(left.digits, right.digits)
             for id in [left.id, right.id] {
                 lengths[id] = min(32, max(lengths[id] ?? 0, shared + 1))

@@ -4,7 +4,7 @@ import TerminalUI
 
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check",
+        commandName: "check", _superCommandName: "waystation",
         abstract: help(
             "Look for damage in what this device holds.", "检查本机保存的内容有无损坏。"),
         discussion: help(

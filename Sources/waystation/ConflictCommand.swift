@@ -14,6 +14,7 @@ struct ConflictCommand: ParsableCommand {
 extension ConflictCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "list", _superCommandName: "waystation conflict",
             abstract: help("All open conflicts.", "所有未处理的冲突。"))
 
         @OptionGroup var json: JSONOption
@@ -64,6 +65,7 @@ extension ConflictCommand {
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "show", _superCommandName: "waystation conflict",
             abstract: help("The versions of a need's conflicts.", "一条需求的冲突版本。"))
 
         @Argument(help: ArgumentHelp(help("The need's id, or the end of it.", "需求编号或编号末几位。")))
@@ -120,6 +122,7 @@ extension ConflictCommand {
 
     struct Settle: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "settle", _superCommandName: "waystation conflict",
             abstract: help("Decide a conflict.", "处理冲突。"))
 
         @Argument(help: ArgumentHelp(help("The need's id, or the end of it.", "需求编号或编号末几位。")))

@@ -66,6 +66,8 @@ extension SyncError {
         switch self {
         case .journal(let error): error.chinese
         case .busy: "本机正在进行另一次同步"
+        case .transport(let transport) where transport.isLibraryMissing:
+            "无法加载 libcurl（\(transport.description)）"
         case .transport(let transport): "无法连接服务器（\(transport.description)）"
         case .interrupted: "已中断"
         case .unknownToken: "服务器不认识本设备"
@@ -84,6 +86,8 @@ extension SyncError {
         switch self {
         case .journal: ""
         case .busy: "请等它结束后再试。"
+        case .transport(let transport) where transport.isLibraryMissing:
+            "请安装 libcurl（Debian：apt install libcurl4）；本机记录不受影响。"
         case .transport: "请检查信号、服务器地址和本机时间后再试。"
         case .interrupted: "没有丢失任何内容，可随时再次同步。"
         case .unknownToken, .revoked: "请向管理员索取新的邀请码；未上传的内容会保留。"

@@ -16,6 +16,7 @@ struct JobCommand: ParsableCommand {
 extension JobCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "list", _superCommandName: "waystation job",
             abstract: help("Jobs by due date.", "按期限排列的任务。"))
 
         @OptionGroup var json: JSONOption
@@ -48,6 +49,7 @@ extension JobCommand {
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "show", _superCommandName: "waystation job",
             abstract: help("One job.", "一项任务。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -63,7 +65,9 @@ extension JobCommand {
     }
 
     struct Accept: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: help("Take a job.", "接单。"))
+        static let configuration = CommandConfiguration(
+            commandName: "accept", _superCommandName: "waystation job",
+            abstract: help("Take a job.", "接单。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
         var id: String
@@ -81,6 +85,7 @@ extension JobCommand {
 
     struct Decline: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "decline", _superCommandName: "waystation job",
             abstract: help("Decline a job, or give it back.", "拒单或退单。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -101,6 +106,7 @@ extension JobCommand {
 
     struct Start: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "start", _superCommandName: "waystation job",
             abstract: help("Begin the work.", "开始办理。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -118,6 +124,7 @@ extension JobCommand {
 
     struct Finish: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "finish", _superCommandName: "waystation job",
             abstract: help("The work is done.", "办结。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -139,7 +146,7 @@ extension JobCommand {
 
 struct DispatchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "dispatch",
+        commandName: "dispatch", _superCommandName: "waystation",
         abstract: help(
             "Send a team; again after a decline, or to change the team.",
             "派单；拒单后或更换队伍时再次派单。"))

@@ -14,6 +14,7 @@ struct NeedCommand: ParsableCommand {
 extension NeedCommand {
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "add", _superCommandName: "waystation need",
             abstract: help("Record a need.", "记录一条需求。"))
 
         @Argument(help: ArgumentHelp(help("What is needed.", "需要什么。")))
@@ -57,13 +58,11 @@ extension NeedCommand {
                     FieldEdit(field, try journal.value(of: field, from: text))
                 }
                 let need = try journal.addNeed(edits, clocks: surroundings.clocks())
-                let screen = try NeedScreen(surroundings, journal)
                 if json.json {
+                    let screen = try NeedScreen(surroundings, journal, naming: need.id)
                     surroundings.console.out(screen.json(need), isPretty: true)
                 } else {
-                    surroundings.console.out(
-                        "\(Phrase("recorded", "已记录"), surroundings.language) \(screen.shortID(need.id), .bold)  \(need.text)"
-                    )
+                    try surroundings.confirm(Phrase("recorded", "已记录"), need, journal)
                 }
             }
         }
@@ -114,6 +113,7 @@ extension NeedCommand {
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "list", _superCommandName: "waystation need",
             abstract: help("Needs on this device.", "本机上的需求。"))
 
         @Option(
@@ -163,6 +163,7 @@ extension NeedCommand {
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "show", _superCommandName: "waystation need",
             abstract: help("One need with its notes.", "一条需求及其备注。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -185,6 +186,7 @@ extension NeedCommand {
 
     struct Edit: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "edit", _superCommandName: "waystation need",
             abstract: help("Change fields of a need.", "修改需求。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -211,6 +213,7 @@ extension NeedCommand {
 
     struct Withdraw: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "withdraw", _superCommandName: "waystation need",
             abstract: help("Withdraw a need, or bring it back.", "撤回需求，或恢复。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -246,6 +249,7 @@ extension NeedCommand {
 
     struct Rate: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "rate", _superCommandName: "waystation need",
             abstract: help("The resident's grade of a finished job.", "居民对办结任务的评价。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
@@ -270,7 +274,8 @@ extension NeedCommand {
 
 struct NoteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "note", abstract: help("Add a note to a need.", "给需求加备注。"))
+        commandName: "note", _superCommandName: "waystation",
+        abstract: help("Add a note to a need.", "给需求加备注。"))
 
     @Argument(help: ArgumentHelp(help("The need's id, or the end of it.", "需求编号或编号末几位。")))
     var id: String
@@ -283,9 +288,9 @@ struct NoteCommand: ParsableCommand {
             let journal = try surroundings.openJournal()
             let need = try journal.resolve(id)
             let note = try journal.note(need, text: text, clocks: surroundings.clocks())
-            let screen = try NeedScreen(surroundings, journal)
+            let shortID = try journal.shortID(of: need)
             surroundings.console.out(
-                "\(Phrase("noted on", "已备注"), surroundings.language) \(screen.shortID(need), .bold)  \(note.text)"
+                "\(Phrase("noted on", "已备注"), surroundings.language) \(shortID, .bold)  \(note.text)"
             )
         }
     }

@@ -15,12 +15,13 @@ struct NeedScreen {
     let today: CivilDate
     private let now: Int64
 
-    init(_ surroundings: Surroundings, _ journal: Journal) throws {
+    /// - Parameter id: The only need that will be shown, where there is one.
+    init(_ surroundings: Surroundings, _ journal: Journal, naming id: RecordID? = nil) throws {
         self.surroundings = surroundings
         self.journal = journal
         guard let identity = try journal.identity() else { throw JournalError.notEnrolled }
         self.identity = identity
-        shortIDs = try journal.shortIDs()
+        shortIDs = try id.map { [$0: try journal.shortID(of: $0)] } ?? journal.shortIDs()
         gridNames = Dictionary(
             try journal.territories().map { ($0.code, $0.name) }, uniquingKeysWith: { $1 })
         teamNames = Dictionary(

@@ -54,6 +54,7 @@ extension RefusedGroup {
 extension RefusedCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "list", _superCommandName: "waystation refused",
             abstract: help("What was refused, and why.", "被拒内容及原因。"))
 
         @OptionGroup var json: JSONOption
@@ -96,6 +97,7 @@ extension RefusedCommand {
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "show", _superCommandName: "waystation refused",
             abstract: help("One refused command.", "一项被拒内容。"))
 
         @Argument(help: ArgumentHelp(help("Its number, or its need's id.", "序号或需求编号。")))
@@ -133,6 +135,7 @@ extension RefusedCommand {
 
     struct Retry: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "retry", _superCommandName: "waystation refused",
             abstract: help("Send it again, perhaps changed.", "修改后重新提交。"))
 
         @Argument(help: ArgumentHelp(help("Its number, or its need's id.", "序号或需求编号。")))
@@ -160,6 +163,7 @@ extension RefusedCommand {
 
     struct Drop: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "drop", _superCommandName: "waystation refused",
             abstract: help("Forget it for good.", "永久放弃。"))
 
         @Argument(help: ArgumentHelp(help("Its number, or its need's id.", "序号或需求编号。")))

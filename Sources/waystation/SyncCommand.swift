@@ -8,7 +8,7 @@ import TerminalUI
 
 struct EnrollCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "enroll",
+        commandName: "enroll", _superCommandName: "waystation",
         abstract: help(
             "Join with a one-use code; again keeps what waits.",
             "用一次性邀请码登记；重新登记会保留未上传的内容。"))
@@ -54,7 +54,7 @@ struct EnrollCommand: ParsableCommand {
 
 struct SyncCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "sync",
+        commandName: "sync", _superCommandName: "waystation",
         abstract: help("Send what waits, fetch what is new.", "上传本机内容，取回最新内容。"))
 
     @Flag(help: ArgumentHelp(help("Again every 30 s until interrupted.", "每 30 秒同步一次，直到中断。")))
@@ -219,7 +219,7 @@ struct SyncCommand: ParsableCommand {
 
 struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status",
+        commandName: "status", _superCommandName: "waystation",
         abstract: help("Who I am, what waits, and when I last synced.", "我是谁、有多少待上传、上次何时同步。"))
 
     @OptionGroup var json: JSONOption

@@ -26,6 +26,36 @@ struct Waystation: ParsableCommand {
             DispatchCommand.self, ConflictCommand.self, RefusedCommand.self, SyncCommand.self,
             StatusCommand.self, CheckCommand.self,
         ])
+
+    /// Parses with the named command alone where its words come first, which spares a command
+    /// typed in full the tree around it, most of the time that parsing takes. Whatever is odd about
+    /// the rest, a wish for help too, is for the whole tree to tell, which knows all names.
+    static func main() {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        guard var command = directly(arguments) else { return main(arguments) }
+        do {
+            try command.run()
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    private static func directly(_ arguments: [String]) -> (any ParsableCommand)? {
+        var named: any ParsableCommand.Type = Self.self
+        var rest = arguments[...]
+        while let word = rest.first,
+            let next = named.configuration.subcommands.first(where: {
+                $0.configuration.commandName == word
+            })
+        {
+            named = next
+            rest.removeFirst()
+        }
+        guard named.configuration.subcommands.isEmpty,
+            let command = try? named.parseAsRoot(Array(rest)), type(of: command) == named
+        else { return nil }
+        return command
+    }
 }
 
 /// Help is written before any flag is parsed, so the language is looked up by hand.

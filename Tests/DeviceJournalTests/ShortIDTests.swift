@@ -1,4 +1,5 @@
 import NeedModel
+import SQLiteStore
 import SyncCore
 import Testing
 import WireFormat
@@ -61,6 +62,55 @@ import WireFormat
         #expect(short[ids[1]]?.count == 17)
         #expect(short[ids[2]]?.count == 17)
         #expect(short[ids[3]] == "0007")
+    }
+
+    /// The one id is looked up, all are read: both must say the same, with needs of both sides that
+    /// end alike, one that is hidden and a note among them.
+    @Test func oneIsNamedAsAmongAll() throws {
+        let bench = try Bench()
+        // A stranger's record whose last four digits are those of the own one that comes below.
+        let first = RecordID(milliseconds: 0, replica: try bench.journal.replica(), number: 1)
+        let alike = try #require(
+            (1...0x10000).first { Bench.strangersNeed($0).low & 0xFFFF == first.low & 0xFFFF })
+        let hidden = alike + 0x20000
+        let note = Bench.strangersNeed(alike + 0x30000)
+        try bench.pull([
+            bench.need(number: alike), bench.need(number: alike + 0x10000),
+            bench.need(number: hidden), bench.need(number: alike + 1),
+            bench.page(
+                note, kind: .note,
+                [
+                    NoteField.need.rawValue: Bench.strangersNeed(alike).bytes,
+                    NoteField.text.rawValue: Array("等配件".utf8),
+                ]),
+        ])
+        try bench.pull(departed: [Bench.strangersNeed(hidden)])
+        // Waits in the outbox, the others are pulled.
+        let own = try bench.add()
+        let short = try bench.journal.shortIDs()
+        #expect(short.count == 4)
+        #expect(short.values.count { $0.count > 4 } == 3)
+        for (id, end) in short {
+            #expect(try bench.journal.shortID(of: id) == end)
+            #expect(try bench.journal.resolve(end) == id)
+        }
+        let error = try #require(throws: JournalError.self) {
+            try bench.journal.resolve(String(own.digits.suffix(4)))
+        }
+        guard case .ambiguous(_, let candidates) = error else {
+            Issue.record("\(error) instead of ambiguous")
+            return
+        }
+        #expect(candidates.count == 3)
+    }
+
+    /// What keeps the cost of a command from growing with the journal.
+    @Test func endsAreFoundByIndex() throws {
+        let bench = try Bench()
+        let plan = try bench.journal.connection.prepare(
+            uncached: "EXPLAIN QUERY PLAN \(Journal.needsByEnd)")
+        let steps = try plan.all { $0.text(at: 3) }
+        #expect(steps == ["SEARCH record USING INDEX record_by_end (<expr>=?)"])
     }
 
     @Test func whatIsNoIdSaysSo() throws {

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 
@@ -33,6 +34,31 @@ import Testing
         let world = try await World(serving: false)
         try await world.device("device").enroll(portal.url, "AAAA-BBBB-CCCC-DDDD", exits: 69)
         try await world.device("device").run("status", exits: 77)
+    }
+
+    /// libcurl is loaded when it is first needed, so its absence is told then, and only then.
+    @Test func withoutLibcurlOnlyTheNetworkIsAmiss() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        let libraries = world.folder + "/libraries"
+        try FileManager.default.createDirectory(
+            atPath: libraries, withIntermediateDirectories: true)
+        try Data("no library".utf8).write(to: URL(filePath: libraries + "/libcurl.so.4"))
+        func run(_ arguments: [String]) async throws -> Outcome {
+            try await world.start(
+                [Programs.client] + arguments,
+                environment: ["WAYSTATION_HOME": device.home, "LD_LIBRARY_PATH": libraries]
+            ).end()
+        }
+        try await run(["need", "add", "门口积水", "--grid", "152921100001001"]).expect(0)
+        let sync = try await run(["sync"]).expect(69)
+        #expect(sync.stderr.contains("libcurl cannot be loaded"))
+        #expect(sync.stderr.contains("apt install libcurl4"))
+        #expect(sync.stderr.contains("safe on this device"))
+        let chinese = try await run(["sync", "--language", "zh-Hans"]).expect(69)
+        #expect(chinese.stderr.contains("请安装 libcurl"))
+        try await device.sync()
+        #expect(try await device.waiting() == 0)
     }
 
     @Test func interruptEndsAWaitForAnAnswer() async throws {
