@@ -45,6 +45,13 @@ final class Admitter {
     private(set) var outcomes: [StoredOutcome] = []
     private var stampsAtBase: [UInt64: Int64?] = [:]
     private var offsets: [UInt64: Int64?] = [:]
+    /// The device's scope at a base; the present one where none was noted.
+    private var scopesAtBase: [UInt64: Scope] = [:]
+    private var knownGrids: [String: Bool] = [:]
+    private var knownCategories: [String: Bool] = [:]
+    private lazy var hasRefusedCreations: Result<Bool, any Error> = Result {
+        try storage.hasRefusedCreations()
+    }
     private var movesByKey: [Int64: [(sequence: UInt64, before: Placement)]] = [:]
     /// The keys of the records that this batch creates.
     private var newKeys: Set<Int64> = []
@@ -79,12 +86,13 @@ final class Admitter {
 
     /// The needs that carry no order and that this batch created, or brought back from a
     /// withdrawal that may have been there before they could be routed.
-    var needsToRoute: [RecordID] {
-        touchOrder.filter { id in
+    var needsToRoute: [StoredRecord] {
+        touchOrder.compactMap { id in
             guard let touched = records[id], touched.record.kind == Kind.need.rawValue,
-                touched.isNew || touched.wasWithdrawn
-            else { return false }
-            return touched.record.progress.status == .recorded
+                touched.isNew || touched.wasWithdrawn,
+                touched.record.progress.status == .recorded
+            else { return nil }
+            return touched.record
         }
     }
 
@@ -93,6 +101,7 @@ final class Admitter {
         if let rejection = try fault(in: group) {
             if group.createdKind != nil, try load(group.record) == nil {
                 try storage.setCreationRefused(true, group.record)
+                hasRefusedCreations = .success(true)
             }
             outcomes.append(StoredOutcome(outcome: rejection))
             return
@@ -223,11 +232,11 @@ final class Admitter {
         switch field {
         case .grid:
             guard case .text(let code) = FieldValue(.text, bytes: bytes),
-                try storage.territory(code)?.level == .grid
+                try isGrid(code)
             else { return rejected(.unknownGrid, field: field.rawValue, "no such grid") }
         case .category:
             guard case .text(let code) = FieldValue(.text, bytes: bytes),
-                try storage.isCategory(code) || !storage.hasCategories()
+                try isCategory(code)
             else { return rejected(.unknownCategory, field: field.rawValue, "no such category") }
         case .dispatch:
             guard case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes),
@@ -255,13 +264,34 @@ final class Admitter {
         return nil
     }
 
+    private func isGrid(_ code: String) throws -> Bool {
+        if let known = knownGrids[code] { return known }
+        let isGrid = try storage.territory(code)?.level == .grid
+        knownGrids[code] = isGrid
+        return isGrid
+    }
+
+    private func isCategory(_ code: String) throws -> Bool {
+        if let known = knownCategories[code] { return known }
+        let isCategory = try storage.isCategory(code) || !storage.hasCategories()
+        knownCategories[code] = isCategory
+        return isCategory
+    }
+
+    private func scope(of device: Device, at base: UInt64) throws -> Scope {
+        if let known = scopesAtBase[base] { return known }
+        let scope = try storage.scope(device: device.id, at: base) ?? writer.scope
+        scopesAtBase[base] = scope
+        return scope
+    }
+
     /// Scope is judged as of the change's base, so late work of a former team is not refused.
     private func isInScope(
         _ group: ChangeGroup, kind: Kind, stored: StoredRecord?
     ) throws -> Bool {
         guard let device = writer.device else { return true }
         let base = terms.cut(group.base, head: headBefore)
-        let scopeAtBase = try storage.scope(device: device.id, at: base) ?? writer.scope
+        let scopeAtBase = try scope(of: device, at: base)
         func isHeld(_ placement: Placement) -> Bool {
             writer.scope.contains(placement) || scopeAtBase.contains(placement)
         }
@@ -399,7 +429,8 @@ final class Admitter {
         of version: Version, _ change: Change, in touched: inout TouchedRecord
     ) -> Bool {
         guard touched.record.kind == Kind.need.rawValue,
-            let field = NeedField(rawValue: change.field)
+            let field = NeedField(rawValue: change.field),
+            field == .dispatch || LateAnswers.sources.contains(field)
         else { return false }
         let state = touched.record.state
         var late = state[LateAnswers.field]
@@ -444,7 +475,7 @@ final class Admitter {
     func create(
         _ id: RecordID, kind: UInt32, device: Int64?, parent: StoredRecord?
     ) throws {
-        try storage.setCreationRefused(false, id)
+        if try hasRefusedCreations.get() { try storage.setCreationRefused(false, id) }
         var record = StoredRecord(
             key: try storage.newKey(for: id, reserved: newKeys), id: id, kind: kind,
             createdMilliseconds: 0, device: device, parent: nil, grid: nil, team: nil,

@@ -7,9 +7,16 @@ import WireFormat
 
 /// The outcome of one group as stored.
 ///
-/// Bytes: 0 (applied), sequence, basis, stamp of the first change (signed), the other stamps'
-/// differences to it (signed), count of superseded fields, the fields; or 1 (rejected), code,
-/// field, reason.
+/// Bytes of all outcomes of a batch: 0x80 0x00, count, then for each: flags (1 rejected, 2 stamps
+/// differ, 4 superseded fields, basis * 8); if applied the sequence's difference to the one after
+/// the applied group before (signed), the first stamp's difference to that group's first (signed),
+/// count of stamps, when they differ the other stamps' differences to the first (signed), when
+/// there are any the count of superseded fields and the fields; if rejected code, field, reason.
+///
+/// Before there were flags, and still read: count, then for each: 0 (applied), sequence, basis,
+/// count of stamps, stamp of the first change (signed), the other stamps' differences to it
+/// (signed), count of superseded fields, the fields; or 1 (rejected), code, field, reason. No such
+/// count begins with 0x80 0x00, which is 0 in two bytes.
 struct StoredOutcome: Hashable {
     var outcome: GroupOutcome
     /// Of the first change; 0 when rejected.
@@ -18,24 +25,45 @@ struct StoredOutcome: Hashable {
     /// One a change, milliseconds; empty when rejected.
     var stamps: [Int64] = []
 
+    private static let formWithFlags: [UInt8] = [0x80, 0]
+
+    private enum Flag {
+        static let rejected: UInt8 = 1
+        static let stampsDiffer: UInt8 = 2
+        static let superseded: UInt8 = 4
+        /// Bits from here on are the basis.
+        static let basisShift: UInt8 = 3
+    }
+
     static func encode(_ outcomes: [StoredOutcome]) -> [UInt8] {
         var writer = ByteWriter()
+        writer.put(raw: formWithFlags)
         writer.put(outcomes.count)
+        var nextSequence: UInt64 = 0
+        var lastStamp: Int64 = 0
         for entry in outcomes {
             switch entry.outcome {
             case .applied(let superseded):
-                writer.put(byte: 0)
-                writer.put(entry.sequence)
-                writer.put(byte: entry.basis.rawValue)
-                writer.put(entry.stamps.count)
                 let first = entry.stamps.first ?? 0
-                for (index, stamp) in entry.stamps.enumerated() {
-                    writer.put(signed: index == 0 ? stamp : stamp &- first)
+                let areStampsOne = entry.stamps.allSatisfy { $0 == first }
+                writer.put(
+                    byte: (areStampsOne ? 0 : Flag.stampsDiffer)
+                        | (superseded.isEmpty ? 0 : Flag.superseded)
+                        | entry.basis.rawValue << Flag.basisShift)
+                writer.put(signed: Int64(bitPattern: entry.sequence &- nextSequence))
+                writer.put(signed: first &- lastStamp)
+                writer.put(entry.stamps.count)
+                if !areStampsOne {
+                    for stamp in entry.stamps.dropFirst() { writer.put(signed: stamp &- first) }
                 }
-                writer.put(superseded.count)
-                for field in superseded { writer.put(UInt64(field)) }
+                if !superseded.isEmpty {
+                    writer.put(superseded.count)
+                    for field in superseded { writer.put(UInt64(field)) }
+                }
+                nextSequence = entry.sequence &+ UInt64(entry.stamps.count)
+                lastStamp = first
             case .rejected(let code, let field, let reason):
-                writer.put(byte: 1)
+                writer.put(byte: Flag.rejected)
                 writer.put(UInt64(code))
                 writer.put(UInt64(field))
                 writer.put(reason)
@@ -46,6 +74,10 @@ struct StoredOutcome: Hashable {
 
     static func decode(_ bytes: [UInt8]) throws -> [StoredOutcome] {
         var reader = ByteReader(bytes)
+        if bytes.starts(with: formWithFlags) {
+            _ = try reader.raw(formWithFlags.count)
+            return try decodeWithFlags(&reader)
+        }
         var result: [StoredOutcome] = []
         for _ in 0..<(try reader.count()) {
             if try reader.byte() == 0 {
@@ -56,24 +88,65 @@ struct StoredOutcome: Hashable {
                     let number = try reader.signed()
                     stamps.append(index == 0 ? number : stamps[0] &+ number)
                 }
-                var superseded: [UInt32] = []
-                for _ in 0..<(try reader.count()) {
-                    superseded.append(UInt32(truncatingIfNeeded: try reader.number()))
-                }
                 result.append(
                     StoredOutcome(
-                        outcome: .applied(superseded: superseded), sequence: sequence,
+                        outcome: .applied(superseded: try fields(&reader)), sequence: sequence,
                         basis: basis, stamps: stamps))
             } else {
-                let code = UInt32(truncatingIfNeeded: try reader.number())
-                let field = UInt32(truncatingIfNeeded: try reader.number())
-                let reason = try reader.text()
-                result.append(
-                    StoredOutcome(
-                        outcome: .rejected(code: code, field: field, reason: reason)))
+                result.append(try rejected(&reader))
             }
         }
         return result
+    }
+
+    private static func decodeWithFlags(_ reader: inout ByteReader) throws -> [StoredOutcome] {
+        var result: [StoredOutcome] = []
+        var nextSequence: UInt64 = 0
+        var lastStamp: Int64 = 0
+        for _ in 0..<(try reader.count()) {
+            let flags = try reader.byte()
+            if flags & Flag.rejected != 0 {
+                result.append(try rejected(&reader))
+                continue
+            }
+            let sequence = nextSequence &+ UInt64(bitPattern: try reader.signed())
+            let first = lastStamp &+ (try reader.signed())
+            let count = try reader.number()
+            guard count <= UInt64(Limits.changesPerBatchMax) else {
+                throw LedgerError.damaged("more stamps than a batch has changes")
+            }
+            var stamps = [Int64](repeating: first, count: Int(count))
+            if flags & Flag.stampsDiffer != 0 {
+                for index in stamps.indices.dropFirst() {
+                    stamps[index] = first &+ (try reader.signed())
+                }
+            }
+            result.append(
+                StoredOutcome(
+                    outcome: .applied(
+                        superseded: flags & Flag.superseded == 0 ? [] : try fields(&reader)),
+                    sequence: sequence,
+                    basis: WriteTimeEstimate.Basis(rawValue: flags >> Flag.basisShift) ?? .wall,
+                    stamps: stamps))
+            nextSequence = sequence &+ count
+            lastStamp = first
+        }
+        return result
+    }
+
+    private static func fields(_ reader: inout ByteReader) throws -> [UInt32] {
+        var fields: [UInt32] = []
+        for _ in 0..<(try reader.count()) {
+            fields.append(UInt32(truncatingIfNeeded: try reader.number()))
+        }
+        return fields
+    }
+
+    private static func rejected(_ reader: inout ByteReader) throws -> StoredOutcome {
+        let code = UInt32(truncatingIfNeeded: try reader.number())
+        let field = UInt32(truncatingIfNeeded: try reader.number())
+        return StoredOutcome(
+            outcome: .rejected(code: code, field: field, reason: try reader.text()))
     }
 }
 

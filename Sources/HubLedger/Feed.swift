@@ -273,8 +273,13 @@ struct Feed {
         for record in records {
             guard let kind = Kind(rawValue: record.kind), !kind.isReference else { continue }
             if record.createdMilliseconds != nil { try note(record.id.replica) }
+            // Most versions have the writer of the one before.
+            var last: ReplicaID?
             for field in record.fields {
-                for version in field.versions { try note(version.stamp.dot.replica) }
+                for version in field.versions where version.stamp.dot.replica != last {
+                    last = version.stamp.dot.replica
+                    try note(version.stamp.dot.replica)
+                }
             }
         }
         return result

@@ -732,36 +732,46 @@ package final class Ledger {
     // MARK: Dispatch
 
     /// Dispatches new needs by the routes: the nearest territory that has one for the category.
-    private func route(_ needs: [RecordID], session: Session) throws {
+    private func route(_ needs: [StoredRecord], session: Session) throws {
+        struct Place: Hashable {
+            var category: String
+            var grid: String
+        }
+        // Many needs, few kinds and places.
+        var routes: [Place: RouteRow?] = [:]
+        let today = CivilDate(
+            milliseconds: session.now, offsetMinutes: session.settings.offsetMinutes)
         var orders: [(record: RecordID, createdKind: Kind?, [Change])] = []
-        for id in needs {
-            guard let need = try storage.record(id), let grid = need.grid,
+        for need in needs {
+            guard let grid = need.grid,
                 case .text(let category) = need.state[NeedField.category.rawValue].winner?.value
                     .flatMap({ FieldValue(.text, bytes: $0) })
             else { continue }
-            var territory = try storage.territory(grid)
-            var steps = 0
-            while let here = territory, steps < TerritoryLevel.allCases.count {
-                if let route = try storage.route(category: category, territory: here.code) {
-                    let today = CivilDate(
-                        milliseconds: session.now,
-                        offsetMinutes: session.settings.offsetMinutes)
-                    orders.append(
-                        (
-                            id, nil,
-                            [
-                                order(
-                                    team: route.team,
-                                    due: route.dueDays.map { today.adding(days: $0) })
-                            ]
-                        ))
-                    break
-                }
-                territory = try here.parent.flatMap { try storage.territory($0) }
-                steps += 1
+            let place = Place(category: category, grid: grid)
+            if routes[place] == nil {
+                routes.updateValue(try route(of: category, from: grid), forKey: place)
             }
+            guard case .some(.some(let route)) = routes[place] else { continue }
+            orders.append(
+                (
+                    need.id, nil,
+                    [order(team: route.team, due: route.dueDays.map { today.adding(days: $0) })]
+                ))
         }
         try admitOwn(session, orders)
+    }
+
+    private func route(of category: String, from grid: String) throws -> RouteRow? {
+        var territory = try storage.territory(grid)
+        var steps = 0
+        while let here = territory, steps < TerritoryLevel.allCases.count {
+            if let route = try storage.route(category: category, territory: here.code) {
+                return route
+            }
+            territory = try here.parent.flatMap { try storage.territory($0) }
+            steps += 1
+        }
+        return nil
     }
 
     private func order(team: String, due: CivilDate?) -> Change {

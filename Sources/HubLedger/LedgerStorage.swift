@@ -76,6 +76,8 @@ protocol LedgerStorage: AnyObject {
     /// are listed as being in conflict.
     func forEachRecord(
         _ body: (Int64, Result<StoredRecord, any Error>, _ isListed: Bool) throws -> Void) throws
+    /// Whether any creation is refused at present.
+    func hasRefusedCreations() throws -> Bool
     func isCreationRefused(_ id: RecordID) throws -> Bool
     func setCreationRefused(_ isRefused: Bool, _ id: RecordID) throws
     func addToDigest(_ difference: UInt64, bucket: Bucket) throws
@@ -210,6 +212,11 @@ struct StoredRecord: Hashable {
             device: device)
     }
 
+    var rowBeside: RecordState.Row {
+        RecordState.Row(
+            firstSequence: firstSequence, createdMilliseconds: createdMilliseconds, grid: grid)
+    }
+
     var progress: NeedProgress {
         NeedProgress(late: state[LateAnswers.field]) { state[$0.rawValue] }
     }
@@ -226,8 +233,16 @@ struct StoredRecord: Hashable {
     }
 
     var isInConflict: Bool {
-        kind == Kind.need.rawValue
-            ? !conflictingFields.isEmpty : state.fields.contains { $0.register.isInConflict }
+        let fields = state.fields
+        guard kind == Kind.need.rawValue else {
+            return fields.contains { $0.register.isInConflict }
+        }
+        // Versions of one field, a withdrawal that did not see an edit, or a late answer.
+        let mayBe = fields.contains {
+            $0.register.versions.count > 1 || $0.field == NeedField.withdrawal.rawValue
+                || $0.field == LateAnswers.field
+        }
+        return mayBe && !conflictingFields.isEmpty
     }
 
     /// Of a need.

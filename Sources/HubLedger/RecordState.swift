@@ -2,6 +2,22 @@ package import SyncCore
 
 // The live versions of one record as one blob:
 //
+//     form, 3
+//     count of origins, then for each: replica row, counter, sequence - first sequence (signed),
+//         sequence - base, stamp - creation (signed), count of ancestors, then for each: replica
+//         row, counter
+//     count of fields, then for each: (field - field before) * 2 + 1 if as created, then
+//         if as created: value
+//         otherwise: count of versions, then for each (newest first): origin index,
+//             counter - origin's counter, stamp - origin's stamp (signed), value
+//
+// First sequence, creation and grid are columns of the row. A field is as created when its only
+// version is of the first origin, has its stamp, and the sequence first sequence + the field's
+// index: so lies what a need's recorder wrote, as long as nobody changes it.
+//
+// Forms 1 and 2, of which 1 is only read and 2 is written where there are former positions, so
+// after a restore:
+//
 //     form, 1 or 2
 //     count of origins, then for each: replica row, counter, sequence, sequence - base,
 //         stamp (signed), count of ancestors, then for each: replica row, counter
@@ -9,10 +25,10 @@ package import SyncCore
 //         origin index, counter - origin's counter, stamp - origin's stamp (signed), value, and,
 //         in form 2, count of former positions, then for each: term's row, sequence
 //
-// Form 2 is written only where there are former positions, so after a restore.
-// All numbers are varints; a value is 0 when cleared, otherwise 1 + length and the bytes. Versions
-// of one command share an origin, since their counters and sequences run in step; that is most of
-// what keeps a record small. Replicas stand as the rows of the ledger's own table.
+// All numbers are varints; a value is 0 when cleared, otherwise 1 + length and the bytes; in form
+// 3, 1 stands for the grid's code and lengths begin at 2. Versions of one command share an origin,
+// since their counters and sequences run in step; that is most of what keeps a record small.
+// Replicas stand as the rows of the ledger's own table.
 
 /// The live versions of a record's fields.
 package struct RecordState: Hashable, Sendable {
@@ -56,65 +72,125 @@ package struct RecordState: Hashable, Sendable {
         }
     }
 
-    private static let form: UInt8 = 1
+    /// What a record's row says beside its state, so that the state need not.
+    struct Row {
+        var firstSequence: UInt64
+        var createdMilliseconds: Int64
+        var grid: String?
+
+        fileprivate var gridBytes: [UInt8]? { grid.map { Array($0.utf8) } }
+    }
+
+    private static let formAlone: UInt8 = 1
     private static let formWithPositions: UInt8 = 2
+    private static let formBesideRow: UInt8 = 3
     /// Room is made beforehand for so many at most, whatever a damaged row claims.
     private static let roomMax = 64
 
-    private struct OriginKey: Hashable {
-        var replica: ReplicaID
-        /// Counter less sequence: the same for all changes of one command.
-        var difference: UInt64
+    /// What the versions of one command share.
+    private struct Origin {
+        /// With the lowest counter, as far as it is still live.
+        var dot: Dot
+        var sequence: UInt64
+        var stamp: Int64
         var clock: ShortClock
+
+        func bears(_ version: Version) -> Bool {
+            version.dot.replica == dot.replica
+                && version.dot.counter &- version.sequence == dot.counter &- sequence
+                && version.clock == clock
+        }
     }
 
-    func encoded(row: (ReplicaID) throws -> Int64) rethrows -> [UInt8] {
-        var origins: [(key: OriginKey, dot: Dot, sequence: UInt64, stamp: Int64)] = []
-        var indexes: [OriginKey: Int] = [:]
-        for version in fields.lazy.flatMap(\.register.versions) {
-            let key = Self.key(of: version)
-            if let index = indexes[key] {
+    /// By sequence, so that what created the record comes first.
+    private func origins() -> [Origin] {
+        var origins: [Origin] = []
+        for entry in fields {
+            for version in entry.register.versions {
+                // Few commands have a share in one record, so a search is faster than a table.
+                guard let index = origins.firstIndex(where: { $0.bears(version) }) else {
+                    origins.append(
+                        Origin(
+                            dot: version.dot, sequence: version.sequence,
+                            stamp: version.stamp.milliseconds, clock: version.clock))
+                    continue
+                }
                 if version.sequence < origins[index].sequence {
                     origins[index].sequence = version.sequence
                     origins[index].dot = version.dot
                     origins[index].stamp = version.stamp.milliseconds
                 }
-            } else {
-                indexes[key] = origins.count
-                origins.append(
-                    (key, version.dot, version.sequence, version.stamp.milliseconds))
             }
         }
-        var writer = ByteWriter()
+        if origins.count > 1 { origins.sort { $0.sequence < $1.sequence } }
+        return origins
+    }
+
+    /// - Parameters:
+    ///   - beside: As it is stored in the same row.
+    ///   - row: A replica's row.
+    func encoded(beside: Row, row: (ReplicaID) throws -> Int64) rethrows -> [UInt8] {
+        let origins = origins()
         let hasPositions = fields.contains {
             $0.register.versions.contains { !$0.formerPositions.isEmpty }
         }
-        writer.put(byte: hasPositions ? Self.formWithPositions : Self.form)
+        // What is stored absolutely is stored as a difference to nothing.
+        let first = hasPositions ? 0 : beside.firstSequence
+        let created = hasPositions ? 0 : beside.createdMilliseconds
+        let grid = hasPositions ? nil : beside.gridBytes
+        var writer = ByteWriter()
+        writer.reserve(size)
+        writer.put(byte: hasPositions ? Self.formWithPositions : Self.formBesideRow)
         writer.put(origins.count)
         for origin in origins {
-            writer.put(UInt64(bitPattern: try row(origin.key.replica)))
+            writer.put(UInt64(bitPattern: try row(origin.dot.replica)))
             writer.put(origin.dot.counter)
-            writer.put(origin.sequence)
-            writer.put(origin.sequence &- origin.key.clock.base)
-            writer.put(signed: origin.stamp)
-            writer.put(origin.key.clock.ancestors.count)
-            for ancestor in origin.key.clock.ancestors {
+            if hasPositions {
+                writer.put(origin.sequence)
+            } else {
+                writer.put(signed: Int64(bitPattern: origin.sequence &- first))
+            }
+            writer.put(origin.sequence &- origin.clock.base)
+            writer.put(signed: origin.stamp &- created)
+            writer.put(origin.clock.ancestors.count)
+            for ancestor in origin.clock.ancestors {
                 writer.put(UInt64(bitPattern: try row(ancestor.replica)))
                 writer.put(ancestor.counter)
             }
         }
         writer.put(fields.count)
-        for entry in fields {
-            writer.put(UInt64(entry.field))
-            writer.put(entry.register.versions.count)
-            for version in entry.register.versions {
-                let index = indexes[Self.key(of: version)]!
+        func put(_ value: [UInt8]?) {
+            guard let value else { return writer.put(0) }
+            if !hasPositions, value == grid { return writer.put(1) }
+            writer.put(value.count + (hasPositions ? 1 : 2))
+            writer.put(raw: value)
+        }
+        var lastField: UInt64 = 0
+        for (position, entry) in fields.enumerated() {
+            let versions = entry.register.versions
+            let field = UInt64(entry.field)
+            if hasPositions {
+                writer.put(field)
+            } else {
+                let isAsCreated =
+                    versions.count == 1 && origins[0].bears(versions[0])
+                    && versions[0].stamp.milliseconds == origins[0].stamp
+                    && versions[0].sequence == first &+ UInt64(position)
+                writer.put((field - lastField) << 1 | (isAsCreated ? 1 : 0))
+                lastField = field
+                if isAsCreated {
+                    put(versions[0].value)
+                    continue
+                }
+            }
+            writer.put(versions.count)
+            for version in versions {
+                let index = origins.firstIndex { $0.bears(version) }!
                 writer.put(index)
                 writer.put(version.dot.counter - origins[index].dot.counter)
                 // Wrapping: a clock may have claimed any time at all.
                 writer.put(signed: version.stamp.milliseconds &- origins[index].stamp)
-                writer.put(version.value.map { 1 + $0.count } ?? 0)
-                writer.put(raw: version.value ?? [])
+                put(version.value)
                 if hasPositions {
                     writer.put(version.formerPositions.count)
                     for position in version.formerPositions {
@@ -127,37 +203,86 @@ package struct RecordState: Hashable, Sendable {
         return writer.bytes
     }
 
-    init(decoding bytes: [UInt8], replica: (Int64) throws -> ReplicaID) throws {
+    /// - Parameters:
+    ///   - beside: As it is stored in the same row.
+    ///   - replica: The replica of a row.
+    init(decoding bytes: [UInt8], beside: Row, replica: (Int64) throws -> ReplicaID) throws {
         var reader = ByteReader(bytes)
         let form = try reader.byte()
-        guard form == Self.form || form == Self.formWithPositions else {
+        guard (Self.formAlone...Self.formBesideRow).contains(form) else {
             throw LedgerError.damaged("a record of an unknown format")
         }
-        var origins: [(dot: Dot, sequence: UInt64, stamp: Int64, clock: ShortClock)] = []
+        let isBesideRow = form == Self.formBesideRow
+        let first = isBesideRow ? beside.firstSequence : 0
+        let created = isBesideRow ? beside.createdMilliseconds : 0
+        let grid = isBesideRow ? beside.gridBytes : nil
+        var origins: [Origin] = []
         let originCount = try reader.count()
         origins.reserveCapacity(min(originCount, Self.roomMax))
         for _ in 0..<originCount {
             let writer = try replica(Int64(bitPattern: try reader.number()))
             let counter = try reader.number()
-            let sequence = try reader.number()
+            let sequence =
+                isBesideRow
+                ? first &+ UInt64(bitPattern: try reader.signed()) : try reader.number()
             let base = sequence &- (try reader.number())
-            let stamp = try reader.signed()
+            let stamp = created &+ (try reader.signed())
             var ancestors: [Dot] = []
             for _ in 0..<(try reader.count()) {
                 let ancestor = try replica(Int64(bitPattern: try reader.number()))
                 ancestors.append(Dot(ancestor, try reader.number()))
             }
             origins.append(
-                (
-                    Dot(writer, counter), sequence, stamp,
-                    ShortClock(
-                        base: base, ancestors: ancestors.isEmpty ? [] : ancestors.sorted())
-                ))
+                Origin(
+                    dot: Dot(writer, counter), sequence: sequence, stamp: stamp,
+                    clock: ShortClock(
+                        base: base, ancestors: ancestors.isEmpty ? [] : ancestors.sorted())))
+        }
+        func value() throws -> [UInt8]? {
+            let size = try reader.number()
+            if size == 0 { return nil }
+            guard isBesideRow else { return try reader.raw(Int(clamping: size) - 1) }
+            if size > 1 { return try reader.raw(Int(clamping: size) - 2) }
+            guard let grid else { throw LedgerError.damaged("a value without its grid") }
+            return grid
+        }
+        func version(
+            of index: Int, offset: UInt64, stamp: Int64, value: [UInt8]?,
+            positions: [Position] = []
+        ) -> Version {
+            let origin = origins[index]
+            return Version(
+                value: value,
+                stamp: Stamp(
+                    milliseconds: origin.stamp &+ stamp,
+                    dot: Dot(origin.dot.replica, origin.dot.counter &+ offset)),
+                sequence: origin.sequence &+ offset, clock: origin.clock,
+                formerPositions: positions)
         }
         let fieldCount = try reader.count()
         fields.reserveCapacity(min(fieldCount, Self.roomMax))
-        for _ in 0..<fieldCount {
-            let field = UInt32(truncatingIfNeeded: try reader.number())
+        var field: UInt32 = 0
+        for position in 0..<fieldCount {
+            let head = try reader.number()
+            if isBesideRow {
+                field &+= UInt32(truncatingIfNeeded: head >> 1)
+                if head & 1 == 1 {
+                    guard !origins.isEmpty else {
+                        throw LedgerError.damaged("a version without an origin")
+                    }
+                    let offset = first &+ UInt64(position) &- origins[0].sequence
+                    fields.append(
+                        (
+                            field,
+                            Register(live: [
+                                version(of: 0, offset: offset, stamp: 0, value: try value())
+                            ])
+                        ))
+                    continue
+                }
+            } else {
+                field = UInt32(truncatingIfNeeded: head)
+            }
             var versions: [Version] = []
             let versionCount = try reader.count()
             versions.reserveCapacity(min(versionCount, Self.roomMax))
@@ -166,12 +291,9 @@ package struct RecordState: Hashable, Sendable {
                 guard index < UInt64(origins.count) else {
                     throw LedgerError.damaged("a version without an origin")
                 }
-                let origin = origins[Int(index)]
                 let offset = try reader.number()
-                let stamp = origin.stamp &+ (try reader.signed())
-                let size = try reader.number()
-                let value: [UInt8]? =
-                    size == 0 ? nil : try reader.raw(Int(clamping: size) - 1)
+                let stamp = try reader.signed()
+                let content = try value()
                 var positions: [Position] = []
                 if form == Self.formWithPositions {
                     for _ in 0..<(try reader.count()) {
@@ -180,22 +302,12 @@ package struct RecordState: Hashable, Sendable {
                     }
                 }
                 versions.append(
-                    Version(
-                        value: value,
-                        stamp: Stamp(
-                            milliseconds: stamp,
-                            dot: Dot(origin.dot.replica, origin.dot.counter &+ offset)),
-                        sequence: origin.sequence &+ offset, clock: origin.clock,
-                        formerPositions: positions))
+                    version(
+                        of: Int(index), offset: offset, stamp: stamp, value: content,
+                        positions: positions))
             }
             fields.append((field, Register(live: versions)))
         }
         try reader.end()
-    }
-
-    private static func key(of version: Version) -> OriginKey {
-        OriginKey(
-            replica: version.dot.replica, difference: version.dot.counter &- version.sequence,
-            clock: version.clock)
     }
 }

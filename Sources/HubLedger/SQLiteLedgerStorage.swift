@@ -10,6 +10,9 @@ final class SQLiteLedgerStorage: LedgerStorage {
     /// Rows and ids of replicas never change once committed; emptied whenever something is undone.
     private var replicaRows: [ReplicaID: Int64] = [:]
     private var replicaIDs: [Int64: ReplicaID] = [:]
+    /// Records as this part of the transaction under way has stored them: most of them are wanted
+    /// again for the answer. Nobody else can write meanwhile.
+    private var storedRecords: [Int64: StoredRecord] = [:]
 
     /// - Parameter creates: Whether the file must not exist yet; otherwise it must.
     init(
@@ -52,6 +55,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func transaction<R>(_ body: () throws -> R) throws -> R {
+        defer { storedRecords.removeAll() }
         do {
             return try connection.transaction(.immediate, body)
         } catch {
@@ -69,6 +73,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func savepoint<R>(_ body: () throws -> R) throws -> R {
+        // What was done before stays; what fails does not. Either way the next request's records
+        // are others, and memory is bounded by those of one.
+        storedRecords.removeAll()
+        defer { storedRecords.removeAll() }
         do {
             return try connection.savepoint(body)
         } catch {
@@ -465,7 +473,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func record(key: Int64) throws -> StoredRecord? {
-        try connection.first(
+        if let record = storedRecords[key] { return record }
+        return try connection.first(
             """
             SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
                 first_sequence, last_sequence, left_sequence, state FROM record WHERE key = ?
@@ -476,14 +485,18 @@ final class SQLiteLedgerStorage: LedgerStorage {
         guard let id = RecordID(bytes: row.bytes(at: 1)) else {
             throw LedgerError.damaged("a record without its id")
         }
+        let beside = RecordState.Row(
+            firstSequence: UInt64(bitPattern: row.integer(at: 8)),
+            createdMilliseconds: row.integer(at: 3), grid: row.optionalText(at: 6))
         return StoredRecord(
             key: row.integer(at: 0), id: id, kind: UInt32(truncatingIfNeeded: row.integer(at: 2)),
-            createdMilliseconds: row.integer(at: 3), device: row.optionalInteger(at: 4),
-            parent: row.optionalInteger(at: 5), grid: row.optionalText(at: 6),
-            team: row.optionalText(at: 7), firstSequence: UInt64(bitPattern: row.integer(at: 8)),
+            createdMilliseconds: beside.createdMilliseconds, device: row.optionalInteger(at: 4),
+            parent: row.optionalInteger(at: 5), grid: beside.grid,
+            team: row.optionalText(at: 7), firstSequence: beside.firstSequence,
             lastSequence: UInt64(bitPattern: row.integer(at: 9)),
             leftSequence: UInt64(bitPattern: row.integer(at: 10)),
-            state: try RecordState(decoding: row.bytes(at: 11), replica: idOfReplica))
+            state: try RecordState(
+                decoding: row.bytes(at: 11), beside: beside, replica: idOfReplica))
     }
 
     func insertRecord(_ record: StoredRecord) throws {
@@ -494,7 +507,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
             SQLValue(record.parent), SQLValue(record.grid), SQLValue(record.team),
             sequence(record.firstSequence), sequence(record.lastSequence),
             sequence(record.leftSequence), record.isInConflict ? .integer(1) : .null,
-            .bytes(try record.state.encoded(row: rowOfReplica)))
+            .bytes(try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)))
+        remember(record)
     }
 
     func updateRecord(_ record: StoredRecord) throws {
@@ -505,7 +519,15 @@ final class SQLiteLedgerStorage: LedgerStorage {
             """, SQLValue(record.device), SQLValue(record.parent), SQLValue(record.grid),
             SQLValue(record.team), sequence(record.lastSequence), sequence(record.leftSequence),
             record.isInConflict ? .integer(1) : .null,
-            .bytes(try record.state.encoded(row: rowOfReplica)), .integer(record.key))
+            .bytes(try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)),
+            .integer(record.key))
+        remember(record)
+    }
+
+    private func remember(_ record: StoredRecord) {
+        // An import may write any number.
+        if storedRecords.count >= Limits.changesPerBatchMax { storedRecords.removeAll() }
+        storedRecords[record.key] = record
     }
 
     func children(of key: Int64) throws -> [Int64] {
@@ -587,6 +609,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
             }
             try body(row.integer(at: 0), record, !row.isNull(at: 12))
         }
+    }
+
+    func hasRefusedCreations() throws -> Bool {
+        try connection.first("SELECT 1 FROM refused_record LIMIT 1") { _ in true } ?? false
     }
 
     func isCreationRefused(_ id: RecordID) throws -> Bool {

@@ -6,6 +6,9 @@ package struct ByteWriter: Sendable {
 
     package init() {}
 
+    /// Makes room for about so many bytes more.
+    package mutating func reserve(_ count: Int) { bytes.reserveCapacity(bytes.count + count) }
+
     package mutating func put(byte: UInt8) { bytes.append(byte) }
 
     /// 1 to 10 bytes.
@@ -35,7 +38,10 @@ package struct ByteWriter: Sendable {
     }
 
     /// UTF-8 as a block.
-    package mutating func put(_ text: String) { put(block: Array(text.utf8)) }
+    package mutating func put(_ text: String) {
+        put(text.utf8.count)
+        bytes.append(contentsOf: text.utf8)
+    }
 }
 
 /// Bytes that do not follow their format.

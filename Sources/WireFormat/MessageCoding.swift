@@ -77,40 +77,59 @@ package enum BatchCoding {
         var elapsed = DeltaEncoder()
         var walls = DeltaEncoder()
         var changes: [(field: UInt32, value: SizedValue)] = []
+        // Gathered outside the message, as in `Page.wire`.
+        var counts: [UInt32] = []
+        var kinds: [UInt32] = []
+        var baseIndexes: [UInt32] = []
+        var bootIndexes: [UInt32] = []
+        var elapsedColumn: [Int64] = []
+        var wallColumn: [Int64] = []
         for group in groups {
-            batch.groupChanges.append(UInt32(group.changes.count))
-            batch.groupKinds.append(group.createdKind.map { $0 &+ 1 } ?? 0)
+            counts.append(UInt32(group.changes.count))
+            kinds.append(group.createdKind.map { $0 &+ 1 } ?? 0)
             if bases[group.base] == nil {
                 bases[group.base] = UInt32(batch.bases.count)
                 batch.bases.append(group.base.wire)
             }
-            batch.groupBases.append(bases[group.base]!)
+            baseIndexes.append(bases[group.base]!)
             if boots[group.written.boot] == nil {
                 boots[group.written.boot] = UInt32(batch.boots.count)
                 batch.boots.append(group.written.boot)
             }
-            batch.groupBoots.append(boots[group.written.boot]!)
-            batch.groupElapsed.append(elapsed.next(group.written.elapsedMilliseconds))
+            bootIndexes.append(boots[group.written.boot]!)
+            elapsedColumn.append(elapsed.next(group.written.elapsedMilliseconds))
             // Within one boot wall and boot clock walk together, so their difference stands still.
-            batch.groupWalls.append(
+            wallColumn.append(
                 walls.next(
                     group.written.wallMilliseconds &- group.written.elapsedMilliseconds))
             for change in group.changes {
                 changes.append((change.field, change.value.map { .bytes($0) } ?? .marker(0)))
             }
         }
+        batch.groupChanges = counts
+        batch.groupKinds = kinds
+        batch.groupBases = baseIndexes
+        batch.groupBoots = bootIndexes
+        batch.groupElapsed = elapsedColumn
+        batch.groupWalls = wallColumn
         batch.records = WireRecords(groups.lazy.map(\.record))
         batch.changes = WireChanges(changes, markers: 1)
         return batch
     }
 
     static func groups(_ batch: Waystation_V1_Batch) throws(FrameError) -> [ChangeGroup] {
-        let count = batch.groupChanges.count
-        guard count <= Limits.changesPerBatchMax, batch.groupKinds.count == count,
-            batch.groupBases.count == count, batch.groupBoots.count == count,
-            batch.groupElapsed.count == count, batch.groupWalls.count == count,
-            batch.bases.count <= Limits.tableEntriesMax,
-            batch.boots.count <= Limits.tableEntriesMax
+        let counts = batch.groupChanges
+        let kinds = batch.groupKinds
+        let baseIndexes = batch.groupBases
+        let bootIndexes = batch.groupBoots
+        let elapsedColumn = batch.groupElapsed
+        let wallColumn = batch.groupWalls
+        let boots = batch.boots
+        let count = counts.count
+        guard count <= Limits.changesPerBatchMax, kinds.count == count,
+            baseIndexes.count == count, bootIndexes.count == count,
+            elapsedColumn.count == count, wallColumn.count == count,
+            batch.bases.count <= Limits.tableEntriesMax, boots.count <= Limits.tableEntriesMax
         else { throw .malformed("group columns of different lengths, or too many groups") }
         let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
         let changes = try batch.changes.unpacked(
@@ -119,6 +138,7 @@ package enum BatchCoding {
         guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
             throw .malformed("a counter out of range")
         }
+        let bases = batch.bases.map { Position($0) }
         var result: [ChangeGroup] = []
         result.reserveCapacity(count)
         var counter = batch.firstCounter
@@ -126,23 +146,22 @@ package enum BatchCoding {
         var elapsed = DeltaDecoder()
         var walls = DeltaDecoder()
         for index in 0..<count {
-            let size = Int(batch.groupChanges[index])
+            let size = Int(counts[index])
             guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
-                Int(batch.groupBases[index]) < batch.bases.count,
-                Int(batch.groupBoots[index]) < batch.boots.count
+                Int(baseIndexes[index]) < bases.count, Int(bootIndexes[index]) < boots.count
             else { throw .malformed("a group without changes, base or boot") }
             let slice = changes[offset..<offset + size]
-            guard Set(slice.map(\.field)).count == size else {
+            let ascend = zip(slice, slice.dropFirst()).allSatisfy { $0.field < $1.field }
+            guard ascend || Set(slice.map(\.field)).count == size else {
                 throw .malformed("a field twice in one group")
             }
             let elapsedMilliseconds = Int64(
-                bitPattern: elapsed.next(batch.groupElapsed[index]))
-            let difference = Int64(bitPattern: walls.next(batch.groupWalls[index]))
+                bitPattern: elapsed.next(elapsedColumn[index]))
+            let difference = Int64(bitPattern: walls.next(wallColumn[index]))
             result.append(
                 ChangeGroup(
                     record: records[index],
-                    createdKind: batch.groupKinds[index] == 0
-                        ? nil : batch.groupKinds[index] - 1,
+                    createdKind: kinds[index] == 0 ? nil : kinds[index] - 1,
                     firstCounter: counter,
                     changes: slice.map { entry in
                         guard case .bytes(let bytes) = entry.value else {
@@ -150,10 +169,10 @@ package enum BatchCoding {
                         }
                         return Change(field: entry.field, value: bytes)
                     },
-                    base: Position(batch.bases[Int(batch.groupBases[index])]),
+                    base: bases[Int(baseIndexes[index])],
                     written: ClockReading(
                         wallMilliseconds: difference &+ elapsedMilliseconds,
-                        boot: batch.boots[Int(batch.groupBoots[index])],
+                        boot: boots[Int(bootIndexes[index])],
                         elapsedMilliseconds: elapsedMilliseconds)))
             counter += UInt64(size)
             offset += size

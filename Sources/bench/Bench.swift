@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import Glibc
 import HubLedger
 import SyncCore
@@ -10,7 +11,7 @@ import TerminalUI
 /// Each command prints one JSON object on standard output. Times are of the parts named in it;
 /// making the workload is in none of them.
 @main
-struct Bench: AsyncParsableCommand {
+struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measures one figure; tools/bench measures them all.",
         subcommands: [
@@ -113,9 +114,21 @@ struct SeedCommand: ParsableCommand {
     }
 }
 
-struct EchoCommand: AsyncParsableCommand {
+struct EchoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "echo", abstract: "Serves HTTP with nothing behind it.")
 
-    func run() async throws { try await EchoServer.run() }
+    /// Only this command is asynchronous: where all are, the main thread's wait for them stops
+    /// valgrind.
+    func run() {
+        Task {
+            do {
+                try await EchoServer.run()
+                Self.exit()
+            } catch {
+                Self.exit(withError: error)
+            }
+        }
+        dispatchMain()
+    }
 }
