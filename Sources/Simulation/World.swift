@@ -555,7 +555,8 @@ package final class World {
                 device.pending = request
                 device.pendingSince = now
                 let frame = try Frame.encode(
-                    request.encoded(), usesDictionary: chance.happens(0.9))
+                    request.encoded(), usesDictionary: chance.happens(0.9), namesDictionary: true,
+                    borders: .request)
                 trace.note(
                     "\(device.name) sends \(request.groups.count) groups from "
                         + "\(request.groups.first?.firstCounter ?? request.nextCounter)")
@@ -647,7 +648,8 @@ package final class World {
             crashHub(.processKilled)
             return
         }
-        let frame = try Frame.encode(answer.encoded(), usesDictionary: true)
+        let frame = try Frame.encode(
+            answer.encoded(for: request), usesDictionary: true, borders: .answer)
         guard frame.count <= Limits.frameBytesMax else {
             throw Violation(invariant: 23, what: "an answer larger than a frame")
         }
@@ -670,7 +672,8 @@ package final class World {
         let isStruck = planStorageFault(device.disk, isHub: false)
         defer { device.disk.cancelFaults() }
         do {
-            let answer = try SyncAnswer(decoding: Frame.decode(frame).message)
+            let answer = try SyncAnswer(
+                decoding: Frame.decode(frame).message, for: request)
             let absorbed = try journal.absorb(
                 answer, for: request, clocks: device.clocks(now: now))
             trace.note(

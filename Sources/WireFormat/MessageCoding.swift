@@ -99,23 +99,28 @@ package enum BatchCoding {
                 changes.append((change.field, change.value.map { .bytes($0) } ?? .marker(0)))
             }
         }
+        batch.groupChanges = shortened(batch.groupChanges)
+        batch.groupKinds = shortened(batch.groupKinds)
+        batch.groupBases = shortened(batch.groupBases)
+        batch.groupBoots = shortened(batch.groupBoots)
         batch.records = WireRecords(groups.lazy.map(\.record))
         batch.changes = WireChanges(changes, markers: 1)
         return batch
     }
 
     static func groups(_ batch: Waystation_V1_Batch) throws(FrameError) -> [ChangeGroup] {
-        let count = batch.groupChanges.count
-        guard count <= Limits.changesPerBatchMax, batch.groupKinds.count == count,
-            batch.groupBases.count == count, batch.groupBoots.count == count,
-            batch.groupElapsed.count == count, batch.groupWalls.count == count,
+        let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
+        let count = records.count
+        guard batch.groupElapsed.count == count, batch.groupWalls.count == count,
             batch.bases.count <= Limits.tableEntriesMax,
             batch.boots.count <= Limits.tableEntriesMax
         else { throw .malformed("group columns of different lengths, or too many groups") }
-        let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
+        let groupChanges = try lengthened(batch.groupChanges, count: count)
+        let groupKinds = try lengthened(batch.groupKinds, count: count)
+        let groupBases = try lengthened(batch.groupBases, count: count)
+        let groupBoots = try lengthened(batch.groupBoots, count: count)
         let changes = try batch.changes.unpacked(
             markers: 1, countMax: Limits.changesPerBatchMax)
-        guard records.count == count else { throw .malformed("a group without a record") }
         guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
             throw .malformed("a counter out of range")
         }
@@ -126,10 +131,10 @@ package enum BatchCoding {
         var elapsed = DeltaDecoder()
         var walls = DeltaDecoder()
         for index in 0..<count {
-            let size = Int(batch.groupChanges[index])
+            let size = Int(groupChanges[index])
             guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
-                Int(batch.groupBases[index]) < batch.bases.count,
-                Int(batch.groupBoots[index]) < batch.boots.count
+                Int(groupBases[index]) < batch.bases.count,
+                Int(groupBoots[index]) < batch.boots.count
             else { throw .malformed("a group without changes, base or boot") }
             let slice = changes[offset..<offset + size]
             guard Set(slice.map(\.field)).count == size else {
@@ -141,8 +146,8 @@ package enum BatchCoding {
             result.append(
                 ChangeGroup(
                     record: records[index],
-                    createdKind: batch.groupKinds[index] == 0
-                        ? nil : batch.groupKinds[index] - 1,
+                    createdKind: groupKinds[index] == 0
+                        ? nil : groupKinds[index] - 1,
                     firstCounter: counter,
                     changes: slice.map { entry in
                         guard case .bytes(let bytes) = entry.value else {
@@ -150,10 +155,10 @@ package enum BatchCoding {
                         }
                         return Change(field: entry.field, value: bytes)
                     },
-                    base: Position(batch.bases[Int(batch.groupBases[index])]),
+                    base: Position(batch.bases[Int(groupBases[index])]),
                     written: ClockReading(
                         wallMilliseconds: difference &+ elapsedMilliseconds,
-                        boot: batch.boots[Int(batch.groupBoots[index])],
+                        boot: batch.boots[Int(groupBoots[index])],
                         elapsedMilliseconds: elapsedMilliseconds)))
             counter += UInt64(size)
             offset += size
@@ -221,7 +226,7 @@ extension SyncRequest.Recovery {
         .with {
             $0.confirmed = confirmed.wire
             $0.reached = reached.map(\.wire)
-            if !records.isEmpty { $0.page = Page(records: records).wire }
+            if !records.isEmpty { $0.page = Page(records: records).wire() }
         }
     }
 
@@ -319,13 +324,15 @@ extension AuditFinding {
 // MARK: - Answers
 
 extension SyncAnswer {
-    package func encoded() -> [UInt8] {
+    /// - Parameter request: What it answers, so that what follows from it stays out; `nil` for an
+    ///   answer that can be read without it.
+    package func encoded(for request: SyncRequest? = nil) -> [UInt8] {
         serialized(
             Waystation_V1_SyncAnswer.with {
                 $0.attempt = attempt
                 $0.hubMilliseconds = hubMilliseconds
                 if let outcomes { $0.outcomes = outcomes.wire }
-                if let page { $0.page = page.wire }
+                if let page { $0.page = page.wire(for: request.map(foretelling)) }
                 if let assignment { $0.assignment = assignment.wire }
                 $0.schema = schema
                 $0.line = line.map { entry in
@@ -338,15 +345,27 @@ extension SyncAnswer {
             })
     }
 
-    package init(decoding bytes: [UInt8]) throws(FrameError) {
+    /// - Parameter request: What it should answer. The page of an answer to another attempt is not
+    ///   read: it speaks of what that one sent.
+    package init(
+        decoding bytes: [UInt8], for request: SyncRequest? = nil
+    ) throws(FrameError) {
         let wire = try parsed(Waystation_V1_SyncAnswer.self, bytes)
         self.init(
             attempt: wire.attempt, hubMilliseconds: wire.hubMilliseconds,
             outcomes: wire.hasOutcomes ? Outcomes(wire.outcomes) : nil,
-            page: wire.hasPage ? try Page(wire.page) : nil,
             assignment: wire.hasAssignment ? try Assignment(wire.assignment) : nil,
             schema: wire.schema, line: try Self.line(wire.line),
             recovered: wire.hasRecovered ? Position(wire.recovered) : nil)
+        if wire.hasPage, attempt == request?.attempt ?? attempt {
+            page = try Page(wire.page, for: request.map(foretelling))
+        }
+    }
+
+    private func foretelling(_ request: SyncRequest) -> Foretelling {
+        Foretelling(
+            request, hubMilliseconds: hubMilliseconds,
+            firstSequence: outcomes?.firstSequence ?? 0)
     }
 
     private static func line(
@@ -403,10 +422,22 @@ extension Outcomes {
 }
 
 extension Page {
-    fileprivate var wire: Waystation_V1_Page {
+    fileprivate func wire(for foretelling: Foretelling? = nil) -> Waystation_V1_Page {
         var page = Waystation_V1_Page()
         page.restart = restart
-        if let cursor { page.cursor = cursor.wire }
+        if let cursor {
+            if let known = foretelling?.request.cursor, known.term == cursor.term {
+                page.advance = cursor.sequence &- known.sequence
+            } else {
+                page.cursor = cursor.wire
+            }
+        }
+        var records = records
+        if let foretelling {
+            let split = WireSentRecords.split(records, foretelling)
+            records = split.listed
+            if let sent = split.sent { page.sent = sent }
+        }
         page.resume = Data(resume)
         page.records = WireRecords(records.lazy.map(\.id))
         var table = ReplicaTable()
@@ -427,9 +458,7 @@ extension Page {
             kinds.append(record.kind)
             versionCounts.append(
                 UInt32(record.fields.reduce(0) { $0 + $1.versions.count }))
-            flags.append(
-                (record.createdMilliseconds == nil ? 0 : 1)
-                    | (record.contested.isEmpty ? 0 : 2) | UInt32(record.places.rawValue) << 2)
+            flags.append(record.flags)
             if let created = record.createdMilliseconds {
                 creations.append(created &- record.id.milliseconds)
             }
@@ -478,7 +507,9 @@ extension Page {
         return page
     }
 
-    fileprivate init(_ wire: Waystation_V1_Page) throws(FrameError) {
+    fileprivate init(
+        _ wire: Waystation_V1_Page, for foretelling: Foretelling? = nil
+    ) throws(FrameError) {
         let countMax = Limits.inflatedBytesMax
         let ids = try wire.records.ids(countMax: countMax)
         let changes = try wire.changes.unpacked(markers: 2, countMax: countMax)
@@ -540,7 +571,7 @@ extension Page {
             }
             offset += count
             var created: Int64?
-            if recordFlags[index] & 1 != 0 {
+            if recordFlags[index] & PageRecord.isWholeFlag != 0 {
                 guard let sinceID = creations.next() else {
                     throw .malformed("a whole record without its creation")
                 }
@@ -550,13 +581,21 @@ extension Page {
                 PageRecord(
                     id: id, kind: recordKinds[index], createdMilliseconds: created,
                     contested: contested[UInt32(index)] ?? [],
-                    places: HeldPlaces(
-                        rawValue: UInt8(truncatingIfNeeded: recordFlags[index] >> 2)),
+                    places: PageRecord.places(recordFlags[index]),
                     fields: fields))
         }
         guard offset == changes.count else { throw .malformed("versions without a record") }
+        var cursor = wire.hasCursor ? Position(wire.cursor) : nil
+        if wire.hasSent || wire.hasAdvance {
+            guard let foretelling else { throw .malformed("an answer that nothing asked for") }
+            if wire.hasSent { records = try wire.sent.merged(into: records, foretelling) }
+            if wire.hasAdvance {
+                cursor = foretelling.request.cursor
+                cursor?.sequence &+= wire.advance
+            }
+        }
         self.init(
-            restart: wire.restart, cursor: wire.hasCursor ? Position(wire.cursor) : nil,
+            restart: wire.restart, cursor: cursor,
             resume: Array(wire.resume), records: records,
             departed: wire.hasDeparted ? try wire.departed.ids(countMax: countMax) : [],
             writers: wire.writers.map {
