@@ -309,7 +309,7 @@ extension SyncClient {
         let received = clocks()
         let answer: SyncAnswer
         do {
-            answer = try SyncAnswer(decoding: message)
+            answer = try SyncAnswer(decoding: message, for: request)
         } catch {
             throw .badAnswer(error.description)
         }
@@ -381,7 +381,9 @@ extension SyncClient {
         while true {
             let frame: [UInt8]
             do {
-                frame = try Frame.encode(message, usesDictionary: usesDictionary)
+                frame = try Frame.encode(
+                    message, usesDictionary: usesDictionary, namesDictionary: true,
+                    borders: .request)
             } catch {
                 // Content that hardly compresses: the session asks for less.
                 throw .temporary(status: 413, retryAfterSeconds: nil, SyncError.ServerText([]))

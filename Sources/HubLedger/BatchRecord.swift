@@ -251,7 +251,8 @@ enum StoredContent {
     static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
         let message = BatchCoding.encode(groups)
         // What just fitted a frame with the dictionary may not fit one without.
-        return (try? Frame.encode(message, usesDictionary: false)) ?? [plain] + message
+        return (try? Frame.encode(message, usesDictionary: false, borders: .batch)) ?? [plain]
+            + message
     }
 
     static func encode(brought changes: [BroughtChange]) -> [UInt8] {

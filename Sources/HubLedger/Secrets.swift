@@ -3,6 +3,9 @@ enum Secrets {
     /// RFC 4648 base 32 without padding.
     private static let base32 = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 
+    private static let base64 = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
     static func base32Text(_ bytes: [UInt8]) -> String {
         var text = ""
         var buffer: UInt32 = 0
@@ -28,8 +31,16 @@ enum Secrets {
         }.joined(separator: "-")
     }
 
-    /// 26 characters: 128 random bits.
-    static func token() -> String { base32Text(randomBytes(16)).lowercased() }
+    /// 22 characters of base 64 for addresses (RFC 4648 §5): 128 random bits. It travels with every
+    /// request.
+    static func token() -> String {
+        let bytes = randomBytes(16) + [0, 0]
+        let text = stride(from: 0, to: 18, by: 3).flatMap { start in
+            let number = bytes[start..<start + 3].reduce(0) { $0 << 8 | Int($1) }
+            return [18, 12, 6, 0].map { base64[number >> $0 & 63] }
+        }
+        return String(text.prefix(22))
+    }
 
     static func hash(_ secret: String) -> [UInt8] { sha256(Array(secret.utf8)) }
 

@@ -45,21 +45,25 @@ struct HubResponder: Sendable {
     private struct Reply {
         var status = HTTPResponse.Status.ok
         var fields: HTTPFields = [:]
-        var mediaType: String
+        var mediaType: String?
         var body: [UInt8]
 
         static func text(_ text: String, mediaType: String = "text/plain; charset=utf-8") -> Reply {
             Reply(mediaType: mediaType, body: Array(text.utf8))
         }
 
-        static func frame(_ message: [UInt8], usesDictionary: Bool) throws(FrameError) -> Reply {
+        /// The frame says itself what it is, so it goes without a media type.
+        static func frame(
+            _ message: [UInt8], usesDictionary: Bool, borders: ColumnBorders = .none
+        ) throws(FrameError) -> Reply {
             Reply(
-                mediaType: Frame.mediaType,
-                body: try Frame.encode(message, usesDictionary: usesDictionary))
+                mediaType: nil,
+                body: try Frame.encode(
+                    message, usesDictionary: usesDictionary, borders: borders))
         }
 
         init(
-            status: HTTPResponse.Status = .ok, fields: HTTPFields = [:], mediaType: String,
+            status: HTTPResponse.Status = .ok, fields: HTTPFields = [:], mediaType: String?,
             body: [UInt8]
         ) {
             self.status = status
@@ -158,9 +162,9 @@ struct HubResponder: Sendable {
         while true {
             let reply = await ledger.sync(token: token, request: decoded)
             device = reply.device
-            let message = try reply.answer.get().encoded()
+            let message = try reply.answer.get().encoded(for: decoded.get())
             do {
-                return try .frame(message, usesDictionary: usedDictionary)
+                return try .frame(message, usesDictionary: usedDictionary, borders: .answer)
             } catch {
                 // A page that hardly compresses: the same batch again, which is admitted only
                 // once, with a smaller page.

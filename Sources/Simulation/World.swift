@@ -557,7 +557,8 @@ package final class World {
                 device.pending = request
                 device.pendingSince = now
                 let frame = try Frame.encode(
-                    request.encoded(), usesDictionary: chance.happens(0.9))
+                    request.encoded(), usesDictionary: chance.happens(0.9), namesDictionary: true,
+                    borders: .request)
                 trace.note(
                     "\(device.name) sends \(request.groups.count) groups from "
                         + "\(request.groups.first?.firstCounter ?? request.nextCounter)")
@@ -649,7 +650,8 @@ package final class World {
             crashHub(.processKilled)
             return
         }
-        let frame = try Frame.encode(answer.encoded(), usesDictionary: true)
+        let frame = try Frame.encode(
+            answer.encoded(for: request), usesDictionary: true, borders: .answer)
         guard frame.count <= Limits.frameBytesMax else {
             throw Violation(invariant: 23, what: "an answer larger than a frame")
         }
@@ -687,7 +689,8 @@ package final class World {
         defer { device.disk.cancelFaults() }
         var received: SyncAnswer?
         do {
-            let answer = try SyncAnswer(decoding: Frame.decode(frame).message)
+            let answer = try SyncAnswer(
+                decoding: Frame.decode(frame).message, for: request)
             received = answer
             let absorbed = try journal.absorb(
                 answer, for: request, clocks: device.clocks(now: now))

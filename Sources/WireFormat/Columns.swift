@@ -33,6 +33,23 @@ struct DeltaDecoder {
     }
 }
 
+/// Shortens a column that says one thing of all: nothing for zeros, one entry for equal ones.
+func shortened<Entry: Equatable & ExpressibleByIntegerLiteral>(_ column: [Entry]) -> [Entry] {
+    guard let first = column.first, column.allSatisfy({ $0 == first }) else { return column }
+    return first == 0 ? [] : [first]
+}
+
+/// The inverse of ``shortened(_:)``.
+///
+/// - Parameter count: How many entries there must be; the caller has bounded it.
+func lengthened<Entry: ExpressibleByIntegerLiteral>(
+    _ column: [Entry], count: Int
+) throws(FrameError) -> [Entry] {
+    if column.count == count { return column }
+    guard column.count < 2 else { throw .malformed("a column of another length") }
+    return Array(repeating: column.first ?? 0, count: count)
+}
+
 /// Gives replicas small numbers in order of appearance.
 struct ReplicaTable {
     private(set) var replicas: [UInt64] = []

@@ -1,4 +1,5 @@
 import CZlib
+import Glibc
 import SyncCore
 
 // A frame, as it stands in the body of a request or an answer:
@@ -7,8 +8,11 @@ import SyncCore
 //          0     2  magic 0x57 0x59 ("WY")
 //          2     1  version, 1
 //          3     4  CRC-32 of everything from offset 7, little-endian
-//          7     4  length of the message once inflated, little-endian
-//         11     …  the message, in zlib format (RFC 1950), level 6, window 32 KiB
+//          7     3  length of the message once inflated, little-endian
+//         10     1  0; 1: not compressed; 3: the same, and the sender has the dictionary named
+//         11     …  0: the message, in zlib format (RFC 1950), level 6, window 32 KiB
+//                   1: the message; 3: Adler-32 of the sender's dictionary (4, big-endian), the
+//                   message
 //
 // The zlib header names the preset dictionary, if any, by its Adler-32 (FDICT, DICTID). The CRC is
 // of what travelled, so a damaged frame is refused before anything is inflated; the length bounds
@@ -22,6 +26,10 @@ package enum Frame {
     package static let mediaType = "application/vnd.waystation.v1"
 
     static let headerBytes = 11
+    private static let plainForm: UInt32 = 1
+    private static let plainFormNamingDictionary: UInt32 = 3
+
+    private static let level: Int32 = 6
 
     /// zlib's memory level 6 gathers 4,096 symbols into a block, so a message of at most as many
     /// bytes is one block, as at level 9.
@@ -32,15 +40,27 @@ package enum Frame {
     /// - Parameters:
     ///   - message: At most ``Limits/inflatedBytesMax``.
     ///   - usesDictionary: Whether the far side is known, or hoped, to have the dictionary.
+    ///   - namesDictionary: Whether the far side should learn that we have it, also from a message
+    ///     that is too small to be compressed: a request wants it used in the answer.
+    ///   - borders: What the message is.
     /// - Throws: ``FrameError/tooLarge`` when message or frame exceed their bounds.
     package static func encode(
-        _ message: [UInt8], usesDictionary: Bool
+        _ message: [UInt8], usesDictionary: Bool, namesDictionary: Bool = false,
+        borders: ColumnBorders = .none
     ) throws(FrameError) -> [UInt8] {
         guard message.count <= Limits.inflatedBytesMax else { throw .tooLarge }
-        let body = deflated(message, dictionary: usesDictionary ? CompressionDictionary.bytes : [])
+        var body = deflated(
+            message, dictionary: usesDictionary ? CompressionDictionary.bytes : [], borders)
+        var form: UInt32 = 0
+        // Of a few random numbers compression makes more.
+        let name = usesDictionary && namesDictionary ? dictionaryName : []
+        if !message.isEmpty, name.count + message.count <= body.count {
+            form = name.isEmpty ? plainForm : plainFormNamingDictionary
+            body = name + message
+        }
         var frame: [UInt8] = [0x57, 0x59, version, 0, 0, 0, 0]
         frame.reserveCapacity(headerBytes + body.count)
-        append(UInt32(message.count), to: &frame)
+        append(UInt32(message.count) | form << 24, to: &frame)
         frame.append(contentsOf: body)
         guard frame.count <= Limits.frameBytesMax else { throw .tooLarge }
         let checksum = crc(of: frame, from: 7)
@@ -52,7 +72,7 @@ package enum Frame {
 
     /// Unwraps a frame of any origin, hostile ones too.
     ///
-    /// - Returns: The message, and whether it was compressed with the dictionary.
+    /// - Returns: The message, and whether its sender has the dictionary.
     package static func decode(
         _ frame: [UInt8]
     ) throws(FrameError) -> (message: [UInt8], usedDictionary: Bool) {
@@ -62,18 +82,42 @@ package enum Frame {
         }
         guard frame[2] == version else { throw .versionNotSpoken(frame[2]) }
         guard number(in: frame, at: 3) == crc(of: frame, from: 7) else { throw .damaged }
-        let length = Int(number(in: frame, at: 7))
+        let form = number(in: frame, at: 7) >> 24
+        let length = Int(number(in: frame, at: 7) & 0xFF_FFFF)
         guard length <= Limits.inflatedBytesMax else { throw .tooLarge }
-        return try inflated(frame, length: length)
+        switch form {
+        case 0: return try inflated(frame, length: length)
+        case plainForm:
+            guard frame.count == headerBytes + length else { throw .damaged }
+            return (Array(frame[headerBytes...]), false)
+        case plainFormNamingDictionary:
+            let start = headerBytes + dictionaryName.count
+            guard frame.count == start + length else { throw .damaged }
+            // Another one is no error: nothing here needs it.
+            return (
+                Array(frame[start...]), frame[headerBytes..<start].elementsEqual(dictionaryName)
+            )
+        default: throw .damaged
+        }
     }
 
-    private static func deflated(_ message: [UInt8], dictionary: [UInt8]) -> [UInt8] {
+    /// As zlib writes it.
+    private static let dictionaryName: [UInt8] = {
+        let sum = CompressionDictionary.bytes.withUnsafeBufferPointer {
+            UInt32(adler32(1, $0.baseAddress, UInt32($0.count)))
+        }
+        return (0..<4).map { UInt8(truncatingIfNeeded: sum >> (24 - 8 * UInt32($0))) }
+    }()
+
+    private static func deflated(
+        _ message: [UInt8], dictionary: [UInt8], _ borders: ColumnBorders
+    ) -> [UInt8] {
         var stream = z_stream()
         // Only running out of memory or a mismatched zlib can fail here.
         // Most messages are small, and for them zlib would clear more memory than it reads.
         let memoryLevel: Int32 = message.count <= smallMessageBytes ? 6 : 9
         precondition(
-            waystation_deflate_init(&stream, 6, memoryLevel) == Z_OK, "zlib does not start")
+            waystation_deflate_init(&stream, level, memoryLevel) == Z_OK, "zlib does not start")
         defer { deflateEnd(&stream) }
         if !dictionary.isEmpty {
             let status = dictionary.withUnsafeBufferPointer {
@@ -81,20 +125,64 @@ package enum Frame {
             }
             precondition(status == Z_OK, "zlib takes a dictionary before the first byte")
         }
-        let bound = Int(deflateBound(&stream, UInt(message.count)))
+        let offsets = message.count <= smallMessageBytes ? [] : borders.offsets(in: message)
+        // The bound knows nothing of blocks that end early: each may cost a header and a byte's
+        // rest, and is stored as it is when that is smaller.
+        let bound = Int(deflateBound(&stream, UInt(message.count))) + 16 * offsets.count
         var input = message
         let inputCount = input.count
         return [UInt8](unsafeUninitializedCapacity: bound) { output, count in
             input.withUnsafeMutableBufferPointer { source in
                 stream.next_in = source.baseAddress
-                stream.avail_in = UInt32(inputCount)
                 stream.next_out = output.baseAddress
                 stream.avail_out = UInt32(bound)
+                var done = 0
+                for offset in offsets {
+                    deflateColumn(&stream, UnsafeBufferPointer(rebasing: source[done..<offset]))
+                    done = offset
+                }
+                stream.avail_in = UInt32(inputCount - done)
                 let status = deflate(&stream, Z_FINISH)
                 precondition(status == Z_STREAM_END, "deflateBound bounds the output")
                 count = Int(stream.total_out)
             }
         }
+    }
+
+    /// Compresses one column into a block of its own.
+    ///
+    /// In a column of digits a match of three bytes costs more than the three digits, and zlib
+    /// takes it all the same; where counting bytes promises less, it is done again without matches.
+    private static func deflateColumn(
+        _ stream: inout z_stream, _ column: UnsafeBufferPointer<UInt8>
+    ) {
+        func run() -> Int {
+            let before = stream.total_out
+            stream.avail_in = UInt32(column.count)
+            let status = deflate(&stream, Z_BLOCK)
+            precondition(status == Z_OK && stream.avail_in == 0, "there is room")
+            return Int(stream.total_out - before)
+        }
+        var start = z_stream()
+        precondition(deflateCopy(&start, &stream) == Z_OK, "zlib copies a stream")
+        defer { deflateEnd(&start) }
+        guard run() > bytesWithoutMatches(column) else { return }
+        deflateEnd(&stream)
+        precondition(deflateCopy(&stream, &start) == Z_OK, "zlib copies a stream")
+        var status = deflateParams(&stream, level, Z_HUFFMAN_ONLY)
+        _ = run()
+        status = min(status, deflateParams(&stream, level, Z_DEFAULT_STRATEGY))
+        precondition(status == Z_OK, "there is room")
+    }
+
+    /// What a Huffman code makes of the bytes, by their entropy, with its table.
+    private static func bytesWithoutMatches(_ column: UnsafeBufferPointer<UInt8>) -> Int {
+        var counts = [Int](repeating: 0, count: 256)
+        for byte in column { counts[Int(byte)] += 1 }
+        let bits = counts.reduce(0.0) { sum, count in
+            count == 0 ? sum : sum + Double(count) * log2(Double(column.count) / Double(count))
+        }
+        return Int(bits / 8) + 32 + counts.count { $0 > 0 } / 2
     }
 
     private static func inflated(

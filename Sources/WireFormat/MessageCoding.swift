@@ -106,10 +106,10 @@ package enum BatchCoding {
                 changes.append((change.field, change.value.map { .bytes($0) } ?? .marker(0)))
             }
         }
-        batch.groupChanges = counts
-        batch.groupKinds = kinds
-        batch.groupBases = baseIndexes
-        batch.groupBoots = bootIndexes
+        batch.groupChanges = shortened(counts)
+        batch.groupKinds = shortened(kinds)
+        batch.groupBases = shortened(baseIndexes)
+        batch.groupBoots = shortened(bootIndexes)
         batch.groupElapsed = elapsedColumn
         batch.groupWalls = wallColumn
         batch.records = WireRecords(groups.lazy.map(\.record))
@@ -118,23 +118,20 @@ package enum BatchCoding {
     }
 
     static func groups(_ batch: Waystation_V1_Batch) throws(FrameError) -> [ChangeGroup] {
-        let counts = batch.groupChanges
-        let kinds = batch.groupKinds
-        let baseIndexes = batch.groupBases
-        let bootIndexes = batch.groupBoots
+        let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
+        let count = records.count
         let elapsedColumn = batch.groupElapsed
         let wallColumn = batch.groupWalls
         let boots = batch.boots
-        let count = counts.count
-        guard count <= Limits.changesPerBatchMax, kinds.count == count,
-            baseIndexes.count == count, bootIndexes.count == count,
-            elapsedColumn.count == count, wallColumn.count == count,
+        guard elapsedColumn.count == count, wallColumn.count == count,
             batch.bases.count <= Limits.tableEntriesMax, boots.count <= Limits.tableEntriesMax
         else { throw .malformed("group columns of different lengths, or too many groups") }
-        let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
+        let counts = try lengthened(batch.groupChanges, count: count)
+        let kinds = try lengthened(batch.groupKinds, count: count)
+        let baseIndexes = try lengthened(batch.groupBases, count: count)
+        let bootIndexes = try lengthened(batch.groupBoots, count: count)
         let changes = try batch.changes.unpacked(
             markers: 1, countMax: Limits.changesPerBatchMax)
-        guard records.count == count else { throw .malformed("a group without a record") }
         guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
             throw .malformed("a counter out of range")
         }
@@ -240,7 +237,7 @@ extension SyncRequest.Recovery {
         .with {
             $0.confirmed = confirmed.wire
             $0.reached = reached.map(\.wire)
-            if !records.isEmpty { $0.page = Page(records: records).wire }
+            if !records.isEmpty { $0.page = Page(records: records).wire() }
         }
     }
 
@@ -338,13 +335,15 @@ extension AuditFinding {
 // MARK: - Answers
 
 extension SyncAnswer {
-    package func encoded() -> [UInt8] {
+    /// - Parameter request: What it answers, so that what follows from it stays out; `nil` for an
+    ///   answer that can be read without it.
+    package func encoded(for request: SyncRequest? = nil) -> [UInt8] {
         serialized(
             Waystation_V1_SyncAnswer.with {
                 $0.attempt = attempt
                 $0.hubMilliseconds = hubMilliseconds
                 if let outcomes { $0.outcomes = outcomes.wire }
-                if let page { $0.page = page.wire }
+                if let page { $0.page = page.wire(for: request.map(foretelling)) }
                 if let assignment { $0.assignment = assignment.wire }
                 $0.schema = schema
                 $0.line = line.map { entry in
@@ -357,15 +356,27 @@ extension SyncAnswer {
             })
     }
 
-    package init(decoding bytes: [UInt8]) throws(FrameError) {
+    /// - Parameter request: What it should answer. The page of an answer to another attempt is not
+    ///   read: it speaks of what that one sent.
+    package init(
+        decoding bytes: [UInt8], for request: SyncRequest? = nil
+    ) throws(FrameError) {
         let wire = try parsed(Waystation_V1_SyncAnswer.self, bytes)
         self.init(
             attempt: wire.attempt, hubMilliseconds: wire.hubMilliseconds,
             outcomes: wire.hasOutcomes ? Outcomes(wire.outcomes) : nil,
-            page: wire.hasPage ? try Page(wire.page) : nil,
             assignment: wire.hasAssignment ? try Assignment(wire.assignment) : nil,
             schema: wire.schema, line: try Self.line(wire.line),
             recovered: wire.hasRecovered ? Position(wire.recovered) : nil)
+        if wire.hasPage, attempt == request?.attempt ?? attempt {
+            page = try Page(wire.page, for: request.map(foretelling))
+        }
+    }
+
+    private func foretelling(_ request: SyncRequest) -> Foretelling {
+        Foretelling(
+            request, hubMilliseconds: hubMilliseconds,
+            firstSequence: outcomes?.firstSequence ?? 0)
     }
 
     private static func line(
@@ -422,10 +433,22 @@ extension Outcomes {
 }
 
 extension Page {
-    fileprivate var wire: Waystation_V1_Page {
+    fileprivate func wire(for foretelling: Foretelling? = nil) -> Waystation_V1_Page {
         var page = Waystation_V1_Page()
         page.restart = restart
-        if let cursor { page.cursor = cursor.wire }
+        if let cursor {
+            if let known = foretelling?.request.cursor, known.term == cursor.term {
+                page.advance = cursor.sequence &- known.sequence
+            } else {
+                page.cursor = cursor.wire
+            }
+        }
+        var records = records
+        if let foretelling {
+            let split = WireSentRecords.split(records, foretelling)
+            records = split.listed
+            if let sent = split.sent { page.sent = sent }
+        }
         page.resume = Data(resume)
         page.records = WireRecords(records.lazy.map(\.id))
         var table = ReplicaTable()
@@ -446,9 +469,7 @@ extension Page {
             kinds.append(record.kind)
             versionCounts.append(
                 UInt32(record.fields.reduce(0) { $0 + $1.versions.count }))
-            flags.append(
-                (record.createdMilliseconds == nil ? 0 : 1)
-                    | (record.contested.isEmpty ? 0 : 2) | UInt32(record.places.rawValue) << 2)
+            flags.append(record.flags)
             if let created = record.createdMilliseconds {
                 creations.append(created &- record.id.milliseconds)
             }
@@ -497,7 +518,9 @@ extension Page {
         return page
     }
 
-    fileprivate init(_ wire: Waystation_V1_Page) throws(FrameError) {
+    fileprivate init(
+        _ wire: Waystation_V1_Page, for foretelling: Foretelling? = nil
+    ) throws(FrameError) {
         let countMax = Limits.inflatedBytesMax
         let ids = try wire.records.ids(countMax: countMax)
         let changes = try wire.changes.unpacked(markers: 2, countMax: countMax)
@@ -559,7 +582,7 @@ extension Page {
             }
             offset += count
             var created: Int64?
-            if recordFlags[index] & 1 != 0 {
+            if recordFlags[index] & PageRecord.isWholeFlag != 0 {
                 guard let sinceID = creations.next() else {
                     throw .malformed("a whole record without its creation")
                 }
@@ -569,13 +592,21 @@ extension Page {
                 PageRecord(
                     id: id, kind: recordKinds[index], createdMilliseconds: created,
                     contested: contested[UInt32(index)] ?? [],
-                    places: HeldPlaces(
-                        rawValue: UInt8(truncatingIfNeeded: recordFlags[index] >> 2)),
+                    places: PageRecord.places(recordFlags[index]),
                     fields: fields))
         }
         guard offset == changes.count else { throw .malformed("versions without a record") }
+        var cursor = wire.hasCursor ? Position(wire.cursor) : nil
+        if wire.hasSent || wire.hasAdvance {
+            guard let foretelling else { throw .malformed("an answer that nothing asked for") }
+            if wire.hasSent { records = try wire.sent.merged(into: records, foretelling) }
+            if wire.hasAdvance {
+                cursor = foretelling.request.cursor
+                cursor?.sequence &+= wire.advance
+            }
+        }
         self.init(
-            restart: wire.restart, cursor: wire.hasCursor ? Position(wire.cursor) : nil,
+            restart: wire.restart, cursor: cursor,
             resume: Array(wire.resume), records: records,
             departed: wire.hasDeparted ? try wire.departed.ids(countMax: countMax) : [],
             writers: wire.writers.map {

@@ -86,14 +86,18 @@ struct MergeCommand: ParsableCommand {
                 let made = try (0..<frames).map { _ in
                     let groups = device.create(needs)
                     let request = device.request(groups, pageBytes: Limits.pageBytesMin)
-                    return (groups, try Frame.encode(request.encoded(), usesDictionary: true))
+                    let frame = try Frame.encode(
+                        request.encoded(), usesDictionary: true, namesDictionary: true,
+                        borders: .request)
+                    return (groups, request, frame)
                 }
                 gate.pass()
-                let answers = try made.map { try link.post($0.1, of: device.state) }
+                let answers = try made.map { try link.post($0.2, of: device.state) }
                 ended = monotonicNanoseconds()
-                for ((groups, _), answer) in zip(made, answers) {
+                for ((groups, request, _), answer) in zip(made, answers) {
                     try device.checkSettled(
-                        SyncAnswer(decoding: Frame.decode(answer).message), groups: groups)
+                        SyncAnswer(decoding: Frame.decode(answer).message, for: request),
+                        groups: groups)
                 }
                 try device.send([], over: link)
             }
@@ -278,7 +282,9 @@ struct FrameCommand: ParsableCommand {
         let groups = (0..<edits).map {
             device.edit(state.record(UInt64(1 + $0 * state.needs / max(1, edits))), $0)
         }
-        let frame = try Frame.encode(device.request(groups).encoded(), usesDictionary: true)
+        let frame = try Frame.encode(
+            device.request(groups).encoded(), usesDictionary: true, namesDictionary: true,
+            borders: .request)
         try TextFile.write(frame, to: file)
         report([("token", .string(state.token)), ("bytes", .integer(frame.count))])
     }

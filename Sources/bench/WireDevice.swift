@@ -255,9 +255,10 @@ final class Link {
     init(_ ledger: Ledger) { way = .inProcess(ledger) }
 
     func exchange(_ request: SyncRequest, _ device: WireDevice) throws -> SyncAnswer {
-        let frame = try Frame.encode(request.encoded(), usesDictionary: true)
+        let frame = try Frame.encode(
+            request.encoded(), usesDictionary: true, namesDictionary: true, borders: .request)
         return try SyncAnswer(
-            decoding: Frame.decode(try post(frame, of: device.state)).message)
+            decoding: Frame.decode(try post(frame, of: device.state)).message, for: request)
     }
 
     /// Sends a frame that was made before.
@@ -281,7 +282,9 @@ final class Link {
             let request = try SyncRequest(decoding: Frame.decode(frame).message)
             let answers = try ledger.sync([(device: device.device, request: request)]).answers
             guard let answer = answers.first else { throw BenchError("no answer") }
-            let body = try Frame.encode(try answer.get().encoded(), usesDictionary: true)
+            let body = try Frame.encode(
+                try answer.get().encoded(for: request), usesDictionary: true,
+                borders: .answer)
             frameBytesDown += body.count
             return body
         }

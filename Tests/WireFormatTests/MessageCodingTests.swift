@@ -28,6 +28,47 @@ import WireFormat
         }
     }
 
+    @Test func answersToTheirRequestsRoundTrip() {
+        forEachSeed(3_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let (request, answer) = random.exchange()
+            let bytes = answer.encoded(for: request)
+            try check(
+                try SyncAnswer(decoding: bytes, for: request) == answer, "\(request) \(answer)")
+        }
+    }
+
+    /// What it says of the request's groups would be said of others.
+    @Test func thePageOfAnotherAttemptIsNotRead() throws {
+        var random = RandomMessages(generator: SplitMix64(seed: 1))
+        var request = random.request()
+        let answer = SyncAnswer(
+            attempt: request.attempt, hubMilliseconds: 0, page: Page(cursor: request.cursor))
+        let bytes = answer.encoded(for: request)
+        #expect(try SyncAnswer(decoding: bytes, for: request) == answer)
+        request.attempt ^= 1
+        #expect(try SyncAnswer(decoding: bytes, for: request).page == nil)
+        #expect(throws: FrameError.self) { try SyncAnswer(decoding: bytes) }
+    }
+
+    /// Ledgers keep batches of the first form, in which columns were not shortened.
+    @Test func fullColumnsAreRead() throws {
+        let groups = try BatchCoding.decode(Self.twoGroupsInFullColumns)
+        #expect(groups.map(\.firstCounter) == [1, 2])
+        #expect(groups.allSatisfy { $0.createdKind == nil && $0.base.sequence == 1 })
+        #expect(BatchCoding.encode(groups).count < Self.twoGroupsInFullColumns.count)
+    }
+
+    private static let twoGroupsInFullColumns: [UInt8] = [
+        0x08, 1,  // first counter
+        0x12, 2, 1, 1, 0x1A, 2, 0, 0, 0x22, 2, 0, 0, 0x2A, 2, 0, 0,  // changes, kinds, bases, boots
+        0x32, 2, 0, 0, 0x3A, 2, 0, 0,  // elapsed, walls
+        0x42, 18, 0x0A, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0x1A, 2, 2, 2, 0x22, 2, 2, 2,  // records
+        0x4A, 12, 0x0A, 2, 1, 1, 0x12, 2, 2, 2, 0x1A, 2, 0x78, 0x79,  // fields, sizes, values
+        0x52, 11, 0x09, 9, 0, 0, 0, 0, 0, 0, 0, 0x10, 1,  // a base
+        0x5A, 8, 1, 0, 0, 0, 0, 0, 0, 0,  // a boot
+    ]
+
     @Test func enrolmentRoundTrips() {
         forEachSeed(1_000) { generator in
             var random = RandomMessages(generator: generator)
@@ -145,6 +186,21 @@ import WireFormat
                 }
             }
             decodeAll(bytes)
+        }
+    }
+
+    @Test func damagedAnswersToARequestNeverCrash() {
+        forEachSeed(6_000) { generator in
+            var random = RandomMessages(generator: generator)
+            let (request, answer) = random.exchange()
+            var bytes = answer.encoded(for: request)
+            for _ in 0...generator.below(3) {
+                bytes[generator.below(bytes.count)] ^= 1 << UInt8(generator.below(8))
+            }
+            guard let decoded = try? SyncAnswer(decoding: bytes, for: request) else { return }
+            guard decoded.attempt == request.attempt else { return }
+            let again = decoded.encoded(for: request)
+            #expect((try? SyncAnswer(decoding: again, for: request)) != nil)
         }
     }
 

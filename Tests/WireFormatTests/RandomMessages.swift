@@ -182,6 +182,44 @@ struct RandomMessages {
             schema: UInt32(generator.below(3)))
     }
 
+    /// An answer whose page has much of what the request sent, mostly as can be foretold.
+    mutating func exchange() -> (request: SyncRequest, answer: SyncAnswer) {
+        let request = request()
+        var answer = answer()
+        answer.attempt = request.attempt
+        guard answer.page != nil else { return (request, answer) }
+        if generator.oneIn(2) {
+            answer.page?.cursor = Position(
+                term: request.cursor.term, sequence: generator.oneIn(2) ? number() : 0)
+        }
+        for group in request.groups where !generator.oneIn(4) {
+            let sequence = (answer.outcomes?.firstSequence ?? 0) &+ number() & 3
+            let stamp = generator.oneIn(3) ? generator.wildNumber() : answer.hubMilliseconds
+            let isOdd = generator.oneIn(6)
+            let record = PageRecord(
+                id: group.record, kind: group.createdKind ?? 1,
+                createdMilliseconds: generator.oneIn(2) ? nil : generator.wildNumber(),
+                places: HeldPlaces(rawValue: UInt8(generator.below(16))),
+                fields: group.changes.enumerated().map { index, change in
+                    PageRecord.Field(
+                        field: change.field,
+                        versions: [
+                            PageRecord.Version(
+                                value: isOdd && generator.oneIn(3) ? .cleared : .asSent,
+                                stamp: Stamp(
+                                    milliseconds: isOdd && generator.oneIn(3) ? 0 : stamp,
+                                    dot: Dot(
+                                        request.replica, group.firstCounter &+ UInt64(index))),
+                                sequence: sequence &+ UInt64(index))
+                        ])
+                }.sorted { $0.field < $1.field })
+            let count = answer.page?.records.count ?? 0
+            answer.page?.records.insert(
+                record, at: generator.oneIn(3) ? generator.below(count + 1) : count)
+        }
+        return (request, answer)
+    }
+
     mutating func history() -> [HistoryEntry] {
         (0..<generator.below(5)).map { _ in
             HistoryEntry(

@@ -59,6 +59,8 @@ import WireFormat
         let about: String
         let type: String
         let protobuf: Hex
+        /// What an answer leans on.
+        let request: RequestText?
         let meaning: Meaning
     }
 
@@ -109,7 +111,9 @@ import WireFormat
                 one.meaning.request?.value, { try SyncRequest(decoding: $0) }, { $0.encoded() })
         case "sync-answer":
             try expect(
-                one.meaning.answer?.value(), { try SyncAnswer(decoding: $0) }, { $0.encoded() })
+                one.meaning.answer?.value(),
+                { try SyncAnswer(decoding: $0, for: one.request?.value) },
+                { $0.encoded(for: one.request?.value) })
         case "enroll-request":
             try expect(
                 one.meaning.enrollRequest?.value, { try EnrollRequest(decoding: $0) },

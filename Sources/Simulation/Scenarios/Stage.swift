@@ -119,8 +119,9 @@ final class Stage {
         let frame = try Frame.encode(request.encoded(), usesDictionary: true)
         let received = try SyncRequest(decoding: Frame.decode(frame).message)
         let answers = try ledger.sync([(device.machine.number, received)]).answers
-        let answer = try Frame.encode(answers[0].get().encoded(), usesDictionary: true)
-        return try SyncAnswer(decoding: Frame.decode(answer).message)
+        let answer = try Frame.encode(
+            answers[0].get().encoded(for: received), usesDictionary: true)
+        return try SyncAnswer(decoding: Frame.decode(answer).message, for: request)
     }
 
     func nextAttempt() -> UInt32 {

@@ -234,7 +234,8 @@ package nonisolated struct Waystation_V1_Batch: Sendable {
 
   package var firstCounter: UInt64 = 0
 
-  /// One entry a group.
+  /// One entry a group. Columns 2 to 5 are left out when all of their entries are 0, and have one
+  /// entry when all are equal.
   package var groupChanges: [UInt32] = []
 
   /// 1 + kind if it creates its record; 0 if not
@@ -618,11 +619,66 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
     set {_uniqueStorage()._findings = newValue}
   }
 
+  /// More records: those that are as the request's own groups left them.
+  package var sent: Waystation_V1_SentRecords {
+    get {_storage._sent ?? Waystation_V1_SentRecords()}
+    set {_uniqueStorage()._sent = newValue}
+  }
+  /// Returns true if `sent` has been explicitly set.
+  package var hasSent: Bool {_storage._sent != nil}
+  /// Clears the value of `sent`. Subsequent reads from it will return its default value.
+  package mutating func clearSent() {_uniqueStorage()._sent = nil}
+
+  /// Instead of `cursor`, in the term of the request's cursor: how far the new one lies beyond it.
+  package var advance: UInt64 {
+    get {_storage._advance ?? 0}
+    set {_uniqueStorage()._advance = newValue}
+  }
+  /// Returns true if `advance` has been explicitly set.
+  package var hasAdvance: Bool {_storage._advance != nil}
+  /// Clears the value of `advance`. Subsequent reads from it will return its default value.
+  package mutating func clearAdvance() {_uniqueStorage()._advance = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Records of which a page lists just the versions of one group of the request, all as sent: what
+/// that group says of them stays out, and of the rest what can be foretold; SPEC.md §6. A column is
+/// left out when all of its entries are 0, and has one entry when all are equal.
+package nonisolated struct Waystation_V1_SentRecords: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var count: UInt32 = 0
+
+  /// groups between the entry before and this one's
+  package var skipped: [UInt32] = []
+
+  /// records of the page's other list that come in between
+  package var listed: [UInt32] = []
+
+  package var kinds: [UInt32] = []
+
+  /// as record_flags
+  package var flags: [UInt32] = []
+
+  /// of the group's first change, less the one foretold
+  package var sequences: [Int64] = []
+
+  /// of all of its changes, less the one foretold
+  package var stamps: [Int64] = []
+
+  /// less the stamp; 0 for a record that is not whole
+  package var created: [Int64] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 /// Names some of the records that a device may hold; SPEC.md §9.
@@ -1636,7 +1692,7 @@ nonisolated extension Waystation_V1_Refusal: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Page"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}restart\0\u{1}cursor\0\u{1}resume\0\u{1}records\0\u{3}record_kinds\0\u{3}record_versions\0\u{3}record_flags\0\u{1}replicas\0\u{3}version_replicas\0\u{3}version_counters\0\u{3}version_sequences\0\u{3}version_stamps\0\u{1}changes\0\u{1}departed\0\u{1}writers\0\u{1}contested\0\u{4}\u{2}record_created\0\u{3}scope_digest\0\u{1}findings\0\u{c}\u{11}\u{1}")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}restart\0\u{1}cursor\0\u{1}resume\0\u{1}records\0\u{3}record_kinds\0\u{3}record_versions\0\u{3}record_flags\0\u{1}replicas\0\u{3}version_replicas\0\u{3}version_counters\0\u{3}version_sequences\0\u{3}version_stamps\0\u{1}changes\0\u{1}departed\0\u{1}writers\0\u{1}contested\0\u{4}\u{2}record_created\0\u{3}scope_digest\0\u{1}findings\0\u{1}sent\0\u{1}advance\0\u{c}\u{11}\u{1}")
 
   fileprivate class _StorageClass {
     var _restart: Bool = false
@@ -1658,6 +1714,8 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
     var _recordCreated: [Int64] = []
     var _scopeDigest: UInt64? = nil
     var _findings: [Waystation_V1_AuditFinding] = []
+    var _sent: Waystation_V1_SentRecords? = nil
+    var _advance: UInt64? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1687,6 +1745,8 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       _recordCreated = source._recordCreated
       _scopeDigest = source._scopeDigest
       _findings = source._findings
+      _sent = source._sent
+      _advance = source._advance
     }
   }
 
@@ -1724,6 +1784,8 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         case 18: try { try decoder.decodeRepeatedSInt64Field(value: &_storage._recordCreated) }()
         case 19: try { try decoder.decodeSingularFixed64Field(value: &_storage._scopeDigest) }()
         case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._findings) }()
+        case 21: try { try decoder.decodeSingularMessageField(value: &_storage._sent) }()
+        case 22: try { try decoder.decodeSingularUInt64Field(value: &_storage._advance) }()
         default: break
         }
       }
@@ -1793,6 +1855,12 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       if !_storage._findings.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._findings, fieldNumber: 20)
       }
+      try { if let v = _storage._sent {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+      } }()
+      try { if let v = _storage._advance {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 22)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1821,10 +1889,77 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._recordCreated != rhs_storage._recordCreated {return false}
         if _storage._scopeDigest != rhs_storage._scopeDigest {return false}
         if _storage._findings != rhs_storage._findings {return false}
+        if _storage._sent != rhs_storage._sent {return false}
+        if _storage._advance != rhs_storage._advance {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Waystation_V1_SentRecords: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SentRecords"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}count\0\u{1}skipped\0\u{1}listed\0\u{1}kinds\0\u{1}flags\0\u{1}sequences\0\u{1}stamps\0\u{1}created\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.count) }()
+      case 2: try { try decoder.decodeRepeatedUInt32Field(value: &self.skipped) }()
+      case 3: try { try decoder.decodeRepeatedUInt32Field(value: &self.listed) }()
+      case 4: try { try decoder.decodeRepeatedUInt32Field(value: &self.kinds) }()
+      case 5: try { try decoder.decodeRepeatedUInt32Field(value: &self.flags) }()
+      case 6: try { try decoder.decodeRepeatedSInt64Field(value: &self.sequences) }()
+      case 7: try { try decoder.decodeRepeatedSInt64Field(value: &self.stamps) }()
+      case 8: try { try decoder.decodeRepeatedSInt64Field(value: &self.created) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.count != 0 {
+      try visitor.visitSingularUInt32Field(value: self.count, fieldNumber: 1)
+    }
+    if !self.skipped.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.skipped, fieldNumber: 2)
+    }
+    if !self.listed.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.listed, fieldNumber: 3)
+    }
+    if !self.kinds.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.kinds, fieldNumber: 4)
+    }
+    if !self.flags.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.flags, fieldNumber: 5)
+    }
+    if !self.sequences.isEmpty {
+      try visitor.visitPackedSInt64Field(value: self.sequences, fieldNumber: 6)
+    }
+    if !self.stamps.isEmpty {
+      try visitor.visitPackedSInt64Field(value: self.stamps, fieldNumber: 7)
+    }
+    if !self.created.isEmpty {
+      try visitor.visitPackedSInt64Field(value: self.created, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_SentRecords, rhs: Waystation_V1_SentRecords) -> Bool {
+    if lhs.count != rhs.count {return false}
+    if lhs.skipped != rhs.skipped {return false}
+    if lhs.listed != rhs.listed {return false}
+    if lhs.kinds != rhs.kinds {return false}
+    if lhs.flags != rhs.flags {return false}
+    if lhs.sequences != rhs.sequences {return false}
+    if lhs.stamps != rhs.stamps {return false}
+    if lhs.created != rhs.created {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
