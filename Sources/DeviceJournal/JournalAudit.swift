@@ -411,7 +411,9 @@ extension Journal {
             // Every bucket is right and the sum is not: something counts where it cannot lie.
             if parts.isEmpty { for id in index.misplaced() { try suspect(id) } }
         case (let bucket?, .digests(let digests)):
-            guard digests.count == 256 else { return }
+            guard digests.count == 256,
+                finding.part.prefix.count < Limits.auditPrefixBytesMax
+            else { return }
             let own = index.digests(dividing: finding.part)
             for byte in digests.indices where digests[byte] != own[byte] {
                 parts.append(

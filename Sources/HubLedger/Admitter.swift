@@ -27,7 +27,7 @@ struct Writer {
 final class Admitter {
     let storage: any LedgerStorage
     let terms: TermLine
-    private let now: Int64
+    let now: Int64
     let writer: Writer
     /// The writer's row, as this batch moves it on.
     private var replica: ReplicaRow
@@ -42,6 +42,8 @@ final class Admitter {
     /// What a device brought back; then there are no groups.
     var brought: [BroughtChange] = []
     lazy var earlierBrought = BroughtChanges(storage: storage)
+    /// Of the replicas whose changes are brought back.
+    var storedGroups: [ReplicaID: StoredGroups] = [:]
     private(set) var outcomes: [StoredOutcome] = []
     private var stampsAtBase: [UInt64: Int64?] = [:]
     private var offsets: [UInt64: Int64?] = [:]
@@ -344,7 +346,8 @@ final class Admitter {
             writer.device == nil
             ? ShortClock(base: head)
             : terms.clock(
-                base: group.base, admittedAt: headBefore + 1, ancestors: replica.ancestors)
+                base: try lostTermOnly(group.base), admittedAt: headBefore + 1,
+                ancestors: replica.ancestors)
         let base = clock.base
         let estimate = try estimate(of: group)
         let newestSeen = try newestStamp(at: base)
@@ -418,8 +421,16 @@ final class Admitter {
                 try storage.replica($0.replica)?.device == nil
             }
             if lost.isEmpty { continue }
-            version.clock.ancestors = VectorClock(version.clock.ancestors + lost).entries
+            let seen = VectorClock(version.clock.ancestors + lost).entries
+            // Fewer err toward a conflict.
+            if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
         }
+    }
+
+    /// A base that names a device's replica as its term would claim to have seen that device.
+    private func lostTermOnly(_ base: Position) throws -> Position {
+        if terms.contains(base, head: headBefore) { return base }
+        return try storage.replica(base.term)?.device == nil ? base : .origin
     }
 
     /// Keeps the register of late answers up to date.

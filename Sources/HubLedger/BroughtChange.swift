@@ -127,13 +127,17 @@ extension Admitter {
             for index in sequences.indices.sorted(by: { sequences[$0] < sequences[$1] }) {
                 let found = field.versions[index]
                 guard
-                    let version = try lostVersion(
+                    var version = try lostVersion(
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(of: index, among: sequences), lost: lost),
                     !earlier.contains(where: {
                         $0.field == field.field && $0.version.isSameWrite(as: version)
                     })
                 else { continue }
+                if earlier.contains(where: { $0.version.dot == version.dot }) {
+                    // Another write came back under this dot: the hub lends it a name.
+                    version.stamp.dot = Dot(writer.replica.id, head + 1)
+                }
                 try takeBack(
                     version, field: field.field, page: page, kind: kind,
                     isCovered: earlier.contains {
@@ -159,9 +163,17 @@ extension Admitter {
             return nil
         }
         var stamp = version.stamp
+        // A clock that was ahead before the restore poisons nobody.
+        stamp.milliseconds = min(
+            max(stamp.milliseconds, 0), now &+ LedgerLimits.broughtAheadMillisecondsMax)
         // A late answer stands under the dot of the answer, which may not be lost at all.
         if field != LateAnswers.field {
-            guard version.sequence > lost.shared else { return nil }
+            // What the device cannot have been sent where it says that it has pulled.
+            guard lost.formerPosition(of: version.sequence) != nil else { return nil }
+            // Reference data is the hub's own.
+            if kind.isReference, try storage.replica(stamp.dot.replica)?.device != nil {
+                return nil
+            }
             if let admitted = try admittedChange(version.stamp.dot) {
                 if admitted.record == record, admitted.change.field == field,
                     admitted.change.value == value
@@ -179,9 +191,11 @@ extension Admitter {
 
     /// What is in the ledger by itself: sent again by its writer, or not lost.
     private func admittedChange(_ dot: Dot) throws -> (record: RecordID, change: Change)? {
-        guard let row = try storage.replica(dot.replica) else { return nil }
-        return try StoredGroups(storage: storage, replicaRow: row.row)
-            .appliedChange(at: dot.counter)
+        if storedGroups[dot.replica] == nil {
+            guard let row = try storage.replica(dot.replica) else { return nil }
+            storedGroups[dot.replica] = StoredGroups(storage: storage, replicaRow: row.row)
+        }
+        return try storedGroups[dot.replica]?.appliedChange(at: dot.counter)
     }
 
     /// Whether a group comes from another copy of its writer's journal than what was brought back
@@ -212,7 +226,9 @@ extension Admitter {
         brought.append(
             BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
         newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
-        if !isCovered {
+        // A record that is full keeps it in its history alone.
+        let size = touched.record.state.size + (version.value?.count ?? 0)
+        if !isCovered && size <= LedgerLimits.recordBytesMax {
             var register = touched.record.state[field]
             let isLive = register.insert(version)
             touched.record.state[field] = register
@@ -277,9 +293,10 @@ extension Admitter {
 extension Version {
     /// Whether both are one write, perhaps under a name that the hub lent it.
     fileprivate func isSameWrite(as other: Version) -> Bool {
-        dot == other.dot
-            || value == other.value && stamp.milliseconds == other.stamp.milliseconds
-                && !Set(formerPositions).isDisjoint(with: other.formerPositions)
+        value == other.value
+            && (dot == other.dot
+                || stamp.milliseconds == other.stamp.milliseconds
+                    && !Set(formerPositions).isDisjoint(with: other.formerPositions))
     }
 }
 

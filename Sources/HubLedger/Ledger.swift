@@ -480,6 +480,7 @@ package final class Ledger {
         if !session.terms.contains(request.cursor, head: session.head) {
             // The device pulled from a ledger that was since put back to before that.
             guard let recovery = request.recovery, recovery.confirmed != .origin,
+                recovery.reached.last == request.cursor,
                 session.terms.contains(recovery.confirmed, head: session.head)
             else {
                 // Its own term shows in the line, so nothing that comes back can be lost unseen.

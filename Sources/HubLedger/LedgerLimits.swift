@@ -27,5 +27,7 @@ enum LedgerLimits {
     static let pendingSyncNotesMax = 10_000
     /// Events kept; a device could make up any number of terms.
     static let eventsMax = 1_000
+    /// How far beyond now the stamp of a change that is brought back may be.
+    static let broughtAheadMillisecondsMax: Int64 = 60_000
     static let inviteSecondsMax: Int64 = 366 * 86_400
 }

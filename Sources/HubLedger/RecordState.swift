@@ -187,7 +187,7 @@ package struct RecordState: Hashable, Sendable {
             for version in versions {
                 let index = origins.firstIndex { $0.bears(version) }!
                 writer.put(index)
-                writer.put(version.dot.counter - origins[index].dot.counter)
+                writer.put(version.dot.counter &- origins[index].dot.counter)
                 // Wrapping: a clock may have claimed any time at all.
                 writer.put(signed: version.stamp.milliseconds &- origins[index].stamp)
                 put(version.value)

@@ -25,6 +25,8 @@ package enum Limits {
     package static let ancestorsMax = 64
     /// Places that a device remembers its pulls to have ended at, one a term, the newest.
     package static let reachedMax = 64
+    /// Live versions of one field that a device brings back.
+    package static let broughtVersionsPerFieldMax = 256
     /// Terms of its line that a restored hub tells, the newest.
     package static let lineTermsMax = 256
     /// Distinct boots and bases in one batch.

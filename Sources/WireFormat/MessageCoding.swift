@@ -248,9 +248,20 @@ extension SyncRequest.Recovery {
         else { throw .malformed("positions that do not ascend, or too many") }
         let records = wire.hasPage ? try Page(wire.page).records : []
         var count = 0
-        for version in records.lazy.flatMap(\.fields).flatMap(\.versions) {
-            count += 1
-            if version.value == .asSent { throw .malformed("a value as sent that was not sent") }
+        for field in records.lazy.flatMap(\.fields) {
+            count += field.versions.count
+            guard field.versions.count <= Limits.broughtVersionsPerFieldMax else {
+                throw .malformed("more versions of one field than may be brought")
+            }
+            for version in field.versions {
+                if version.value == .asSent {
+                    throw .malformed("a value as sent that was not sent")
+                }
+                let dot = version.stamp.dot
+                guard dot.replica != .none, (1..<1 << 62).contains(dot.counter),
+                    (1..<1 << 62).contains(version.sequence)
+                else { throw .malformed("a dot or a sequence out of range") }
+            }
         }
         guard count <= Limits.changesPerBatchMax else {
             throw .malformed("more versions than one request may bring")
@@ -385,8 +396,8 @@ extension SyncAnswer {
         let line = wire.map {
             TermLine.Entry(term: TermID(truncating: $0.term), first: $0.first)
         }
-        guard line.count <= Limits.lineTermsMax,
-            zip(line, line.dropFirst()).allSatisfy({ $0.first <= $1.first })
+        guard line.count <= Limits.lineTermsMax, line.first?.first != 0,
+            zip(line, line.dropFirst()).allSatisfy({ $0.first < $1.first })
         else { throw .malformed("terms that do not ascend, or too many") }
         return line
     }

@@ -82,10 +82,18 @@ struct RandomMessages {
                 sequence += 1 + UInt64(generator.below(1_000))
                 return Position(term: replica(), sequence: sequence)
             },
-            records: page().records.filter { record in
-                record.fields.allSatisfy { field in
-                    field.versions.allSatisfy { $0.value != .asSent }
+            records: page().records.map { record in
+                var record = record
+                for field in record.fields.indices {
+                    for version in record.fields[field].versions.indices {
+                        var one = record.fields[field].versions[version]
+                        if one.value == .asSent { one.value = .cleared }
+                        one.stamp.dot.counter = one.stamp.dot.counter >> 3 | 1
+                        one.sequence = one.sequence >> 3 | 1
+                        record.fields[field].versions[version] = one
+                    }
                 }
+                return record
             })
     }
 
