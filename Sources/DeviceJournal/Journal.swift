@@ -27,7 +27,6 @@ package final class Journal {
     ///   - random: For replicas and order numbers.
     ///   - busyTimeoutMilliseconds: How long to wait for other commands.
     ///   - vfs: A registered SQLite VFS that holds the file; `nil` for the file system.
-    ///   - vfs: A registered SQLite VFS that holds the file; `nil` for the file system.
     /// - Throws: ``JournalError``; ``JournalError/notEnrolled`` when there is no file and none is
     ///   to be made.
     package init(
@@ -206,6 +205,9 @@ package struct Notice: Hashable, Sendable {
         case mended = 4
         /// Something here is not what the hub has, and could not be found.
         case differs = 5
+        /// What this journal brought back to a restored hub did not all come back from it; it is
+        /// in the list of what was refused.
+        case notTakenBack = 6
     }
 
     package var kind: Kind
@@ -231,6 +233,9 @@ package struct Notice: Hashable, Sendable {
         case .differs:
             "What this device holds is not quite what the server has (seen "
                 + "\(amount) time\(amount == 1 ? "" : "s")); please tell the server's operator."
+        case .notTakenBack:
+            "The restored server did not take back what this device held of \(amount) "
+                + "record\(amount == 1 ? "" : "s"); it is kept with what was refused."
         }
     }
 }

@@ -8,6 +8,9 @@ import WireFormat
 // data, needs, notes), as far as a round trip carries; only then it sends what waits, and pulls
 // everything anew. Where it stands is durable, and each step names the hub's own last answer, so a
 // hub that is restored once more in between is noticed, and all is brought again.
+//
+// The hub says nothing of what it passes over. What did not come back with the pull that ends a
+// recovery is therefore kept in the list of what was refused, where a person decides.
 
 /// The row `recovery`.
 struct RecoveryRow: Equatable {
@@ -15,22 +18,31 @@ struct RecoveryRow: Equatable {
     var shared: UInt64
     /// What the hub last said of itself.
     var confirmed: Position
-    /// What was brought last; the order is by phase, then id.
-    var phase: Int64
+    /// What was brought last; the order is by ``place(of:)`` of the kind, then id.
+    var kind: Int64
     var record: [UInt8]
     /// Records brought.
     var amount: Int
+
+    /// Reference data first, then needs, then notes, so that what a record names is there already.
+    static func place(of kind: Int64) -> Int64 {
+        switch Kind(rawValue: UInt32(truncatingIfNeeded: kind)) {
+        case .need: .max - 1
+        case .note: .max
+        case .territory, .team, .category, nil: kind
+        }
+    }
 }
 
 extension Journal {
     func readRecovery() throws -> RecoveryRow? {
         try connection.first(
-            "SELECT shared, term, sequence, phase, record, amount FROM recovery"
+            "SELECT shared, term, sequence, kind, record, amount FROM recovery"
         ) { row in
             RecoveryRow(
                 shared: row.bits(at: 0),
                 confirmed: Position(term: row.replica(at: 1), sequence: row.bits(at: 2)),
-                phase: row.integer(at: 3), record: row.bytes(at: 4), amount: Int(row.integer(at: 5))
+                kind: row.integer(at: 3), record: row.bytes(at: 4), amount: Int(row.integer(at: 5))
             )
         }
     }
@@ -39,7 +51,7 @@ extension Journal {
         try connection.run(
             "INSERT OR REPLACE INTO recovery VALUES (1, ?, ?, ?, ?, ?, ?)",
             .bits(recovery.shared), .bits(recovery.confirmed.term.rawValue),
-            .bits(recovery.confirmed.sequence), .integer(recovery.phase), .bytes(recovery.record),
+            .bits(recovery.confirmed.sequence), .integer(recovery.kind), .bytes(recovery.record),
             .integer(recovery.amount))
     }
 
@@ -77,7 +89,7 @@ extension Journal {
             reached: try readReached(), line: TermLine(line), head: head.sequence)
         try store(
             RecoveryRow(
-                shared: lost.shared, confirmed: head, phase: 0, record: [],
+                shared: lost.shared, confirmed: head, kind: 0, record: [],
                 amount: before?.amount ?? 0))
         try connection.run("DELETE FROM staging")
         try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
@@ -90,29 +102,32 @@ extension Journal {
         var records: [PageRecord] = []
         var bytes = 0
         var versions = 0
-        let statement = try connection.prepare(
-            """
-            SELECT id, kind, parent, created, visible, state, places, digest, checksum,
-                CASE kind WHEN 1 THEN 1 WHEN 2 THEN 2 ELSE 0 END AS phase
-            FROM record WHERE visible = 1 AND (phase > ?1 OR phase = ?1 AND id > ?2)
-            ORDER BY phase, id
-            """)
-        try statement.bind(1, recovery.phase)
-        try statement.bind(2, recovery.record)
-        while try statement.step() {
-            let guarded = GuardedRow(row: statement)
-            // What the disk has altered is not brought to others.
-            guard guarded.isSound, let row = guarded.record else { continue }
-            let fields = row.state.fields.filter { entry in
-                entry.value.contains { $0.sequence > recovery.shared }
+        let kinds = try connection.all("SELECT DISTINCT kind FROM record") { $0.integer(at: 0) }
+            .sorted { RecoveryRow.place(of: $0) < RecoveryRow.place(of: $1) }
+            .drop { RecoveryRow.place(of: $0) < RecoveryRow.place(of: recovery.kind) }
+        search: for kind in kinds {
+            let statement = try connection.prepare(
+                """
+                SELECT id, kind, parent, created, visible, state, places, digest, checksum
+                FROM record WHERE visible = 1 AND kind = ? AND id > ? ORDER BY id
+                """)
+            try statement.bind(1, kind)
+            try statement.bind(2, kind == recovery.kind ? recovery.record : [])
+            while try statement.step() {
+                let guarded = GuardedRow(row: statement)
+                // What the disk has altered is not brought to others.
+                guard guarded.isSound, let row = guarded.record else { continue }
+                let fields = row.state.fields.filter { entry in
+                    entry.value.contains { $0.sequence > recovery.shared }
+                }
+                if fields.isEmpty { continue }
+                let record = PageRecord(bringing: row, fields: fields)
+                versions += fields.values.reduce(0) { $0 + $1.count }
+                bytes += row.state.bytes.count
+                guard records.isEmpty || bytes <= bytesMax && versions <= Limits.changesPerBatchMax
+                else { break search }
+                records.append(record)
             }
-            if fields.isEmpty { continue }
-            let record = PageRecord(bringing: row, fields: fields)
-            versions += fields.values.reduce(0) { $0 + $1.count }
-            bytes += row.state.bytes.count
-            guard records.isEmpty || bytes <= bytesMax && versions <= Limits.changesPerBatchMax
-            else { break }
-            records.append(record)
         }
         return SyncRequest.Recovery(
             confirmed: recovery.confirmed, reached: try readReached(), records: records)
@@ -122,22 +137,100 @@ extension Journal {
     func advanceRecovery(past records: [PageRecord], confirmed: Position) throws {
         guard var recovery = try readRecovery(), let last = records.last else { return }
         recovery.confirmed = confirmed
-        recovery.phase = last.kind == 1 ? 1 : last.kind == 2 ? 2 : 0
+        recovery.kind = Int64(last.kind)
         recovery.record = last.id.bytes
         recovery.amount += records.count
         try store(recovery)
     }
 
     /// The pull that ends a recovery is complete.
-    func endRecovery(isWhole: Bool, at milliseconds: Int64) throws {
+    ///
+    /// - Parameter keptCount: Records of which something did not come back.
+    func endRecovery(isWhole: Bool, keptCount: Int, at milliseconds: Int64) throws {
         guard let recovery = try readRecovery() else { return }
         if isWhole {
             // Beyond it the places are those of a line that is no more.
             try connection.run(
                 "DELETE FROM reached WHERE sequence > ?", .bits(recovery.shared))
+            if keptCount > 0 {
+                try storeNotice(.notTakenBack, at: milliseconds, amount: keptCount)
+            }
             try storeNotice(.hubRestored, at: milliseconds, amount: recovery.amount)
         }
         try connection.run("DELETE FROM recovery")
+    }
+
+    /// Keeps among what was refused what the hub was brought of a record and did not take.
+    ///
+    /// - Parameters:
+    ///   - held: The row as it was before the pull, visible then.
+    ///   - state: What came of it; `nil` when nothing did.
+    /// - Returns: Whether there was anything.
+    func keepWhatDidNotReturn(
+        of held: GuardedRow, in state: RecordState?, _ recovery: RecoveryRow,
+        at milliseconds: Int64
+    ) throws -> Bool {
+        // What the disk had altered was not brought. Reference data is the operator's, and is left
+        // out by the hub where it was imported anew.
+        guard held.isSound, let row = held.record,
+            Kind(rawValue: row.kind)?.isReference != true
+        else { return false }
+        let lost = row.state.lost(beyond: recovery.shared, in: state)
+        guard !lost.isEmpty else { return false }
+        let isNew = row.state.fields.values.joined().allSatisfy { $0.sequence > recovery.shared }
+        for (number, changes) in lost.enumerated() {
+            let isCreation = number == 0 && state == nil && isNew
+            let newest = changes.map(\.stamp.milliseconds).max() ?? 0
+            try storeRefused(
+                row.id,
+                GroupContent(
+                    createdKind: isCreation ? row.kind : nil, base: .origin,
+                    written: ClockReading(
+                        wallMilliseconds: newest, boot: 0, elapsedMilliseconds: 0),
+                    changes: changes.map(\.change)),
+                code: RefusedGroup.notTakenBackCode, field: 0,
+                reason: "the restored server did not take it back", at: milliseconds)
+        }
+        return true
+    }
+}
+
+extension RecordState {
+    typealias Lost = (change: Change, stamp: Stamp)
+
+    /// What was brought of a record and did not come back, as commands: the winners, then what
+    /// stood beside them.
+    ///
+    /// A version that is gone from a field into which a new one came is taken as covered by it.
+    fileprivate func lost(beyond shared: UInt64, in other: RecordState?) -> [[Lost]] {
+        let returned = Set(other?.fields.values.joined().map(\.stamp.dot) ?? [])
+        var commands: [[Lost]] = []
+        var late: [[Lost]] = []
+        for (field, versions) in fields.sorted(by: { $0.key < $1.key }) {
+            let now = other?.fields[field] ?? []
+            let known = Set(versions.map(\.stamp.dot))
+            if now.contains(where: { !known.contains($0.stamp.dot) }) { continue }
+            let lost = versions.filter { version in
+                version.sequence > shared && !returned.contains(version.stamp.dot)
+                    && !now.contains { $0.value == version.value }
+            }
+            if field == LateAnswers.field {
+                // The hub makes this register out of others, and no device may write it.
+                if other != nil { continue }
+                late += lost.compactMap { version in
+                    guard let value = version.value, let source = value.first else { return nil }
+                    let change = Change(field: UInt32(source), value: Array(value.dropFirst()))
+                    return [(change, version.stamp)]
+                }
+                continue
+            }
+            for (index, version) in lost.enumerated() {
+                if index == commands.count { commands.append([]) }
+                commands[index].append(
+                    (Change(field: field, value: version.value), version.stamp))
+            }
+        }
+        return commands + late
     }
 }
 

@@ -2,7 +2,7 @@ package import NeedModel
 import SQLiteStore
 package import SyncCore
 
-/// A command that the hub refused; it is not shown in the need any more, but kept here with its
+/// A command that the hub refused, or what a restored hub did not take back; it is not shown in the need any more, but kept here with its
 /// reason until the person retries or drops it.
 package struct RefusedGroup: Hashable, Sendable {
     /// Its name for people, from 1, never given out twice.
@@ -23,6 +23,11 @@ package struct RefusedGroup: Hashable, Sendable {
     /// The kind of the record that it would have created.
     package var createdKind: UInt32?
     package var changes: [Change]
+
+    /// In place of the hub's code: a restored hub did not take back what this device had pulled
+    /// from it before. The hub's own codes begin with 1.
+    package static let notTakenBackCode: UInt32 = 0
+    package var isNotTakenBack: Bool { codeNumber == Self.notTakenBackCode }
 }
 
 extension Journal {
@@ -81,8 +86,12 @@ extension Journal {
             if content.createdKind != nil { content.changes.removeAll { $0.value == nil } }
             var writer = try readWriter()
             var record = entry.record
-            if entry.createdKind != nil, entry.code == .recordExists {
-                // The name is taken, as it can be after a copy of the journal was in use.
+            let isForeign =
+                try entry.isNotTakenBack
+                && !readLineage().contains { $0.replica == entry.record.replica }
+            if entry.createdKind != nil, entry.code == .recordExists || isForeign {
+                // The name is taken, as it can be after a copy of the journal was in use, or was
+                // given by somebody else.
                 record = try newRecord(writer: &writer, clocks: clocks)
                 try rename(entry.record, to: record)
             }
@@ -151,15 +160,16 @@ extension Journal {
     }
 
     func storeRefused(
-        _ group: OutboxGroup, code: UInt32, field: UInt32, reason: String, at milliseconds: Int64
+        _ record: RecordID, _ content: GroupContent, code: UInt32, field: UInt32, reason: String,
+        at milliseconds: Int64
     ) throws {
         try connection.run(
             """
             INSERT INTO refused (record, code, field, reason, refused_at, content)
             VALUES (?, ?, ?, ?, ?, ?)
             """,
-            .bytes(group.record.bytes), .integer(Int64(code)), .integer(Int64(field)),
-            .text(reason), .integer(milliseconds), .bytes(group.content.bytes))
+            .bytes(record.bytes), .integer(Int64(code)), .integer(Int64(field)),
+            .text(reason), .integer(milliseconds), .bytes(content.bytes))
     }
 
     private func readRefused() throws -> [RefusedGroup] {

@@ -148,7 +148,7 @@ enum JournalSchema {
             shared INTEGER NOT NULL,
             term INTEGER NOT NULL,
             sequence INTEGER NOT NULL,
-            phase INTEGER NOT NULL,
+            kind INTEGER NOT NULL,
             record BLOB NOT NULL,
             amount INTEGER NOT NULL
         ) STRICT;

@@ -90,35 +90,98 @@ extension Journal {
             .integer(Int(places.rawValue)), .bits(moved.checksum), .bytes(row.id))
     }
 
-    /// Goes on as a new replica: all groups from a counter on, and all that wait, are numbered
-    /// from 1 under it, in the order of writing, otherwise unchanged.
+    /// Goes on as a new replica with all groups from a counter on, and all that wait.
     private func fork(from counter: UInt64, at milliseconds: Int64) throws {
-        var writer = try readWriter()
+        let writer = try readWriter()
         let outbox = try readOutbox().filter { $0.replica == writer.replica }
         let firstWaiting = outbox.first { !$0.isSettled }?.counter ?? writer.nextCounter
         let first = min(counter, firstWaiting)
+        let taken = outbox.filter { $0.counter >= first }
+        try become(newReplicaWith: taken, sharing: max(first, 1) - 1)
+        try storeNotice(.forked, at: milliseconds, amount: taken.count)
+    }
+
+    /// Goes on as a new replica: the groups are numbered from 1 under it, in the order of writing,
+    /// otherwise unchanged, and wait.
+    ///
+    /// - Parameters:
+    ///   - groups: With one also all that were written after it, so that the order stays.
+    ///   - shared: The last counter in common with the present replica.
+    private func become(newReplicaWith groups: [OutboxGroup], sharing shared: UInt64) throws {
         let lineage = try readLineage()
         var replica: ReplicaID
         repeat {
             replica = ReplicaID.random(using: &random)
         } while lineage.contains { $0.replica == replica }
-        try connection.run(
-            "UPDATE lineage SET shared = ? WHERE shared IS NULL", .bits(max(first, 1) - 1))
+        try connection.run("UPDATE lineage SET shared = ? WHERE shared IS NULL", .bits(shared))
         try connection.run(
             "INSERT INTO lineage (replica, device) VALUES (?, (SELECT device FROM enrolment))",
             .bits(replica.rawValue))
-        writer = WriterRow(replica: replica, nextCounter: 1, nextRecord: 1)
-        var amount = 0
-        for group in outbox where group.counter >= first {
+        var writer = WriterRow(replica: replica, nextCounter: 1, nextRecord: 1)
+        for group in groups {
             try connection.run(
                 "UPDATE outbox SET replica = ?, counter = ?, state = 0 WHERE number = ?",
                 .bits(replica.rawValue), .bits(writer.nextCounter), .integer(group.number))
             writer.nextCounter += UInt64(group.content.changes.count)
-            amount += 1
         }
         try storeWriter(writer)
         try connection.run("UPDATE pull SET held_from = NULL")
-        try storeNotice(.forked, at: milliseconds, amount: amount)
+    }
+
+    /// Puts back among what waits what a former replica had sent and the hub has lost since.
+    ///
+    /// Of the present replica's groups the hub itself says which it awaits; of a former one's it
+    /// is never asked again. Only a restored hub can have lost them, and that is in another term
+    /// than before. What shows neither in the pull nor behind a later own change of the field is
+    /// sent again, which may show a conflict too many when somebody else has covered it meanwhile.
+    ///
+    /// - Parameters:
+    ///   - cursor: Where the pull ended that is now stored.
+    ///   - former: Where the one before it ended.
+    private func sendAgainWhatIsLost(at cursor: Position, after former: Position) throws {
+        guard cursor.term != former.term else { return }
+        let writer = try readWriter()
+        let outbox = try readOutbox()
+        guard outbox.contains(where: { $0.replica != writer.replica }) else { return }
+        struct Register: Hashable {
+            var record: RecordID
+            var field: UInt32
+        }
+        /// The newest settled change of each.
+        var newest: [Register: Dot] = [:]
+        for group in outbox where group.isSettled {
+            for (index, change) in group.content.changes.enumerated() {
+                newest[Register(record: group.record, field: change.field)] = Dot(
+                    group.replica, group.counter + UInt64(index))
+            }
+        }
+        var shown: [RecordID: Set<Dot>] = [:]
+        let first = try outbox.firstIndex { group in
+            if group.replica == writer.replica { return false }
+            let dots: Set<Dot>
+            if let known = shown[group.record] {
+                dots = known
+            } else {
+                let fields = try readRecord(group.record)?.state.fields ?? [:]
+                dots = Set(fields.values.joined().map(\.stamp.dot))
+                shown[group.record] = dots
+            }
+            return group.content.changes.contains { change in
+                newest[Register(record: group.record, field: change.field)].map {
+                    $0.replica != writer.replica && !dots.contains($0)
+                } ?? false
+            }
+        }
+        guard let first else { return }
+        let taken = Array(outbox[first...])
+        // What goes out again under other names must not count as seen by them.
+        for group in taken where group.replica != writer.replica {
+            try connection.run(
+                "UPDATE lineage SET shared = ? WHERE replica = ? AND shared >= ?",
+                .bits(group.counter - 1), .bits(group.replica.rawValue), .bits(group.counter))
+        }
+        let own = taken.first { $0.replica == writer.replica }?.counter ?? writer.nextCounter
+        try become(newReplicaWith: taken, sharing: own - 1)
     }
 
     func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {
@@ -307,7 +370,8 @@ extension Journal {
             count += 1
             if let refusal = refusals[group.firstCounter] {
                 try storeRefused(
-                    row, code: refusal.code, field: refusal.field, reason: refusal.reason,
+                    row.record, row.content, code: refusal.code, field: refusal.field,
+                    reason: refusal.reason,
                     at: milliseconds)
                 try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
                 news.refused += 1
@@ -453,6 +517,8 @@ extension Journal {
         }
 
         var sent: Set<RecordID> = []
+        let recovery = isWhole ? try readRecovery() : nil
+        var keptCount = 0
         let pageCount =
             try connection.first("SELECT count(*) FROM staging") {
                 $0.integer(at: 0)
@@ -473,11 +539,18 @@ extension Journal {
                         .bits(writer.replica.rawValue), .text(writer.name))
                 }
                 for record in page.records {
-                    if isWhole { sent.insert(record.id) }
+                    let isFirst = isWhole && sent.insert(record.id).inserted
                     let held = try readGuarded(record.id)
                     let row = held?.record
                     if record.kind == Kind.need.rawValue { remember(record.id, row) }
                     let parent = try store(record, over: held, &audit, &progress)
+                    if let recovery, isFirst, let held, held.isVisible,
+                        try keepWhatDidNotReturn(
+                            of: held, in: readRecord(record.id)?.state, recovery,
+                            at: milliseconds)
+                    {
+                        keptCount += 1
+                    }
                     if let parent, row == nil, groups[record.id] == nil,
                         contextBefore.lineage[record.id.replica] == nil
                     {
@@ -498,9 +571,16 @@ extension Journal {
             let held = try connection.all("SELECT id FROM record WHERE visible = 1") {
                 try $0.record(at: 0)
             }
-            for id in held where !sent.contains(id) { try hide(id, &audit, remember) }
+            for id in held where !sent.contains(id) {
+                if let recovery, let row = try readGuarded(id),
+                    try keepWhatDidNotReturn(of: row, in: nil, recovery, at: milliseconds)
+                {
+                    keptCount += 1
+                }
+                try hide(id, &audit, remember)
+            }
         }
-        try endRecovery(isWhole: isWhole, at: milliseconds)
+        try endRecovery(isWhole: isWhole, keptCount: keptCount, at: milliseconds)
         try noteReached(cursor)
         if let assignment {
             try storeAssignment(assignment)
@@ -512,7 +592,8 @@ extension Journal {
         }
         news.refused -= min(news.refused, try forgetDoubleCreations())
         // The hub computed the last page after it had admitted what it settled, so the pull
-        // contains every group that is settled by now.
+        // contains every group that is settled by now, but for what it has lost in between.
+        try sendAgainWhatIsLost(at: cursor, after: pull.cursor)
         try connection.run("DELETE FROM outbox WHERE state = 1")
         try connection.run(
             """

@@ -13,7 +13,10 @@ struct RefusedCommand: ParsableCommand {
 
 extension RefusedGroup {
     fileprivate func reasonText(_ language: Language) -> String {
-        let why = code?.phrase(language) ?? reason
+        let why =
+            isNotTakenBack
+            ? Phrase("the restored server did not take this back", "恢复后的服务器没有收回此内容")(language)
+            : code?.phrase(language) ?? reason
         guard let field, isNeed, let known = NeedField(rawValue: field) else { return why }
         return "\(known.phrase(language)): \(why)"
     }
@@ -23,7 +26,7 @@ extension RefusedGroup {
             ("number", .integer(Int(number))),
             ("id", .string(record.description)),
             ("need", JSONValue(need?.description)),
-            ("code", .string(code?.name ?? "\(codeNumber)")),
+            ("code", .string(isNotTakenBack ? "not-taken-back" : code?.name ?? "\(codeNumber)")),
             ("field", JSONValue(field.flatMap { NeedField(rawValue: $0)?.name })),
             ("reason", .string(reason)),
             ("written_at", screen.json(written)),

@@ -296,6 +296,10 @@ struct StatusCommand: ParsableCommand {
             Phrase(notice.description, "本机有 \(notice.amount) 条记录曾损坏，已从服务器重新取回。")
         case .differs:
             Phrase(notice.description, "本机内容与服务器不完全一致（已发现 \(notice.amount) 次），请告知服务器管理员。")
+        case .notTakenBack:
+            Phrase(
+                notice.description + " waystation refused list shows it.",
+                "恢复后的服务器没有收回本机保存的 \(notice.amount) 条记录的部分内容，这些内容仍在本机：waystation refused list")
         }
     }
 

@@ -1,0 +1,144 @@
+import NeedModel
+import SyncCore
+import Testing
+import WireFormat
+
+@testable import DeviceJournal
+
+/// What a restored hub was brought and did not take. SPEC §6, a restored hub.
+@Suite struct RecoveryTests {
+    private let bench: Bench
+    private let old: RecordID
+    private let new: RecordID
+    private let note: RecordID
+    /// What a hub that takes all of it sends back.
+    private let before: [PageRecord]
+    private static let backup = Position(term: Bench.hub, sequence: 200)
+    private static let restored = Position(term: TermID(truncating: 0xA1), sequence: 201)
+
+    /// A need at the backup, changed after it, and another need with a note.
+    init() throws {
+        bench = try Bench()
+        var first = bench.need("旧", number: 1)
+        try bench.pull([first])
+        bench.sequence = Self.backup.sequence
+        first.fields.append(
+            .init(field: 6, versions: [bench.version(Array("村口".utf8))]))
+        let second = bench.need("新", number: 2, [.phone: .text("1"), .address: .text("桥头")])
+        let remark = bench.page(
+            Bench.strangersNeed(3), kind: .note, [1: second.id.bytes, 2: Array("已联系".utf8)])
+        try bench.pull([first, second, remark])
+        (old, new, note) = (first.id, second.id, remark.id)
+        before = bench.reference() + [first, second, remark]
+    }
+
+    /// The whole of a recovery, after which the hub sends these.
+    private func recover(_ back: [PageRecord]) throws {
+        var request = try bench.request()
+        _ = try bench.journal.absorb(
+            SyncAnswer(
+                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                line: [
+                    .init(term: Bench.hub, first: 1),
+                    .init(term: Self.restored.term, first: Self.restored.sequence),
+                ], recovered: Self.restored), for: request, clocks: bench.now)
+        request = try bench.request()
+        #expect(request.recovery?.records.map(\.id) == [old, new, note])
+        _ = try bench.journal.absorb(
+            SyncAnswer(
+                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                recovered: Self.restored), for: request, clocks: bench.now)
+        request = try bench.request()
+        var page = bench.lastPage(back)
+        page.cursor = Position(term: Self.restored.term, sequence: bench.sequence)
+        _ = try bench.journal.absorb(
+            SyncAnswer(
+                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds, page: page,
+                assignment: bench.current, recovered: Self.restored), for: request,
+            clocks: bench.now)
+    }
+
+    private var kept: [RefusedGroup] { get throws { try bench.journal.refused() } }
+
+    private func notices() throws -> [Notice] { try bench.journal.status().notices }
+
+    @Test func whatCameBackIsNotKept() throws {
+        try recover(before)
+        #expect(try kept == [])
+        #expect(try notices().map(\.kind) == [.hubRestored])
+        #expect(try bench.shown(old).address == "村口")
+    }
+
+    @Test func aRecordThatDidNotComeIsKept() throws {
+        try recover(before.filter { $0.id != new && $0.id != note })
+        expect(.notFound(new.description)) { try bench.shown(new) }
+        let all = try kept
+        #expect(all.map(\.record) == [new, note] && all.map(\.need) == [new, new])
+        #expect(all.allSatisfy { $0.isNotTakenBack })
+        #expect(all.map(\.createdKind) == [Kind.need.rawValue, Kind.note.rawValue])
+        #expect(all[0].changes.map(\.field) == [1, 3, 5, 6])
+        let notices = try notices()
+        #expect(notices.map(\.kind) == [.hubRestored, .notTakenBack])
+        #expect(notices.last?.amount == 2)
+    }
+
+    @Test func aRetryWritesItUnderNamesOfOurOwn() throws {
+        try recover(before.filter { $0.id != new && $0.id != note })
+        let numbers = try kept.map(\.number)
+        for number in numbers { try bench.journal.retry(number, clocks: bench.now) }
+        let request = try bench.request()
+        #expect(request.groups.map(\.createdKind) == [1, 2])
+        let need = try #require(request.groups.first?.record)
+        #expect(need != new && need.replica == request.replica)
+        #expect(request.groups.last?.record.replica == request.replica)
+        #expect(request.groups.last?.changes.first?.value == need.bytes)
+        #expect(try bench.shown(need).address == "桥头")
+        #expect(try bench.journal.notes(of: need).map(\.text) == ["已联系"])
+        #expect(try kept == [])
+    }
+
+    @Test func aVersionThatDidNotComeIsKept() throws {
+        var back = before
+        // Nothing of the address came, and the phone has become somebody's newer one.
+        for index in back.indices where back[index].id == old || back[index].id == new {
+            back[index].fields.removeAll { $0.field == 6 }
+        }
+        let position = try #require(back.firstIndex { $0.id == new })
+        let phone = try #require(back[position].fields.firstIndex { $0.field == 5 })
+        back[position].fields[phone].versions = [bench.version(Array("2".utf8))]
+        try recover(back)
+        let all = try kept
+        #expect(all.map(\.record).sorted() == [old, new].sorted())
+        #expect(all.allSatisfy { $0.createdKind == nil && $0.changes.map(\.field) == [6] })
+        #expect(try notices().last?.amount == 2)
+    }
+
+    @Test func aVersionUnderAnotherNameCameBack() throws {
+        var back = before
+        let position = try #require(back.firstIndex { $0.id == old })
+        let address = try #require(back[position].fields.firstIndex { $0.field == 6 })
+        back[position].fields[address].versions = [
+            bench.version(Array("村口".utf8), by: Self.restored.term)
+        ]
+        try recover(back)
+        #expect(try kept == [])
+    }
+
+    @Test func whatTheBackupHadIsNotKept() throws {
+        try recover(before.filter { $0.id != old })
+        // Its text and grid are in the backup.
+        #expect(try kept.map { $0.changes.map(\.field) } == [[6]])
+        #expect(try kept.first?.createdKind == nil)
+    }
+
+    @Test func bothSidesOfAConflictAreKept() throws {
+        var second = try #require(before.first { $0.id == new })
+        let address = try #require(second.fields.firstIndex { $0.field == 6 })
+        second.fields[address].versions.insert(bench.version(Array("井边".utf8)), at: 0)
+        try bench.pull([second])
+        try recover(before.filter { $0.id != new })
+        let values = try kept.compactMap { $0.changes.first { $0.field == 6 }?.value }
+        #expect(values.map { String(decoding: $0, as: UTF8.self) } == ["井边", "桥头"])
+        #expect(try kept.map(\.createdKind) == [1, nil])
+    }
+}

@@ -1,0 +1,83 @@
+import DeviceJournal
+import HubLedger
+import NeedModel
+import SyncCore
+import Testing
+
+@testable import Simulation
+
+/// What a journal does about a hub that lost what it had confirmed, with the real ledger.
+struct RestoredHubTests {
+    /// - Parameter isSeen: Whether the restored hub lost what the worker had pulled, so that the
+    ///   worker's cursor tells of it.
+    @Test(arguments: [true, false])
+    func whatAFormerReplicaHadSentIsSentAgain(isSeen: Bool) throws {
+        try Stage.play { stage in
+            let office = try stage.office("office")
+            let worker = try stage.worker("worker", in: "v1")
+            try worker.sync()
+            var backup = try stage.backUpHub()
+            let old = try worker.record("路灯不亮", in: "g1")
+            try worker.sync()
+            try worker.sync()
+            if !isSeen { backup = try stage.backUpHub() }
+
+            // What fills several pages, so that the pull does not end with the answer.
+            for number in 0..<100 { _ = try office.record("井盖 \(number)", in: "g1") }
+            try office.sync()
+            // Both copies have the first command; what follows bears one counter twice.
+            let first = try worker.record("水管冻裂", in: "g1")
+            try worker.set(.address, of: first, to: "村口")
+            try worker.set(.address, of: old, to: "桥头")
+            let copy = try worker.clone()
+            _ = try copy.record("复制机", in: "g1")
+            try copy.sync()
+            let second = try worker.record("积雪", in: "g1")
+            let isComplete = try worker.pullPage()
+            try #require(!isComplete)
+            let outbox = try worker.journal.inspect().outbox
+            try #require(outbox.map(\.isSettled) == [true, true, true, false])
+            try #require(outbox[0].replica != outbox[3].replica)
+
+            try stage.restoreHub(backup)
+            #expect(try worker.sync() == .complete)
+            #expect(try worker.sync() == .complete)
+            for need in [first, second] { #expect(try worker.shown(need) != nil) }
+            #expect(try worker.shown(first)?.address == "村口")
+            #expect(try worker.shown(old)?.address == "桥头")
+            #expect(try worker.journal.needsInConflict().isEmpty)
+            #expect(try worker.journal.refused().isEmpty)
+            #expect(try stage.stored(first).fields.count == 3)
+            try stage.settle()
+            #expect(try worker.shown(old)?.address == "桥头")
+        }
+    }
+
+    /// The same without a restore: nothing comes twice.
+    @Test func whatIsNotLostIsNotSentAgain() throws {
+        try Stage.play { stage in
+            let office = try stage.office("office")
+            let worker = try stage.worker("worker", in: "v1")
+            try worker.sync()
+            for number in 0..<100 { _ = try office.record("井盖 \(number)", in: "g1") }
+            try office.sync()
+            let first = try worker.record("水管冻裂", in: "g1")
+            try worker.set(.text, of: first, to: "水管漏水")
+            let copy = try worker.clone()
+            _ = try copy.record("复制机", in: "g1")
+            try copy.sync()
+            _ = try worker.record("积雪", in: "g1")
+            let isComplete = try worker.pullPage()
+            try #require(!isComplete)
+            // A restart alone also opens a term.
+            try stage.restartHub()
+            #expect(try worker.sync() == .complete)
+            #expect(try stage.stored(first).fields.allSatisfy { $0.register.versions.count == 1 })
+            let writers = Set(
+                try stage.ledger.inspectGroups().filter { $0.group.record == first }
+                    .map(\.replica))
+            #expect(writers.count == 1)
+            try stage.settle()
+        }
+    }
+}
