@@ -116,7 +116,10 @@ extension Admitter {
     func bring(_ page: PageRecord, lost: LostPart) throws {
         guard let kind = Kind(rawValue: page.kind) else { return }
         let stored = try load(page.id)
-        if let stored, stored.kind != page.kind { return }
+        if let stored {
+            if stored.kind != page.kind { return }
+            try noteRecorder(of: page.id)
+        }
         guard try kind != .note || stored != nil || parent(of: page) != nil else { return }
         if stored == nil, try isCodeTaken(page, kind: kind) { return }
         var earlier = try stored.map { try earlierBrought.of($0) } ?? []
@@ -226,21 +229,21 @@ extension Admitter {
         brought.append(
             BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
         newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
-        // A record that is full keeps it in its history alone.
+        var register = touched.record.state[field]
         let size = touched.record.state.size + (version.value?.count ?? 0)
-        if !isCovered && size <= LedgerLimits.recordBytesMax {
-            var register = touched.record.state[field]
-            let isLive = register.insert(version)
+        if try passOnSeen(of: version, in: &register) || isCovered {
+            let count = register.versions.count
+            register.drop(coveredBy: version)
+            if register.versions.count < count { touched.hasLessThanBefore = true }
             touched.record.state[field] = register
-            if isLive, field != LateAnswers.field {
+        } else if size <= LedgerLimits.recordBytesMax {
+            // A record that is full keeps it in its history alone.
+            register.insert(version)
+            touched.record.state[field] = register
+            if field != LateAnswers.field {
                 _ = noteLateness(
                     of: version, Change(field: field, value: version.value), in: &touched)
             }
-        }
-        if touched.record.device == nil, writer.namingReplicas.contains(page.id.replica),
-            kind == .need
-        {
-            touched.record.device = writer.device?.id
         }
         touched.record.lastSequence = head
         touched.isChanged = true
@@ -255,6 +258,7 @@ extension Admitter {
             page.id, kind: page.kind,
             device: try storage.replica(page.id.replica)?.device,
             parent: kind == .note ? try parent(of: page) : nil)
+        try noteRecorder(of: page.id)
         records[page.id]?.record.createdMilliseconds =
             page.createdMilliseconds ?? version.stamp.milliseconds
         records[page.id]?.record.firstSequence = version.sequence

@@ -666,18 +666,32 @@ package final class World {
         if strikes(.duplicated) { send(.answer(frame), index) }
     }
 
-    /// A last answer of a former ledger may have settled what is lost with it.
-    private func noteFormerLedger(_ answer: SyncAnswer?) throws {
-        guard restores.happened, let cursor = answer?.page?.cursor else { return }
+    /// Whether an answer comes from a ledger that was meanwhile put back to before it.
+    private func isOfFormerLedger(_ answer: SyncAnswer?) throws -> Bool {
+        guard restores.happened, let cursor = answer?.page?.cursor else { return false }
         if hub.ledger == nil { try restartHub() }
-        guard let ledger = hub.ledger, try !ledger.isOnLine(cursor) else { return }
-        commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+        return try hub.ledger.map { try !$0.isOnLine(cursor) } ?? false
+    }
+
+    /// A last answer of a former ledger may have settled what is lost with it, also one that ended
+    /// a recovery there: the device has brought nothing back to the present one.
+    private func noteComplete(_ device: SimulatedDevice, _ answer: SyncAnswer?) throws {
+        let isFormer = try isOfFormerLedger(answer)
+        if answer?.recovered != nil && !isFormer {
+            restores.noteReturn(of: device)
+        } else {
+            try restores.noteChange(of: device)
+        }
+        if isFormer {
+            commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+        }
     }
 
     /// The answer may be durable although nobody was told.
     private func noteInterrupted(_ device: SimulatedDevice, _ answer: SyncAnswer?) throws {
-        if answer?.recovered == nil { try restores.noteChange(of: device) }
-        try noteFormerLedger(answer)
+        if try answer?.recovered == nil || isOfFormerLedger(answer) {
+            try noteComplete(device, answer)
+        }
     }
 
     private func receive(_ frame: [UInt8], _ index: Int) throws {
@@ -712,14 +726,9 @@ package final class World {
                 }
                 try digests.checkAbsorbed(
                     answer, inspection, areEqual: areEqual, device: device)
-                if answer.recovered == nil {
-                    try restores.noteChange(of: device)
-                    try noteFormerLedger(answer)
-                } else {
-                    restores.noteReturn(of: device)
-                    // What its writer sent again got another stamp, so nothing can be compared.
-                    device.newestShown = [:]
-                }
+                try noteComplete(device, answer)
+                // What its writer sent again got another stamp, so nothing can be compared.
+                if answer.recovered != nil { device.newestShown = [:] }
                 try checkMonotonic(device, inspection)
             }
             try checkOwnWrites(device, inspection)

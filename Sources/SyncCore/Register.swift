@@ -94,11 +94,24 @@ package struct Register: Hashable, Sendable {
     @discardableResult
     package mutating func insert(_ incoming: Version) -> Bool {
         if versions.contains(where: { $0.dot == incoming.dot }) { return true }
-        if versions.contains(where: { $0.covers(incoming) }) { return false }
+        if versions.contains(where: { $0.covers(incoming) }) {
+            drop(coveredBy: incoming)
+            return false
+        }
         versions.removeAll { incoming.covers($0) }
         let index = versions.firstIndex { $0.stamp < incoming.stamp } ?? versions.count
         versions.insert(incoming, at: index)
         return true
+    }
+
+    /// Drops what a version covers that is not live itself.
+    ///
+    /// Mostly there is nothing: what covers it covers that too. But of what came back after a
+    /// restore it may be known that it had seen more than what covers it is known to have seen.
+    /// Something always stays.
+    package mutating func drop(coveredBy version: Version) {
+        let left = versions.filter { !version.covers($0) || $0.covers(version) }
+        if !left.isEmpty { versions = left }
     }
 
     /// The versions of both that neither side covers.
