@@ -134,7 +134,8 @@ extension Admitter {
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(of: index, among: sequences), lost: lost),
                     !earlier.contains(where: {
-                        $0.field == field.field && $0.version.isSameWrite(as: version)
+                        $0.field == field.field
+                            && $0.version.isSameWrite(as: version, dot: found.stamp.dot)
                     })
                 else { continue }
                 if earlier.contains(where: { $0.version.dot == version.dot }) {
@@ -202,16 +203,20 @@ extension Admitter {
     }
 
     /// Whether a group comes from another copy of its writer's journal than what was brought back
-    /// under the same dots.
+    /// of the record under the same dots.
+    ///
+    /// What was brought back of other records is not asked: a dot that stands for two changes does
+    /// no harm, since counters say nothing of what came back (``SyncCore/Version/covers(_:)``).
     func isForked(_ group: ChangeGroup) throws -> Bool {
         guard let stored = try load(group.record) else { return false }
         let brought = try earlierBrought.of(stored)
         if brought.isEmpty { return false }
         return group.changes.enumerated().contains { index, change in
             let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
+            // A late answer stands elsewhere, under the dot of the answer.
             return brought.contains {
-                $0.field == change.field && $0.version.dot == dot
-                    && $0.version.value != change.value
+                $0.version.dot == dot && $0.field != LateAnswers.field
+                    && ($0.field != change.field || $0.version.value != change.value)
             }
         }
     }
@@ -296,9 +301,11 @@ extension Admitter {
 
 extension Version {
     /// Whether both are one write, perhaps under a name that the hub lent it.
-    fileprivate func isSameWrite(as other: Version) -> Bool {
+    ///
+    /// - Parameter name: What the device calls the other.
+    fileprivate func isSameWrite(as other: Version, dot name: Dot) -> Bool {
         value == other.value
-            && (dot == other.dot
+            && (dot == name
                 || stamp.milliseconds == other.stamp.milliseconds
                     && !Set(formerPositions).isDisjoint(with: other.formerPositions))
     }

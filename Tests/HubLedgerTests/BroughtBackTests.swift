@@ -151,6 +151,77 @@ import WireFormat
                 == [FieldValue.text("新").bytes])
     }
 
+    @Test("a copy that used the same counters for another field of the record is told to fork")
+    func otherField() throws {
+        let (_, new, copy) = try loseWork()
+        try bring(office, to: copy)
+        var group = try #require(worker.settled.first { $0.record == new })
+        group.changes.swapAt(0, 1)
+        worker.cursor = .origin
+        var request = worker.request(groups: [group], heldFrom: group.firstCounter)
+        request.scope = 0
+        let outcomes = try #require(try copy.sync(worker, request).outcomes)
+        #expect(outcomes.forkCounter == group.firstCounter)
+    }
+
+    /// One dot stands for two changes then, and an ancestor's counter for either.
+    @Test("a copy that used the same counters elsewhere never covers what it had not seen")
+    func otherRecord() throws {
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        let copied = worker.clone()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        worker.edit(old, .address, .text("一"))
+        try worker.sync()
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        try bring(office, to: copy)
+
+        let other = copied.addNeed("别处")
+        let request = copied.request()
+        #expect(try copy.sync(copied, request).outcomes?.forkCounter == nil)
+        #expect(try copy.record(other) != nil)
+        copied.waiting = []
+        copied.fork(from: copied.nextCounter)
+        copied.edit(old, .address, .text("二"))
+        let answer = try copy.sync(copied, copied.request())
+        #expect(answer.outcomes?.refusals == [])
+        #expect(
+            try Set(copy.register(.address, of: old).versions.map(\.value))
+                == [FieldValue.text("一").bytes, FieldValue.text("二").bytes])
+        #expect(try copy.ledger.check() == [])
+        let history = try copy.ledger.history(of: old, for: office.id)
+        #expect(history.count { $0.field == NeedField.address.rawValue && $0.isLive } == 2)
+    }
+
+    @Test("versions of one replica that stood side by side before a restore do so after it")
+    func sideBySide() throws {
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        // As two copies of one journal may leave it, after a restore before this one.
+        office.edit(old, .address, .text("一"))
+        try office.sync()
+        var request = office.request(groups: [])
+        let copy = try hub.opening("copy", seed: 5)
+        let confirmed = try #require(try copy.sync(office, request).recovered)
+        var page = try #require(held(office, beyond: confirmed.sequence - 1).last)
+        var version = page.fields[0].versions[0]
+        version.value = .bytes(FieldValue.text("二").bytes)
+        version.stamp.dot.counter += 1
+        version.sequence += 1
+        page.fields[0].versions.insert(version, at: 0)
+        let reached = Position(term: office.cursor.term, sequence: office.cursor.sequence + 1)
+        office.cursor = reached
+        request = office.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [reached], records: [page])
+        _ = try copy.sync(office, request)
+        #expect(try copy.register(.address, of: old).versions.count == 2)
+    }
+
     /// A need that its recorder holds only because it recorded it, with a note, all of it lost and
     /// brought back by the office before the hub knows whose replica recorded it.
     private func loseRecorder() throws -> (

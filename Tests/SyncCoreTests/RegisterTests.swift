@@ -77,7 +77,8 @@ import Testing
         let term = ReplicaID(truncating: 0xee)
         func brought(_ counter: UInt64, sequence: UInt64, base: UInt64) -> Version {
             var version = version(
-                alice, counter, at: Int64(counter), sequence: sequence, base: base)
+                alice, counter, at: Int64(counter), sequence: sequence, base: base,
+                ancestors: [Dot(term, counter)])
             version.formerPositions = [Position(term: term, sequence: counter)]
             return version
         }
