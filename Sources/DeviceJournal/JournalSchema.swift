@@ -7,7 +7,8 @@ import SQLiteStore
 //                successor has in common with it, NULL for the present one
 //     enrolment  one row once enrolled: how to reach the hub, and who we are there
 //     pull       one row: where the newest complete pull ended and what it held, the pull under way
-//     staging    the pages of the pull under way, as they came, values filled in
+//     staging    the answers of the pull under way but for the last, as they came, and to which
+//                requests, since answers leave out what those said
 //     record     what the hub says, as of the last complete pull
 //     outbox     own groups that the pulled state does not contain yet, in the order of writing
 //     refused    own groups that the hub refused, until the person retries or drops them
@@ -34,7 +35,7 @@ enum JournalSchema {
                 try connection.execute(digestsOfVersion2)
                 try JournalDigests.fillIn(connection)
             },
-            Migration(version: 3, sql: endsOfVersion3),
+            Migration(version: 3, sql: endsOfVersion3 + stagingOfVersion3),
         ]
     }
 
@@ -177,5 +178,11 @@ enum JournalSchema {
     /// shows one would read the ids of all.
     private static let endsOfVersion3 = """
         CREATE INDEX record_by_end ON record (substr(id, 15));
+        """
+
+    /// Former versions put in what the request had said before they stored a page.
+    private static let stagingOfVersion3 = """
+
+        ALTER TABLE staging ADD COLUMN request BLOB;
         """
 }

@@ -218,8 +218,7 @@ extension Journal {
     package func makeRequest(
         batchBytesMax: Int, pageBytesMax: Int, clocks: ClockReading, attempt: UInt32
     ) throws(JournalError) -> SyncRequest {
-        try syncLog()
-        return try reading {
+        let request = try reading {
             _ = try requireIdentity()
             let writer = try readWriter()
             let pull = try readPull()
@@ -241,6 +240,10 @@ extension Journal {
                 heldFrom: pull.heldFrom, recovery: recovery,
                 audit: isBringing ? nil : try nextAudit())
         }
+        // Only what a person wrote must not travel before it is durable; where nothing waits, the
+        // hub has decided on all of it.
+        if !request.groups.isEmpty || request.recovery != nil { try syncLog() }
+        return request
     }
 
     private func nextGroups(of replica: ReplicaID, bytesMax: Int) throws -> [ChangeGroup] {
@@ -275,14 +278,20 @@ extension Journal {
     /// Takes in what the hub answered, in one transaction.
     ///
     /// - Parameters:
-    ///   - answer: Decoded, not yet trusted.
+    ///   - message: A ``WireFormat/SyncAnswer``, of any origin.
     ///   - request: What was sent.
     ///   - received: The clocks when the answer had come.
     /// - Throws: ``JournalError/staleAnswer`` when it does not belong to the request or the journal
     ///   moved on meanwhile, ``JournalError/badAnswer(_:)`` when it cannot be; nothing was changed.
     package func absorb(
-        _ answer: SyncAnswer, for request: SyncRequest, clocks received: ClockReading
+        _ message: [UInt8], for request: SyncRequest, clocks received: ClockReading
     ) throws(JournalError) -> Absorbed {
+        let answer: SyncAnswer
+        do throws(FrameError) {
+            answer = try Self.answer(in: message, to: request)
+        } catch {
+            throw .badAnswer(error.description)
+        }
         guard answer.attempt == request.attempt else { throw .staleAnswer }
         let absorbed = try storing {
             let writer = try readWriter()
@@ -323,10 +332,10 @@ extension Journal {
             var auditWaits = false
             var mended = 0
             if answer.page != nil || answer.assignment != nil {
-                if try stage(answer, for: request) { progressed = true }
-                if let cursor = answer.page?.cursor {
+                if try stage(answer, message, for: request) { progressed = true }
+                if let page = answer.page, let cursor = page.cursor {
                     (auditWaits, mended) = try complete(
-                        at: cursor, milliseconds: answer.hubMilliseconds,
+                        with: page, at: cursor, milliseconds: answer.hubMilliseconds,
                         isWhole: answer.recovered != nil || request.cursor == .origin,
                         asked: request.audit, news: &news)
                     isComplete = true
@@ -428,10 +437,13 @@ extension Journal {
         return true
     }
 
-    /// Keeps a part of the pull under way.
+    /// Keeps a part of the pull under way; its last page is taken in at once.
     ///
+    /// - Parameter message: The answer as it came.
     /// - Returns: Whether it moves the pull on.
-    private func stage(_ answer: SyncAnswer, for request: SyncRequest) throws -> Bool {
+    private func stage(
+        _ answer: SyncAnswer, _ message: [UInt8], for request: SyncRequest
+    ) throws -> Bool {
         if answer.page?.restart == true {
             try connection.run("DELETE FROM staging")
             try connection.run("UPDATE pull SET assignment = NULL")
@@ -440,43 +452,55 @@ extension Journal {
             let kept = SyncAnswer(attempt: 0, hubMilliseconds: 0, assignment: assignment)
             try connection.run("UPDATE pull SET assignment = ?", .bytes(kept.encoded()))
         }
-        guard var page = answer.page else { return false }
+        guard let page = answer.page else { return false }
         guard page.cursor != nil || !page.resume.isEmpty else {
             throw JournalError.badAnswer("a page that neither ends the pull nor goes on")
         }
-        try fillIn(&page, from: request)
-        try connection.run(
-            "INSERT INTO staging (page) VALUES (?)",
-            .bytes(SyncAnswer(attempt: 0, hubMilliseconds: 0, page: page).encoded()))
+        if page.cursor == nil {
+            try connection.run(
+                "INSERT INTO staging (page, request) VALUES (?, ?)", .bytes(message),
+                .bytes(request.encoded()))
+        }
         let resume = page.cursor == nil ? page.resume : []
         try connection.run("UPDATE pull SET resume = ?", .bytes(resume))
         return resume != request.resume || !page.records.isEmpty || !page.departed.isEmpty
     }
 
+    /// Reads an answer.
+    ///
+    /// - Parameter request: What it answers, so that what the hub left out can be put in; `nil`
+    ///   for a page that a former version staged, from which nothing was left out.
+    private static func answer(
+        in message: [UInt8], to request: SyncRequest?
+    ) throws(FrameError) -> SyncAnswer {
+        var answer = try SyncAnswer(decoding: message, for: request)
+        try fillIn(&answer.page, from: request)
+        return answer
+    }
+
     /// Puts in the values that the hub did not send back because the request held them.
-    private func fillIn(_ page: inout Page, from request: SyncRequest) throws {
-        lazy var sent: [UInt64: [UInt8]?] = {
-            var values: [UInt64: [UInt8]?] = [:]
-            for group in request.groups {
-                for (index, change) in group.changes.enumerated() {
-                    values.updateValue(change.value, forKey: group.firstCounter + UInt64(index))
-                }
-            }
-            return values
-        }()
-        for record in page.records.indices {
-            for field in page.records[record].fields.indices {
-                for version in page.records[record].fields[field].versions.indices {
-                    let dot = page.records[record].fields[field].versions[version].stamp.dot
-                    guard
-                        case .asSent = page.records[record].fields[field].versions[version].value
-                    else { continue }
-                    guard dot.replica == request.replica, let value = sent[dot.counter] else {
-                        throw JournalError.badAnswer("a value as sent that was not sent")
+    private static func fillIn(
+        _ page: inout Page?, from request: SyncRequest?
+    ) throws(FrameError) {
+        guard let records = page?.records else { return }
+        var sent: [UInt64: [UInt8]?] = [:]
+        for (index, record) in records.enumerated() {
+            for (position, version) in record.versions.enumerated() {
+                guard case .asSent = version.value else { continue }
+                if sent.isEmpty, let request {
+                    for group in request.groups {
+                        for (offset, change) in group.changes.enumerated() {
+                            sent.updateValue(
+                                change.value, forKey: group.firstCounter + UInt64(offset))
+                        }
                     }
-                    page.records[record].fields[field].versions[version].value =
-                        value.map { .bytes($0) } ?? .cleared
                 }
+                let dot = version.stamp.dot
+                guard dot.replica == request?.replica, let value = sent[dot.counter] else {
+                    throw .malformed("a value as sent that was not sent")
+                }
+                page?.records[index].versions[position].value =
+                    value.map { .bytes($0) } ?? .cleared
             }
         }
     }
@@ -487,107 +511,58 @@ extension Journal {
 extension Journal {
     /// Shows what was staged, with the cursor, in the transaction of the last page.
     ///
-    /// - Parameter isWhole: Whether the pull brought everything, so that nothing else is held.
+    /// - Parameters:
+    ///   - last: That page.
+    ///   - isWhole: Whether the pull brought everything, so that nothing else is held.
     /// - Returns: Whether it differs from what the hub has, and there is more to ask; and how many
     ///   records were mended.
     private func complete(
-        at cursor: Position, milliseconds: Int64, isWhole: Bool, asked: AuditRequest?,
-        news: inout News
+        with last: Page, at cursor: Position, milliseconds: Int64, isWhole: Bool,
+        asked: AuditRequest?, news: inout News
     ) throws -> (auditWaits: Bool, mended: Int) {
         var pull = try readPull()
-        var audit = try readAudit()
-        var progress = AuditProgress(asked: asked)
         let staged =
             try connection.first("SELECT assignment FROM pull") {
                 $0.optionalBytes(at: 0)
             } ?? nil
         let assignment = try staged.flatMap { try SyncAnswer(decoding: $0).assignment }
-
-        let contextBefore = try readContext()
-        var groups = Dictionary(grouping: try readOutbox(), by: \.record)
-        var before: [RecordID: Glimpse?] = [:]
-        var noted: [RecordID: RecordID] = [:]
-        /// Remembers how a need was shown, before the first change to it.
-        func remember(_ id: RecordID, _ row: RecordRow?) {
-            guard before[id] == nil else { return }
-            let view = compose(
-                id: id, row: row, groups: groups[id] ?? [], context: contextBefore)
-            before.updateValue(
-                view.map { Glimpse(NeedSnapshot($0, context: contextBefore)) }, forKey: id)
-        }
-
-        var sent: Set<RecordID> = []
-        let recovery = isWhole ? try readRecovery() : nil
-        var keptCount = 0
-        let pageCount =
-            try connection.first("SELECT count(*) FROM staging") {
-                $0.integer(at: 0)
-            } ?? 0
-        if pageCount > 0 {
-            let numbers = try connection.all("SELECT number FROM staging ORDER BY number") {
-                $0.integer(at: 0)
-            }
-            // Page by page, so that memory is bounded by one page.
-            for number in numbers {
-                let bytes = try connection.first(
-                    "SELECT page FROM staging WHERE number = ?", .integer(number)
-                ) { $0.bytes(at: 0) }
-                guard let bytes, let page = try SyncAnswer(decoding: bytes).page else { continue }
-                for writer in page.writers {
-                    try connection.run(
-                        "INSERT OR REPLACE INTO person VALUES (?, ?)",
-                        .bits(writer.replica.rawValue), .text(writer.name))
-                }
-                for record in page.records {
-                    let isFirst = isWhole && sent.insert(record.id).inserted
-                    let held = try readGuarded(record.id)
-                    let row = held?.record
-                    if record.kind == Kind.need.rawValue { remember(record.id, row) }
-                    let parent = try store(record, over: held, &audit, &progress)
-                    if let recovery, isFirst, let held, held.isVisible,
-                        try keepWhatDidNotReturn(
-                            of: held, in: readRecord(record.id)?.state, recovery,
-                            at: milliseconds)
-                    {
-                        keptCount += 1
-                    }
-                    if let parent, row == nil, groups[record.id] == nil,
-                        contextBefore.lineage[record.id.replica] == nil
-                    {
-                        noted[record.id] = parent
-                    }
-                }
-                for id in page.departed {
-                    if try clear(id) {
-                        progress.clearedCount += 1
-                        if try readGuarded(id)?.isVisible ?? false { progress.mendedCount += 1 }
-                    }
-                    try hide(id, &audit, remember)
-                }
-                if page.cursor != nil { progress.last = page }
-            }
-        }
+        var merge = PullMerge(
+            context: try readContext(),
+            groups: Dictionary(grouping: try readOutbox(), by: \.record),
+            audit: try readAudit(), progress: AuditProgress(asked: asked, last: last),
+            haveSuspects: try countSuspects() > 0,
+            recovery: isWhole ? try readRecovery() : nil, milliseconds: milliseconds)
         if isWhole {
             let held = try connection.all("SELECT id FROM record WHERE visible = 1") {
                 try $0.record(at: 0)
             }
-            for id in held where !sent.contains(id) {
-                if let recovery, let row = try readGuarded(id),
-                    try keepWhatDidNotReturn(of: row, in: nil, recovery, at: milliseconds)
-                {
-                    keptCount += 1
-                }
-                try hide(id, &audit, remember)
-            }
+            merge.unsent = Set(held)
         }
-        try endRecovery(isWhole: isWhole, keptCount: keptCount, at: milliseconds)
+        // Page by page, so that memory is bounded by one page.
+        for number in try connection.all(
+            "SELECT number FROM staging ORDER BY number", read: { $0.integer(at: 0) })
+        {
+            let page = try connection.first(
+                "SELECT page, request FROM staging WHERE number = ?", .integer(number)
+            ) { row in
+                let request = try row.optionalBytes(at: 1).map { try SyncRequest(decoding: $0) }
+                return try Self.answer(in: row.bytes(at: 0), to: request).page
+            }
+            if let page = page ?? nil { try take(page, &merge) }
+        }
+        try take(last, &merge)
+        for id in merge.unsent.sorted() {
+            if let held = try readGuarded(id) { try keepLost(of: held, in: nil, &merge) }
+            try hide(id, &merge)
+        }
+        try endRecovery(isWhole: isWhole, keptCount: merge.keptCount, at: milliseconds)
         try noteReached(cursor)
         if let assignment {
             try storeAssignment(assignment)
             if pull.scope != 0, pull.scope != assignment.scope.id {
-                try hideOutside(assignment.scope, &audit, remember)
+                try hideOutside(assignment.scope, &merge)
             }
-            progress.isScopeChanged = pull.scope != assignment.scope.id
+            merge.progress.isScopeChanged = pull.scope != assignment.scope.id
             pull.scope = assignment.scope.id
         }
         news.refused -= min(news.refused, try forgetDoubleCreations())
@@ -609,23 +584,106 @@ extension Journal {
         pull.completedAt = milliseconds
         try storePull(pull)
         try connection.run("UPDATE pull SET assignment = NULL")
-        let auditWaits = try compare(&audit, progress, at: milliseconds)
-        try storeAudit(audit)
+        let auditWaits = try compare(&merge.audit, merge.progress, at: milliseconds)
+        try storeAudit(merge.audit)
+        try tell(merge, &news)
+        return (auditWaits, merge.progress.mendedCount)
+    }
 
+    /// What the end of a pull gathers on its way through the pages.
+    private struct PullMerge {
+        /// Before the pull.
+        let context: ReadingContext
+        /// The outbox before the pull; afterwards there is less of it.
+        let groups: [RecordID: [OutboxGroup]]
+        var audit: AuditRow
+        var progress: AuditProgress
+        var haveSuspects: Bool
+        /// The recovery that this pull ends.
+        let recovery: RecoveryRow?
+        let milliseconds: Int64
+        /// Records of which the recovery brought something that did not come back.
+        var keptCount = 0
+        /// Of a pull that brings everything: what was shown before and did not come yet.
+        var unsent: Set<RecordID> = []
+        /// The needs that it touches: how they were shown before, and how they are now, as far as
+        /// that follows from what came.
+        var needs: [RecordID: (before: Glimpse?, after: Glimpse?)] = [:]
+        /// New notes of others, with their needs.
+        var noted: [RecordID: RecordID] = [:]
+    }
+
+    /// Stores what one page brought.
+    private func take(_ page: Page, _ merge: inout PullMerge) throws {
+        for writer in page.writers {
+            try connection.run(
+                "INSERT OR REPLACE INTO person VALUES (?, ?)",
+                .bits(writer.replica.rawValue), .text(writer.name))
+        }
+        let insert = try connection.prepare(
+            """
+            INSERT INTO record (id, kind, parent, created, visible, state, places, digest, checksum)
+            VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+            """)
+        for record in page.records {
+            let isFirst = !merge.unsent.isEmpty && merge.unsent.remove(record.id) != nil
+            let held = isFirst && merge.recovery != nil ? try readGuarded(record.id) : nil
+            if try !insertNew(record, insert, &merge) { try update(record, &merge) }
+            if let held { try keepLost(of: held, in: readRecord(record.id)?.state, &merge) }
+        }
+        for id in page.departed {
+            if try merge.haveSuspects && clear(id) {
+                merge.progress.clearedCount += 1
+                if try readGuarded(id)?.isVisible ?? false { merge.progress.mendedCount += 1 }
+            }
+            try hide(id, &merge)
+        }
+    }
+
+    /// Keeps what a recovery brought of a record and did not get back.
+    ///
+    /// - Parameters:
+    ///   - held: As it was shown before the pull.
+    ///   - state: What came of it; `nil` when nothing did.
+    private func keepLost(
+        of held: GuardedRow, in state: RecordState?, _ merge: inout PullMerge
+    ) throws {
+        guard let recovery = merge.recovery,
+            try keepWhatDidNotReturn(of: held, in: state, recovery, at: merge.milliseconds)
+        else { return }
+        merge.keptCount += 1
+    }
+
+    /// Remembers how a need was shown, before the first change to it.
+    private func remember(_ id: RecordID, _ row: RecordRow?, _ merge: inout PullMerge) {
+        if let known = merge.needs[id] {
+            merge.needs[id] = (known.before, nil)
+            return
+        }
+        let view = compose(
+            id: id, row: row, groups: merge.groups[id] ?? [], context: merge.context)
+        merge.needs[id] = (view.map { Glimpse(NeedSnapshot($0, context: merge.context)) }, nil)
+    }
+
+    /// Says what a pull changed for the person.
+    private func tell(_ merge: PullMerge, _ news: inout News) throws {
         let context = try readContext()
-        groups = Dictionary(grouping: try readOutbox(), by: \.record)
-        for id in before.keys.sorted() {
-            let view = compose(
-                id: id, row: try readRecord(id), groups: groups[id] ?? [], context: context)
+        let groups = Dictionary(grouping: try readOutbox(), by: \.record)
+        for (id, need) in merge.needs.sorted(by: { $0.key < $1.key }) {
+            var after = need.after
+            if after == nil {
+                after = compose(
+                    id: id, row: try readRecord(id), groups: groups[id] ?? [], context: context
+                ).map { Glimpse(NeedSnapshot($0, context: context)) }
+            }
+            // Whose replicas are whose is known only now.
+            after?.isOwn = context.isOwn(id.replica)
             news.compare(
-                id, before: before[id] ?? nil,
-                after: view.map { Glimpse(NeedSnapshot($0, context: context)) },
-                identity: context.identity)
+                id, before: need.before, after: after, identity: context.identity)
         }
         // A remark on a need that is itself new says nothing more.
         let fresh = Set(news.newNeeds)
-        news.noted = Set(noted.values).filter { !fresh.contains($0) }.sorted()
-        return (auditWaits, progress.mendedCount)
+        news.noted = Set(merge.noted.values).filter { !fresh.contains($0) }.sorted()
     }
 
     /// Drops refusals of a creation that the hub has all the same, value for value: a copy of this
@@ -656,47 +714,71 @@ extension Journal {
         return count
     }
 
-    /// Stores one record of the feed.
+    /// Stores a record that was sent whole, unless something of it is here already.
     ///
-    /// - Parameter held: What lies here of it, sound or not.
-    /// - Returns: The need that it belongs to, if it is a note.
-    private func store(
-        _ record: PageRecord, over held: GuardedRow?, _ audit: inout AuditRow,
-        _ progress: inout AuditProgress
-    ) throws -> RecordID? {
-        var state = RecordState()
+    /// - Returns: Whether it is stored.
+    private func insertNew(
+        _ record: PageRecord, _ insert: borrowing Statement, _ merge: inout PullMerge
+    ) throws -> Bool {
+        guard let created = record.createdMilliseconds else { return false }
+        let row = GuardedRow(record, versions: record.versions, created: created)
+        try insert.bind(1, row.id)
+        try insert.bind(2, row.kind)
+        try insert.bind(3, SQLValue(row.parent))
+        try insert.bind(4, row.created)
+        try insert.bind(6, Int(row.places.rawValue))
+        try insert.bind(7, SQLValue.bits(row.digest))
+        try insert.bind(8, SQLValue.bits(row.checksum))
+        try row.stateBytes.withUnsafeBytes { state in
+            try insert.withBytes(5, state) { try insert.run() }
+        }
+        guard connection.changes > 0 else { return false }
+        merge.audit.add(row.share, at: row.id)
+        if try merge.haveSuspects && clear(record.id) {
+            merge.progress.clearedCount += 1
+            merge.progress.mendedCount += 1
+        }
+        if record.kind == Kind.need.rawValue {
+            if merge.groups[record.id] == nil {
+                merge.needs[record.id] = (nil, Glimpse(ofNewcomer: record))
+            } else {
+                remember(record.id, nil, &merge)
+            }
+        }
+        noteRemark(record, row, &merge)
+        return true
+    }
+
+    private func noteRemark(_ record: PageRecord, _ row: GuardedRow, _ merge: inout PullMerge) {
+        guard let parent = row.parent.flatMap({ RecordID(bytes: $0) }),
+            merge.groups[record.id] == nil, merge.context.lineage[record.id.replica] == nil
+        else { return }
+        merge.noted[record.id] = parent
+    }
+
+    /// Stores a record of which something is here already, or should be.
+    private func update(_ record: PageRecord, _ merge: inout PullMerge) throws {
+        let held = try readGuarded(record.id)
         let row = held?.record
+        if record.kind == Kind.need.rawValue { remember(record.id, row, &merge) }
+        var versions = record.versions
         let isWhole = record.createdMilliseconds != nil
         if !isWhole {
             // The hub says only what changed since the cursor, so what it changes must be here.
-            if held?.isSound != true || held?.isVisible != true { try suspect(record.id) }
-            if let row { state = row.state }
-        }
-        state.contested = record.contested
-        for field in record.fields where !field.versions.isEmpty {
-            state.fields[field.field] = field.versions.map { version in
-                let value: [UInt8]? =
-                    switch version.value {
-                    case .bytes(let bytes): bytes
-                    case .cleared, .asSent: nil
-                    }
-                return RecordState.Version(
-                    value: value, stamp: version.stamp, sequence: version.sequence)
+            if held?.isSound != true || held?.isVisible != true {
+                try suspect(record.id)
+                merge.haveSuspects = true
             }
-        }
-        var parent: RecordID?
-        if record.kind == Kind.note.rawValue {
-            parent = state.winner(NoteField.need.rawValue)?.value.flatMap { RecordID(bytes: $0) }
+            if let row { versions = row.state.versions(changedBy: record.versions) }
         }
         let new = GuardedRow(
-            id: record.id, kind: record.kind, parent: parent,
-            created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds,
-            state: state, places: record.places)
-        audit.add(new.share &- (held?.share ?? 0), at: new.id)
-        if isWhole, try clear(record.id) {
-            progress.clearedCount += 1
+            record, versions: versions,
+            created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds)
+        merge.audit.add(new.share &- (held?.share ?? 0), at: new.id)
+        if try isWhole && merge.haveSuspects && clear(record.id) {
+            merge.progress.clearedCount += 1
             if held?.isSound != true || held?.share != new.share || held?.checksum != new.checksum {
-                progress.mendedCount += 1
+                merge.progress.mendedCount += 1
             }
         }
         try connection.run(
@@ -710,16 +792,14 @@ extension Journal {
             .bytes(new.id), .integer(new.kind), SQLValue(new.parent), .integer(new.created),
             .bytes(new.stateBytes), .integer(Int(new.places.rawValue)), .bits(new.digest),
             .bits(new.checksum))
-        return parent
+        if row == nil { noteRemark(record, new, &merge) }
     }
 
     /// Hides a record that left, and the notes on it, which lie where it lies.
-    private func hide(
-        _ id: RecordID, _ audit: inout AuditRow, _ remember: (RecordID, RecordRow?) -> Void
-    ) throws {
+    private func hide(_ id: RecordID, _ merge: inout PullMerge) throws {
         guard let held = try readGuarded(id) else { return }
-        if held.kind == Int64(Kind.need.rawValue) { remember(id, held.record) }
-        for row in try readNotes(of: id) + [held] { audit.add(0 &- row.share, at: row.id) }
+        if held.kind == Int64(Kind.need.rawValue) { remember(id, held.record, &merge) }
+        for row in try readNotes(of: id) + [held] { merge.audit.add(0 &- row.share, at: row.id) }
         try connection.run(
             "UPDATE record SET visible = 0 WHERE id = ? OR parent = ?", .bytes(id.bytes),
             .bytes(id.bytes))
@@ -736,9 +816,7 @@ extension Journal {
 
     /// Hides what a changed scope does not contain any more. What lies in added buckets came with
     /// the same pull, so places only have to be taken away.
-    private func hideOutside(
-        _ scope: Scope, _ audit: inout AuditRow, _ remember: (RecordID, RecordRow?) -> Void
-    ) throws {
+    private func hideOutside(_ scope: Scope, _ merge: inout PullMerge) throws {
         let device = try readIdentity()?.device
         let needs = try connection.all(
             """
@@ -753,13 +831,13 @@ extension Journal {
             placement.device = device
             let places = need.places.intersection(scope.places(of: placement))
             if places.isEmpty {
-                if !need.places.isEmpty { try hide(record.id, &audit, remember) }
+                if !need.places.isEmpty { try hide(record.id, &merge) }
                 continue
             }
             // The need may have come with this pull, and so be right already, and its notes not.
             for row in try readNotes(of: record.id) + [need]
             where row.isVisible && row.places != places {
-                try move(row, to: places, &audit)
+                try move(row, to: places, &merge.audit)
             }
         }
     }

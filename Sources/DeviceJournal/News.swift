@@ -1,5 +1,6 @@
 import NeedModel
 package import SyncCore
+import WireFormat
 
 /// What a completed pull brought, beside what was done on this device itself.
 package struct News: Hashable, Sendable {
@@ -41,6 +42,8 @@ package struct News: Hashable, Sendable {
             \.noted, \.departed,
         ]
         for list in lists {
+            // Of most things there is nothing, and the first pull of a sync brings nearly all.
+            if later[keyPath: list].isEmpty { continue }
             let known = Set(self[keyPath: list])
             self[keyPath: list] += later[keyPath: list].filter { !known.contains($0) }
         }
@@ -68,6 +71,33 @@ struct Glimpse {
             content[field.rawValue] = need.record.value(field.rawValue)
         }
         conflicts = Set(need.conflicts.map(\.field))
+    }
+
+    /// Of a need that was sent whole, that was not here before and to which nothing was added here:
+    /// there is nothing to compare its content with.
+    ///
+    /// - Returns: `nil` when it takes a closer look, since there may be a conflict.
+    init?(ofNewcomer record: PageRecord) {
+        let versions = record.versions
+        guard record.contested.isEmpty, versions.last?.field ?? 0 < LateAnswers.field,
+            zip(versions, versions.dropFirst()).allSatisfy({ $0.field < $1.field })
+        else { return nil }
+        let progress = NeedProgress { field in
+            guard let version = versions.first(where: { $0.field == field.rawValue }) else {
+                return Register()
+            }
+            return Register(live: [
+                Version(
+                    value: version.value.content, stamp: version.stamp,
+                    sequence: version.sequence, clock: ShortClock(base: 0))
+            ])
+        }
+        status = progress.status
+        order = progress.dispatch?.order
+        team = progress.dispatch?.team
+        isOwn = false
+        content = [:]
+        conflicts = []
     }
 }
 

@@ -1,4 +1,5 @@
 import SyncCore
+import WireFormat
 
 // The bytes of a record's state:
 //
@@ -28,17 +29,55 @@ struct RecordState: Equatable {
 
     func winner(_ field: UInt32) -> Version? { fields[field]?.first }
 
-    var bytes: [UInt8] {
+    /// In the order of a page.
+    var versions: [PageRecord.FieldVersion] {
+        fields.sorted { $0.key < $1.key }.flatMap { field, versions in
+            versions.map {
+                PageRecord.FieldVersion(
+                    field: field, value: $0.value.map { .bytes($0) } ?? .cleared, stamp: $0.stamp,
+                    sequence: $0.sequence)
+            }
+        }
+    }
+
+    /// The live versions once some fields have those that a page lists.
+    func versions(changedBy listed: [PageRecord.FieldVersion]) -> [PageRecord.FieldVersion] {
+        let changed = Set(listed.map(\.field))
+        let kept = versions.filter { !changed.contains($0.field) }
+        var result: [PageRecord.FieldVersion] = []
+        result.reserveCapacity(kept.count + listed.count)
+        var rest = kept[...]
+        for version in listed {
+            while let next = rest.first, next.field < version.field {
+                result.append(rest.removeFirst())
+            }
+            result.append(version)
+        }
+        return result + rest
+    }
+
+    var bytes: [UInt8] { Self.bytes(contested: contested, versions) }
+
+    static func bytes(contested: [UInt32], _ versions: [PageRecord.FieldVersion]) -> [UInt8] {
         var writer = ByteWriter()
+        writer.reserve(
+            versions.reduce(Self.headBytes) {
+                $0 + Self.versionBytes + ($1.value.content?.count ?? 0)
+            })
         writer.put(byte: 1)
         writer.put(contested.count)
         for field in contested { writer.put(UInt64(field)) }
-        writer.put(fields.count)
-        for (field, versions) in fields.sorted(by: { $0.key < $1.key }) {
+        var rest = versions[...]
+        writer.put(
+            zip(versions, versions.dropFirst()).count { $0.field != $1.field }
+                + (versions.isEmpty ? 0 : 1))
+        while let field = rest.first?.field {
+            let ofField = rest.prefix { $0.field == field }
+            rest = rest.dropFirst(ofField.count)
             writer.put(UInt64(field))
-            writer.put(versions.count)
-            for version in versions {
-                writer.put(value: version.value)
+            writer.put(ofField.count)
+            for version in ofField {
+                writer.put(value: version.value.content)
                 writer.put(version.stamp.dot.replica.rawValue)
                 writer.put(version.stamp.dot.counter)
                 writer.put(version.sequence)
@@ -47,6 +86,10 @@ struct RecordState: Equatable {
         }
         return writer.bytes
     }
+
+    /// What the form and the contested fields take, and a version beside its value, as a rule.
+    private static let headBytes = 8
+    private static let versionBytes = 26
 
     /// Room is made beforehand for so many at most, whatever a damaged row claims.
     private static let roomMax = 64
@@ -77,6 +120,16 @@ struct RecordState: Equatable {
             fields[field] = versions
         }
         try reader.end()
+    }
+}
+
+extension PageRecord.Value {
+    /// `nil` when cleared. What a page leaves out has been put in before.
+    var content: [UInt8]? {
+        switch self {
+        case .bytes(let bytes): bytes
+        case .cleared, .asSent: nil
+        }
     }
 }
 

@@ -307,14 +307,8 @@ extension SyncClient {
             path: "/v1/sync", token: token, message: request.encoded(), report: &report,
             progress: progress)
         let received = clocks()
-        let answer: SyncAnswer
-        do {
-            answer = try SyncAnswer(decoding: message, for: request)
-        } catch {
-            throw .badAnswer(error.description)
-        }
         let absorbed = try calling { journal in
-            try journal.absorb(answer, for: request, clocks: received)
+            try journal.absorb(message, for: request, clocks: received)
         }
         report.news.merge(absorbed.news)
         report.settledGroups += absorbed.settledGroups
@@ -359,6 +353,8 @@ extension SyncClient {
     ) throws(SyncError) -> Result {
         do {
             return try body(journal)
+        } catch JournalError.badAnswer(let reason) {
+            throw .badAnswer(reason)
         } catch let error as JournalError {
             throw .journal(error)
         } catch {

@@ -185,10 +185,11 @@ struct Feed {
                 }
                 key = record.key
                 // A record in several new buckets comes with the first of them.
-                let places = Set(record.placement.buckets)
-                if !buckets[..<index].contains(where: { places.contains($0) }) {
-                    collector.add(record, after: nil)
+                if index > 0 {
+                    let places = record.placement.buckets
+                    if buckets[..<index].contains(where: { places.contains($0) }) { continue }
                 }
+                collector.add(record, after: nil)
             }
             if records.count < LedgerLimits.recordsPerReadMax {
                 index += 1
@@ -275,11 +276,9 @@ struct Feed {
             if record.createdMilliseconds != nil { try note(record.id.replica) }
             // Most versions have the writer of the one before.
             var last: ReplicaID?
-            for field in record.fields {
-                for version in field.versions where version.stamp.dot.replica != last {
-                    last = version.stamp.dot.replica
-                    try note(version.stamp.dot.replica)
-                }
+            for version in record.versions where version.stamp.dot.replica != last {
+                last = version.stamp.dot.replica
+                try note(version.stamp.dot.replica)
             }
         }
         return result
@@ -313,12 +312,13 @@ struct PageCollector {
     /// - Parameter cursor: Only fields that changed after it are sent; `nil` sends all.
     mutating func add(_ record: StoredRecord, after cursor: UInt64?) {
         bytes += 16
-        var fields: [PageRecord.Field] = []
+        var versions: [PageRecord.FieldVersion] = []
+        versions.reserveCapacity(record.state.fields.count)
         for entry in record.state.fields {
             if let cursor, !entry.register.versions.contains(where: { $0.sequence > cursor }) {
                 continue
             }
-            let versions = entry.register.versions.map { version in
+            for version in entry.register.versions {
                 // A late answer stands under its own dot, but with another value; and what came
                 // back after a restore may be of another copy of the device's journal.
                 let isSent =
@@ -335,16 +335,17 @@ struct PageCollector {
                     value = .cleared
                 }
                 bytes += 8
-                return PageRecord.Version(
-                    value: value, stamp: version.stamp, sequence: version.sequence)
+                versions.append(
+                    PageRecord.FieldVersion(
+                        field: entry.field, value: value, stamp: version.stamp,
+                        sequence: version.sequence))
             }
-            fields.append(PageRecord.Field(field: entry.field, versions: versions))
         }
         records.append(
             PageRecord(
                 id: record.id, kind: record.kind,
                 createdMilliseconds: cursor == nil ? record.createdMilliseconds : nil,
                 contested: record.contestedFields, places: scope.places(of: record.placement),
-                fields: fields))
+                versions: versions))
     }
 }

@@ -224,8 +224,9 @@ struct StoredRecord: Hashable {
 
     /// See ``SyncCore/Tombstone``.
     var contestedFields: [UInt32] {
-        guard kind == Kind.need.rawValue else { return [] }
         let withdrawal = NeedField.withdrawal.rawValue
+        // Most needs are not withdrawn, and every page asks.
+        guard kind == Kind.need.rawValue, state[withdrawal].winner?.value != nil else { return [] }
         return Tombstone.contestedFields(
             of: state[withdrawal],
             among: state.fields.filter {

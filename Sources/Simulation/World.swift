@@ -704,11 +704,11 @@ package final class World {
         defer { device.disk.cancelFaults() }
         var received: SyncAnswer?
         do {
-            let answer = try SyncAnswer(
-                decoding: Frame.decode(frame).message, for: request)
+            let message = try Frame.decode(frame).message
+            let answer = try SyncAnswer(decoding: message, for: request)
             received = answer
             let absorbed = try journal.absorb(
-                answer, for: request, clocks: device.clocks(now: now))
+                message, for: request, clocks: device.clocks(now: now))
             trace.note(
                 "\(device.name) absorbs: \(absorbed.settledGroups) settled, "
                     + "\(answer.page?.records.count ?? 0) records"

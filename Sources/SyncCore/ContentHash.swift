@@ -5,13 +5,14 @@
 /// - SeeAlso: `protocol/SPEC.md` §9, with test vectors.
 package struct ContentHash: Sendable {
     private var state: UInt64 = 0xcbf2_9ce4_8422_2325
+    private static let prime: UInt64 = 0x100_0000_01b3
 
     package init() {}
 
     package mutating func combine(_ bytes: [UInt8]) {
         state = bytes.withUnsafeBufferPointer { bytes in
             var state = state
-            for byte in bytes { state = (state ^ UInt64(byte)) &* 0x100_0000_01b3 }
+            for byte in bytes { state = (state ^ UInt64(byte)) &* Self.prime }
             return state
         }
     }
@@ -19,10 +20,25 @@ package struct ContentHash: Sendable {
     /// Little-endian, 8 bytes.
     package mutating func combine(_ number: UInt64) {
         var rest = number
-        for _ in 0..<8 {
-            state = (state ^ rest & 0xFF) &* 0x100_0000_01b3
+        var zeros = 8
+        while rest != 0 {
+            state = (state ^ rest & 0xFF) &* Self.prime
             rest >>= 8
+            zeros -= 1
         }
+        // A zero byte only multiplies, and most numbers are small.
+        let square = Self.prime &* Self.prime
+        let fourth = square &* square
+        if zeros & 1 != 0 { state = state &* Self.prime }
+        if zeros & 2 != 0 { state = state &* square }
+        if zeros & 4 != 0 { state = state &* fourth }
+        if zeros & 8 != 0 { state = state &* (fourth &* fourth) }
+    }
+
+    /// The 16 bytes of a record's id.
+    package mutating func combine(_ record: RecordID) {
+        combine(record.high.byteSwapped)
+        combine(record.low.byteSwapped)
     }
 
     package var value: UInt64 {
@@ -46,15 +62,9 @@ package enum BucketDigest {
     package static func share(
         record: RecordID, field: UInt32, dot: Dot, value: [UInt8]?
     ) -> UInt64 {
-        var hash = ContentHash()
-        hash.combine(record.bytes)
-        hash.combine(UInt64(field))
-        hash.combine(dot.replica.rawValue)
-        hash.combine(dot.counter)
-        // A cleared field and an empty text differ.
-        hash.combine(UInt64(value.map { $0.count + 1 } ?? 0))
-        if let value { hash.combine(value) }
-        return hash.value
+        var digest = RecordDigest(of: record)
+        digest.add(field: field, dot: dot, value: value)
+        return digest.value
     }
 
     /// Divides a bucket's records evenly: a record lies in the parts whose prefix its id's hash
@@ -63,8 +73,31 @@ package enum BucketDigest {
     /// - Returns: Most significant byte first.
     package static func hash(of record: RecordID) -> UInt64 {
         var hash = ContentHash()
-        hash.combine(record.bytes)
+        hash.combine(record)
         return hash.value
+    }
+}
+
+/// The digest of one record: the sum of the shares of its live versions.
+package struct RecordDigest: Sendable {
+    package private(set) var value: UInt64 = 0
+    /// What the shares of all versions begin with.
+    private var start = ContentHash()
+
+    package init(of record: RecordID) { start.combine(record) }
+
+    /// Adds one live version.
+    ///
+    /// - Parameter content: `nil` when cleared.
+    package mutating func add(field: UInt32, dot: Dot, value content: [UInt8]?) {
+        var hash = start
+        hash.combine(UInt64(field))
+        hash.combine(dot.replica.rawValue)
+        hash.combine(dot.counter)
+        // A cleared field and an empty text differ.
+        hash.combine(UInt64(content.map { $0.count + 1 } ?? 0))
+        if let content { hash.combine(content) }
+        value &+= hash.value
     }
 }
 

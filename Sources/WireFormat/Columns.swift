@@ -145,9 +145,26 @@ extension WireChanges {
         values = Data(bytesOfAll)
     }
 
+    /// Where the value of one change lies in the bytes of all.
+    struct Span {
+        var field: UInt32
+        /// Below `markers` a marker, otherwise so much more than the value's length.
+        var size: UInt32
+        /// Of the value's first byte.
+        var offset: Int
+
+        /// - Returns: `nil` for a marker.
+        func content(in values: [UInt8], markers: UInt32) -> [UInt8]? {
+            size < markers ? nil : Array(values[offset..<offset + Int(size - markers)])
+        }
+    }
+
+    /// Checks every size.
+    ///
+    /// - Returns: The bytes of all values, and one entry for each change, in the order of `fields`.
     func unpacked(
         markers: UInt32, countMax: Int
-    ) throws(FrameError) -> [(field: UInt32, value: SizedValue)] {
+    ) throws(FrameError) -> (values: [UInt8], spans: [Span]) {
         let fields = self.fields
         let sizes = self.sizes
         guard fields.count <= countMax, sizes.count == fields.count else {
@@ -155,30 +172,37 @@ extension WireChanges {
         }
         // Slices of an array cost a fraction of Data's.
         let values = [UInt8](self.values)
-        var result = fields.map { (field: $0, value: SizedValue.marker(0)) }
-        var offset = values.startIndex
+        var spans = fields.map { Span(field: $0, size: 0, offset: 0) }
+        var offset = 0
         for (position, index) in Self.order(of: fields).enumerated() {
             let size = sizes[position]
-            guard size >= markers else {
-                result[index].value = .marker(size)
-                continue
-            }
+            spans[index].size = size
+            guard size >= markers else { continue }
             let length = Int(size - markers)
-            guard length <= Limits.valueBytesMax, length <= values.endIndex - offset else {
+            guard length <= Limits.valueBytesMax, length <= values.count - offset else {
                 throw .malformed("a value longer than allowed or than what is there")
             }
-            result[index].value = .bytes(Array(values[offset..<offset + length]))
+            spans[index].offset = offset
             offset += length
         }
-        guard offset == values.endIndex else { throw .malformed("values left over") }
-        return result
+        guard offset == values.count else { throw .malformed("values left over") }
+        return (values, spans)
     }
 
     /// The indexes of a field column, stably sorted by field.
     private static func order(of fields: [UInt32]) -> [Int] {
-        // A field and its index in one number sort without comparing twice.
-        fields.enumerated().map { UInt64($0.element) << 32 | UInt64($0.offset) }.sorted().map {
-            Int($0 & 0xFFFF_FFFF)
+        // The fields that there are have small numbers, and counting is faster than comparing.
+        guard let greatest = fields.max(), greatest < 256 else {
+            return fields.indices.sorted { (fields[$0], $0) < (fields[$1], $1) }
         }
+        var next = [Int](repeating: 0, count: Int(greatest) + 2)
+        for field in fields { next[Int(field) + 1] += 1 }
+        for field in 1..<next.count { next[field] += next[field - 1] }
+        var order = [Int](repeating: 0, count: fields.count)
+        for (index, field) in fields.enumerated() {
+            order[next[Int(field)]] = index
+            next[Int(field)] += 1
+        }
+        return order
     }
 }

@@ -163,10 +163,14 @@ package enum Frame {
             precondition(status == Z_OK && stream.avail_in == 0, "there is room")
             return Int(stream.total_out - before)
         }
+        guard let bytesWithoutMatches = bytesWithoutMatches(column) else {
+            _ = run()
+            return
+        }
         var start = z_stream()
         precondition(deflateCopy(&start, &stream) == Z_OK, "zlib copies a stream")
         defer { deflateEnd(&start) }
-        guard run() > bytesWithoutMatches(column) else { return }
+        guard run() > bytesWithoutMatches else { return }
         deflateEnd(&stream)
         precondition(deflateCopy(&stream, &start) == Z_OK, "zlib copies a stream")
         var status = deflateParams(&stream, level, Z_HUFFMAN_ONLY)
@@ -176,14 +180,23 @@ package enum Frame {
     }
 
     /// What a Huffman code makes of the bytes, by their entropy, with its table.
-    private static func bytesWithoutMatches(_ column: UnsafeBufferPointer<UInt8>) -> Int {
+    ///
+    /// - Returns: `nil` when matches are sure to be worth it: in words, which are of many letters,
+    ///   and where there is but one byte, again and again. A stream need not be copied then, which
+    ///   costs as much as compressing some thousands of bytes.
+    private static func bytesWithoutMatches(_ column: UnsafeBufferPointer<UInt8>) -> Int? {
         var counts = [Int](repeating: 0, count: 256)
         for byte in column { counts[Int(byte)] += 1 }
+        counts.removeAll { $0 == 0 }
+        guard (2...kindsOfByteMax).contains(counts.count) else { return nil }
         let bits = counts.reduce(0.0) { sum, count in
-            count == 0 ? sum : sum + Double(count) * log2(Double(column.count) / Double(count))
+            sum + Double(count) * log2(Double(column.count) / Double(count))
         }
-        return Int(bits / 8) + 32 + counts.count { $0 > 0 } / 2
+        // No code is shorter than a bit.
+        return max(Int(bits), column.count) / 8 + 32 + counts.count / 2
     }
+
+    private static let kindsOfByteMax = 32
 
     private static func inflated(
         _ frame: [UInt8], length: Int

@@ -130,7 +130,7 @@ package enum BatchCoding {
         let kinds = try lengthened(batch.groupKinds, count: count)
         let baseIndexes = try lengthened(batch.groupBases, count: count)
         let bootIndexes = try lengthened(batch.groupBoots, count: count)
-        let changes = try batch.changes.unpacked(
+        let (values, changes) = try batch.changes.unpacked(
             markers: 1, countMax: Limits.changesPerBatchMax)
         guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
             throw .malformed("a counter out of range")
@@ -161,10 +161,7 @@ package enum BatchCoding {
                     createdKind: kinds[index] == 0 ? nil : kinds[index] - 1,
                     firstCounter: counter,
                     changes: slice.map { entry in
-                        guard case .bytes(let bytes) = entry.value else {
-                            return Change(field: entry.field, value: nil)
-                        }
-                        return Change(field: entry.field, value: bytes)
+                        Change(field: entry.field, value: entry.content(in: values, markers: 1))
                     },
                     base: bases[Int(baseIndexes[index])],
                     written: ClockReading(
@@ -248,12 +245,14 @@ extension SyncRequest.Recovery {
         else { throw .malformed("positions that do not ascend, or too many") }
         let records = wire.hasPage ? try Page(wire.page).records : []
         var count = 0
-        for field in records.lazy.flatMap(\.fields) {
-            count += field.versions.count
-            guard field.versions.count <= Limits.broughtVersionsPerFieldMax else {
-                throw .malformed("more versions of one field than may be brought")
-            }
-            for version in field.versions {
+        for record in records {
+            count += record.versions.count
+            guard
+                record.fields.allSatisfy({
+                    $0.versions.count <= Limits.broughtVersionsPerFieldMax
+                })
+            else { throw .malformed("more versions of one field than may be brought") }
+            for version in record.versions {
                 if version.value == .asSent {
                     throw .malformed("a value as sent that was not sent")
                 }
@@ -478,8 +477,7 @@ extension Page {
         var versionStamps: [Int64] = []
         for (index, record) in records.enumerated() {
             kinds.append(record.kind)
-            versionCounts.append(
-                UInt32(record.fields.reduce(0) { $0 + $1.versions.count }))
+            versionCounts.append(UInt32(record.versions.count))
             flags.append(record.flags)
             if let created = record.createdMilliseconds {
                 creations.append(created &- record.id.milliseconds)
@@ -491,20 +489,18 @@ extension Page {
                         $0.fields = record.contested
                     })
             }
-            for field in record.fields {
-                for version in field.versions {
-                    versionReplicas.append(table.index(of: version.stamp.dot.replica))
-                    versionCounters.append(counters.next(version.stamp.dot.counter))
-                    versionSequences.append(sequences.next(version.sequence))
-                    versionStamps.append(stamps.next(version.stamp.milliseconds))
-                    let value: SizedValue =
-                        switch version.value {
-                        case .asSent: .marker(0)
-                        case .cleared: .marker(1)
-                        case .bytes(let bytes): .bytes(bytes)
-                        }
-                    changes.append((field.field, value))
-                }
+            for version in record.versions {
+                versionReplicas.append(table.index(of: version.stamp.dot.replica))
+                versionCounters.append(counters.next(version.stamp.dot.counter))
+                versionSequences.append(sequences.next(version.sequence))
+                versionStamps.append(stamps.next(version.stamp.milliseconds))
+                let value: SizedValue =
+                    switch version.value {
+                    case .asSent: .marker(0)
+                    case .cleared: .marker(1)
+                    case .bytes(let bytes): .bytes(bytes)
+                    }
+                changes.append((version.field, value))
             }
         }
         page.recordKinds = kinds
@@ -534,7 +530,7 @@ extension Page {
     ) throws(FrameError) {
         let countMax = Limits.inflatedBytesMax
         let ids = try wire.records.ids(countMax: countMax)
-        let changes = try wire.changes.unpacked(markers: 2, countMax: countMax)
+        let (values, changes) = try wire.changes.unpacked(markers: 2, countMax: countMax)
         guard wire.recordKinds.count == ids.count, wire.recordVersions.count == ids.count,
             wire.recordFlags.count == ids.count, wire.versionReplicas.count == changes.count,
             wire.versionCounters.count == changes.count,
@@ -563,33 +559,27 @@ extension Page {
             guard count <= changes.count - offset else {
                 throw .malformed("a record without its versions")
             }
-            var fields: [PageRecord.Field] = []
-            for position in offset..<offset + count {
+            let versions = try (offset..<offset + count).map {
+                position throws(FrameError) -> PageRecord.FieldVersion in
                 guard Int(versionReplicas[position]) < replicas.count else {
                     throw .malformed("a version without a writer")
                 }
-                let dot = Dot(
-                    ReplicaID(
-                        truncating: replicas[Int(versionReplicas[position])]),
-                    counters.next(versionCounters[position]))
+                let change = changes[position]
                 let value: PageRecord.Value =
-                    switch changes[position].value {
-                    case .marker(0): .asSent
-                    case .marker: .cleared
-                    case .bytes(let bytes): .bytes(bytes)
-                    }
-                let version = PageRecord.Version(
-                    value: value,
+                    change.size == 0
+                    ? .asSent
+                    : change.content(in: values, markers: 2).map { .bytes($0) } ?? .cleared
+                return PageRecord.FieldVersion(
+                    field: change.field, value: value,
                     stamp: Stamp(
-                        milliseconds: Int64(
-                            bitPattern: stamps.next(versionStamps[position])), dot: dot),
+                        milliseconds: Int64(bitPattern: stamps.next(versionStamps[position])),
+                        dot: Dot(
+                            ReplicaID(truncating: replicas[Int(versionReplicas[position])]),
+                            counters.next(versionCounters[position]))),
                     sequence: sequences.next(versionSequences[position]))
-                if fields.last?.field == changes[position].field {
-                    fields[fields.count - 1].versions.append(version)
-                } else {
-                    fields.append(
-                        PageRecord.Field(field: changes[position].field, versions: [version]))
-                }
+            }
+            guard zip(versions, versions.dropFirst()).allSatisfy({ $0.field <= $1.field }) else {
+                throw .malformed("fields that do not ascend")
             }
             offset += count
             var created: Int64?
@@ -603,8 +593,7 @@ extension Page {
                 PageRecord(
                     id: id, kind: recordKinds[index], createdMilliseconds: created,
                     contested: contested[UInt32(index)] ?? [],
-                    places: PageRecord.places(recordFlags[index]),
-                    fields: fields))
+                    places: PageRecord.places(recordFlags[index]), versions: versions))
         }
         guard offset == changes.count else { throw .malformed("versions without a record") }
         var cursor = wire.hasCursor ? Position(wire.cursor) : nil

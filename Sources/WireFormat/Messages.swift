@@ -259,8 +259,22 @@ package struct PageRecord: Hashable, Sendable {
     package var contested: [UInt32]
     /// In which of the device's buckets it lies.
     package var places: HeldPlaces
-    /// Sorted by field.
-    package var fields: [Field]
+    /// The live versions of the fields that are listed: fields ascending, newest stamp first.
+    package var versions: [FieldVersion]
+
+    package struct FieldVersion: Hashable, Sendable {
+        package var field: UInt32
+        package var value: Value
+        package var stamp: Stamp
+        package var sequence: UInt64
+
+        package init(field: UInt32, value: Value, stamp: Stamp, sequence: UInt64) {
+            self.field = field
+            self.value = value
+            self.stamp = stamp
+            self.sequence = sequence
+        }
+    }
 
     package struct Field: Hashable, Sendable {
         package var field: UInt32
@@ -295,14 +309,50 @@ package struct PageRecord: Hashable, Sendable {
 
     package init(
         id: RecordID, kind: UInt32, createdMilliseconds: Int64?, contested: [UInt32] = [],
-        places: HeldPlaces, fields: [Field]
+        places: HeldPlaces, versions: [FieldVersion]
     ) {
         self.id = id
         self.kind = kind
         self.createdMilliseconds = createdMilliseconds
         self.contested = contested
         self.places = places
+        self.versions = versions
+    }
+
+    package init(
+        id: RecordID, kind: UInt32, createdMilliseconds: Int64?, contested: [UInt32] = [],
+        places: HeldPlaces, fields: [Field]
+    ) {
+        self.init(
+            id: id, kind: kind, createdMilliseconds: createdMilliseconds, contested: contested,
+            places: places, versions: [])
         self.fields = fields
+    }
+
+    /// ``versions`` by field, for whoever looks at few records.
+    package var fields: [Field] {
+        get {
+            var fields: [Field] = []
+            for entry in versions {
+                let version = Version(
+                    value: entry.value, stamp: entry.stamp, sequence: entry.sequence)
+                if fields.last?.field == entry.field {
+                    fields[fields.count - 1].versions.append(version)
+                } else {
+                    fields.append(Field(field: entry.field, versions: [version]))
+                }
+            }
+            return fields
+        }
+        set {
+            versions = newValue.flatMap { entry in
+                entry.versions.map {
+                    FieldVersion(
+                        field: entry.field, value: $0.value, stamp: $0.stamp,
+                        sequence: $0.sequence)
+                }
+            }
+        }
     }
 }
 

@@ -64,7 +64,7 @@ extension WireSentRecords {
         var next = 0
         var columns = Columns()
         for record in records {
-            let first = record.fields.lazy.flatMap(\.versions).map(\.stamp.dot.counter).min()
+            let first = record.versions.lazy.map(\.stamp.dot.counter).min()
             guard let index = first.flatMap({ indexes[$0] }), index >= next,
                 let (sequence, stamp) = Self.follows(
                     record, from: foretelling.request.groups[index], foretelling.request)
@@ -95,12 +95,11 @@ extension WireSentRecords {
         _ record: PageRecord, from group: ChangeGroup, _ request: SyncRequest
     ) -> (sequence: UInt64, stamp: Int64)? {
         guard record.id == group.record, record.contested.isEmpty,
-            record.fields.count == group.changes.count
+            record.versions.count == group.changes.count
         else { return nil }
         var result: (sequence: UInt64, stamp: Int64)?
-        for (field, index) in zip(record.fields, Self.order(of: group)) {
-            guard field.field == group.changes[index].field, field.versions.count == 1,
-                let version = field.versions.first, version.value == .asSent,
+        for (version, index) in zip(record.versions, Self.order(of: group)) {
+            guard version.field == group.changes[index].field, version.value == .asSent,
                 version.stamp.dot
                     == Dot(request.replica, group.firstCounter &+ UInt64(index))
             else { return nil }
@@ -153,20 +152,15 @@ extension WireSentRecords {
                     createdMilliseconds: flags[position] & PageRecord.isWholeFlag == 0
                         ? nil : stamp &+ created[position],
                     places: PageRecord.places(flags[position]),
-                    fields: Self.order(of: group).map { index in
+                    versions: Self.order(of: group).map { index in
                         let offset = UInt64(index)
-                        return PageRecord.Field(
-                            field: group.changes[index].field,
-                            versions: [
-                                PageRecord.Version(
-                                    value: .asSent,
-                                    stamp: Stamp(
-                                        milliseconds: stamp,
-                                        dot: Dot(
-                                            foretelling.request.replica,
-                                            group.firstCounter &+ offset)),
-                                    sequence: sequence &+ offset)
-                            ])
+                        return PageRecord.FieldVersion(
+                            field: group.changes[index].field, value: .asSent,
+                            stamp: Stamp(
+                                milliseconds: stamp,
+                                dot: Dot(
+                                    foretelling.request.replica, group.firstCounter &+ offset)),
+                            sequence: sequence &+ offset)
                     }))
         }
         result.append(contentsOf: listed[taken...])

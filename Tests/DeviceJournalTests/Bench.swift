@@ -222,10 +222,15 @@ final class Bench {
         _ request: SyncRequest, outcomes: Outcomes? = nil, page: Page? = nil,
         assignment: Assignment? = nil
     ) throws -> Absorbed {
-        try journal.absorb(
+        try absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: hubMilliseconds, outcomes: outcomes,
-                page: page, assignment: assignment), for: request, clocks: now)
+                page: page, assignment: assignment), for: request)
+    }
+
+    @discardableResult
+    func absorb(_ answer: SyncAnswer, for request: SyncRequest) throws -> Absorbed {
+        try journal.absorb(answer.encoded(for: request), for: request, clocks: now)
     }
 
     /// One whole round trip with nothing but news; the assignment comes when it is new.

@@ -95,8 +95,8 @@ import WireFormat
         _ = try copy.absorb(
             SyncAnswer(
                 attempt: 1, hubMilliseconds: bench.hubMilliseconds,
-                outcomes: Outcomes(settledCounter: 3, forkCounter: 3)), for: request,
-            clocks: bench.now)
+                outcomes: Outcomes(settledCounter: 3, forkCounter: 3)
+            ).encoded(for: request), for: request, clocks: bench.now)
         let next = try copy.makeRequest(
             batchBytesMax: 10_000, pageBytesMax: 10_000, clocks: bench.now, attempt: 2)
         #expect(try next.replica != bench.journal.replica())

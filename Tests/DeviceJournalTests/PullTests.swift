@@ -98,15 +98,15 @@ import WireFormat
                 outcomes: bench.settled(request), page: bench.lastPage([bench.need(number: 9)]))
         }
         expect(.staleAnswer) {
-            try bench.journal.absorb(answer(request.attempt + 1), for: request, clocks: bench.now)
+            try bench.absorb(answer(request.attempt + 1), for: request)
         }
         #expect(try bench.journal.waitingGroups() == 1)
         #expect(try bench.journal.needs().count == 1)
 
-        _ = try bench.journal.absorb(answer(request.attempt), for: request, clocks: bench.now)
+        _ = try bench.absorb(answer(request.attempt), for: request)
         // The same answer again, late: the cursor has moved on.
         expect(.staleAnswer) {
-            try bench.journal.absorb(answer(request.attempt), for: request, clocks: bench.now)
+            try bench.absorb(answer(request.attempt), for: request)
         }
         #expect(try bench.journal.needs().count == 1)
     }

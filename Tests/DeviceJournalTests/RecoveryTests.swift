@@ -35,27 +35,26 @@ import WireFormat
     /// The whole of a recovery, after which the hub sends these.
     private func recover(_ back: [PageRecord]) throws {
         var request = try bench.request()
-        _ = try bench.journal.absorb(
+        try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
                 line: [
                     .init(term: Bench.hub, first: 1),
                     .init(term: Self.restored.term, first: Self.restored.sequence),
-                ], recovered: Self.restored), for: request, clocks: bench.now)
+                ], recovered: Self.restored), for: request)
         request = try bench.request()
         #expect(request.recovery?.records.map(\.id) == [old, new, note])
-        _ = try bench.journal.absorb(
+        try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
-                recovered: Self.restored), for: request, clocks: bench.now)
+                recovered: Self.restored), for: request)
         request = try bench.request()
         var page = bench.lastPage(back)
         page.cursor = Position(term: Self.restored.term, sequence: bench.sequence)
-        _ = try bench.journal.absorb(
+        try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds, page: page,
-                assignment: bench.current, recovered: Self.restored), for: request,
-            clocks: bench.now)
+                assignment: bench.current, recovered: Self.restored), for: request)
     }
 
     private var kept: [RefusedGroup] { get throws { try bench.journal.refused() } }

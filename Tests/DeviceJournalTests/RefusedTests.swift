@@ -206,10 +206,10 @@ import WireFormat
         #expect(try bench.journal.refused().count == 1)
         func answer(schema: UInt32) throws -> Absorbed {
             let request = try bench.request()
-            return try bench.journal.absorb(
+            return try bench.absorb(
                 SyncAnswer(
                     attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
-                    page: bench.lastPage([]), schema: schema), for: request, clocks: bench.now)
+                    page: bench.lastPage([]), schema: schema), for: request)
         }
         #expect(try answer(schema: 0).answer.groupsWait == false)
         #expect(try answer(schema: 2).answer.groupsWait)

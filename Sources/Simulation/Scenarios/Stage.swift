@@ -304,7 +304,9 @@ final class StageDevice {
 
     @discardableResult
     func absorb(_ answer: SyncAnswer, for request: SyncRequest) throws -> DeviceSession.Answer {
-        try journal.absorb(answer, for: request, clocks: clocks).answer
+        try journal.absorb(
+            answer.encoded(for: request), for: request, clocks: clocks
+        ).answer
     }
 
     /// One round trip.
