@@ -208,6 +208,9 @@ package struct Notice: Hashable, Sendable {
         /// What this journal brought back to a restored hub did not all come back from it; it is
         /// in the list of what was refused.
         case notTakenBack = 6
+        /// Commands that waited here were not as they had been stored, and were not sent; what can
+        /// be read of them is in the list of what was refused.
+        case commandsDamaged = 7
     }
 
     package var kind: Kind
@@ -220,8 +223,9 @@ package struct Notice: Hashable, Sendable {
     package var description: String {
         switch kind {
         case .forked:
-            "This journal was found to be a copy or a restored backup; it went on as a new one, "
-                + "and \(amount) waiting command\(amount == 1 ? "" : "s") with it."
+            "This journal was found to be a copy or a restored backup; it went on as a new one"
+                + (amount == 0
+                    ? "." : ", and \(amount) waiting command\(amount == 1 ? "" : "s") with it.")
         case .gap:
             "The server had lost earlier changes that this device does not hold any more."
         case .hubRestored:
@@ -236,6 +240,10 @@ package struct Notice: Hashable, Sendable {
         case .notTakenBack:
             "The restored server did not take back what this device held of \(amount) "
                 + "record\(amount == 1 ? "" : "s"); it is kept with what was refused."
+        case .commandsDamaged:
+            "\(amount) command\(amount == 1 ? "" : "s") on this device had been damaged before "
+                + "\(amount == 1 ? "it was" : "they were") sent; what can be read of "
+                + "\(amount == 1 ? "it" : "them") is kept with what was refused."
         }
     }
 }
@@ -478,7 +486,7 @@ extension Journal {
             """
             SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
             """
-        ) { try OutboxGroup(row: $0) }
+        ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
 
     func readOutbox(of record: RecordID) throws -> [OutboxGroup] {
@@ -487,7 +495,7 @@ extension Journal {
             SELECT number, replica, counter, record, state, content FROM outbox
             WHERE record = ? ORDER BY number
             """, .bytes(record.bytes)
-        ) { try OutboxGroup(row: $0) }
+        ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
 
     func readWaitingGroups() throws -> Int {
@@ -519,10 +527,11 @@ extension Journal {
             content.changes.count <= Limits.changesPerGroupMax
         else { throw JournalError.tooLarge }
         guard writer.nextCounter < 1 << 60 else { throw JournalError.exhausted }
+        let dot = Dot(writer.replica, writer.nextCounter)
         try connection.run(
             "INSERT INTO outbox (replica, counter, record, state, content) VALUES (?, ?, ?, 0, ?)",
-            .bits(writer.replica.rawValue), .bits(writer.nextCounter), .bytes(record.bytes),
-            .bytes(content.bytes))
+            .bits(dot.replica.rawValue), .bits(dot.counter), .bytes(record.bytes),
+            .bytes(content.bytes(of: record, under: dot)))
         writer.nextCounter += UInt64(content.changes.count)
         return connection.lastInsertedRow
     }

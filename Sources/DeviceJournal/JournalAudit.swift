@@ -42,7 +42,7 @@ struct AuditRow: Equatable {
 
 /// A checksum against what disks do to rows: eight bytes a step, so that it costs next to nothing
 /// beside storing them. Each step can be undone, so no single wrong word goes unnoticed.
-private struct RowChecksum {
+struct RowChecksum {
     private(set) var value: UInt64 = 0x9e37_79b9_7f4a_7c15
 
     mutating func combine(_ word: UInt64) {
@@ -173,15 +173,20 @@ package struct JournalCheck: Hashable, Sendable {
     package var damagedCount: Int
     /// Whether records vanished or appeared. The next sync finds out which.
     package var isCountOff: Bool
+    /// Commands that wait or were refused, and are not as they were stored. The next sync sets
+    /// those that wait aside, to be seen with what was refused.
+    package var damagedCommandCount: Int
 
-    package var isSound: Bool { fileFindings.isEmpty && damagedCount == 0 && !isCountOff }
+    package var isSound: Bool {
+        fileFindings.isEmpty && damagedCount == 0 && !isCountOff && damagedCommandCount == 0
+    }
 }
 
 // MARK: - Verifying rows
 
 extension Journal {
-    /// Looks for damage in the file and in every record, and prepares the next sync to mend what
-    /// was pulled.
+    /// Looks for damage in the file, in every record and in every command that waits or was
+    /// refused, and prepares the next sync to mend what was pulled.
     package func check() throws(JournalError) -> JournalCheck {
         let findings = try integrityCheck()
         return try storing {
@@ -192,7 +197,11 @@ extension Journal {
             try storeAudit(audit)
             return JournalCheck(
                 fileFindings: findings, recordCount: walk.rowCount,
-                damagedCount: try countSuspects(), isCountOff: walk.isSumOff)
+                damagedCount: try countSuspects(),
+                // What is being looked for already is not found yet.
+                isCountOff: walk.isSumOff || audit.isSearching,
+                damagedCommandCount: try readDamagedGroups().count
+                    + readRefused().count { $0.isDamaged })
         }
     }
 
@@ -306,7 +315,8 @@ extension Journal {
         ) { row in
             AuditRow(
                 digest: row.bits(at: 0), walked: row.bytes(at: 1), walkedDigest: row.bits(at: 2),
-                parts: try Self.parts(row.bytes(at: 3)), hasTried: row.bool(at: 4),
+                // What to ask is found anew; an altered list must not keep the journal from syncing.
+                parts: (try? Self.parts(row.bytes(at: 3))) ?? [.scope], hasTried: row.bool(at: 4),
                 givenUp: row.optionalInteger(at: 5).map { UInt64(bitPattern: $0) })
         }
         guard let row else { throw ByteCodingError.truncated }

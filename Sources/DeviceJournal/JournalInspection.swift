@@ -41,7 +41,10 @@ extension Journal {
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
                 outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
                 refused: try connection.all("SELECT record, content FROM refused") { row in
-                    (try row.record(at: 0), try GroupContent(bytes: row.bytes(at: 1)).written)
+                    (
+                        try row.record(at: 0),
+                        GroupContent(salvaging: row.bytes(at: 1)).written
+                    )
                 })
             let rows = try connection.all(
                 """

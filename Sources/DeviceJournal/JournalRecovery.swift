@@ -55,15 +55,20 @@ extension Journal {
             .integer(recovery.amount))
     }
 
-    /// Where the complete pulls ended, ascending, one position a term.
+    /// Where the complete pulls ended, ascending, one position a term; the last is the cursor,
+    /// also where a disk has altered either.
     private func readReached() throws -> [Position] {
+        let cursor = try readPull().cursor
         var result: [Position] = []
         for position in try connection.all(
             "SELECT term, sequence FROM reached ORDER BY sequence",
             read: { Position(term: $0.replica(at: 0), sequence: $0.bits(at: 1)) })
-        where position.sequence > result.last?.sequence ?? 0 {
+        where position.sequence > result.last?.sequence ?? 0
+            && position.sequence < cursor.sequence && position.term != cursor.term
+        {
             result.append(position)
         }
+        if cursor.sequence > 0 { result.append(cursor) }
         return result.suffix(Limits.reachedMax)
     }
 
@@ -170,11 +175,10 @@ extension Journal {
         of held: GuardedRow, in state: RecordState?, _ recovery: RecoveryRow,
         at milliseconds: Int64
     ) throws -> Bool {
-        // What the disk had altered was not brought. Reference data is the operator's, and is left
-        // out by the hub where it was imported anew.
-        guard held.isSound, let row = held.record,
-            Kind(rawValue: row.kind)?.isReference != true
-        else { return false }
+        // Reference data is the operator's, and is left out by the hub where it was imported anew.
+        guard let row = held.record, Kind(rawValue: row.kind)?.isReference != true else {
+            return false
+        }
         let lost = row.state.lost(beyond: recovery.shared, in: state)
         guard !lost.isEmpty else { return false }
         let isNew = row.state.fields.values.joined().allSatisfy { $0.sequence > recovery.shared }
@@ -188,8 +192,9 @@ extension Journal {
                     written: ClockReading(
                         wallMilliseconds: newest, boot: 0, elapsedMilliseconds: 0),
                     changes: changes.map(\.change)),
-                code: RefusedGroup.notTakenBackCode, field: 0,
-                reason: "the restored server did not take it back", at: milliseconds)
+                // What the disk had altered was not brought, and is for the person to look at.
+                code: held.isSound ? RefusedGroup.notTakenBackCode : RefusedGroup.damagedCode,
+                field: 0, reason: "the restored server does not have it", at: milliseconds)
         }
         return true
     }

@@ -2,8 +2,9 @@ package import NeedModel
 import SQLiteStore
 package import SyncCore
 
-/// A command that the hub refused, or what a restored hub did not take back; it is not shown in the need any more, but kept here with its
-/// reason until the person retries or drops it.
+/// A command that the hub refused, or what a restored hub did not take back, or what a disk made
+/// of a command; it is not shown in the need any more, but kept here with its reason until the
+/// person retries or drops it.
 package struct RefusedGroup: Hashable, Sendable {
     /// Its name for people, from 1, never given out twice.
     package var number: Int64
@@ -28,6 +29,11 @@ package struct RefusedGroup: Hashable, Sendable {
     /// from it before. The hub's own codes begin with 1.
     package static let notTakenBackCode: UInt32 = 0
     package var isNotTakenBack: Bool { codeNumber == Self.notTakenBackCode }
+
+    /// In place of the hub's code: the command is not as it was stored, and ``changes`` are what
+    /// can be read of it.
+    package static let damagedCode: UInt32 = .max
+    package var isDamaged: Bool { codeNumber == Self.damagedCode }
 }
 
 extension Journal {
@@ -99,7 +105,8 @@ extension Journal {
                 entry.createdKind == nil
                 ? []
                 : try readRefused().filter {
-                    $0.number != number && $0.code == .depends
+                    // The hub never heard of a record whose creation was damaged here.
+                    $0.number != number && ($0.code == .depends || $0.code == .unknownRecord)
                         && ($0.record == record || $0.need == record)
                 }
             for group in [content] + dependents {
@@ -169,10 +176,10 @@ extension Journal {
             VALUES (?, ?, ?, ?, ?, ?)
             """,
             .bytes(record.bytes), .integer(Int64(code)), .integer(Int64(field)),
-            .text(reason), .integer(milliseconds), .bytes(content.bytes))
+            .text(reason), .integer(milliseconds), .bytes(content.bytes(of: record, under: nil)))
     }
 
-    private func readRefused() throws -> [RefusedGroup] {
+    func readRefused() throws -> [RefusedGroup] {
         let boots = try readBoots()
         return try connection.all(
             """
@@ -180,9 +187,13 @@ extension Journal {
             ORDER BY number
             """
         ) { row in
-            let content = try GroupContent(bytes: row.bytes(at: 6))
-            let record = try row.record(at: 1)
-            let code = UInt32(truncatingIfNeeded: row.integer(at: 2))
+            let record = RecordID(bytes: row.bytes(at: 1)) ?? RecordID(high: 0, low: 0)
+            let stored = row.bytes(at: 6)
+            let sound = try? GroupContent(bytes: stored, of: record, under: nil)
+            let content = sound ?? GroupContent(salvaging: stored)
+            let code =
+                sound == nil
+                ? RefusedGroup.damagedCode : UInt32(truncatingIfNeeded: row.integer(at: 2))
             let field = UInt32(truncatingIfNeeded: row.integer(at: 3))
             let parent = content.changes.first { $0.field == NoteField.need.rawValue }?.value
             return RefusedGroup(
@@ -209,7 +220,8 @@ extension Journal {
     /// Gives what was refused about one record another name, in notes too.
     private func rename(_ old: RecordID, to new: RecordID) throws {
         for entry in try readRefused() {
-            var content = try requireContent(entry.number)
+            // What is damaged stays so, to be seen.
+            guard var content = try readContent(entry) else { continue }
             var isChanged = entry.record == old
             if content.createdKind == Kind.note.rawValue {
                 for index in content.changes.indices
@@ -221,19 +233,19 @@ extension Journal {
                 }
             }
             guard isChanged else { continue }
+            let record = entry.record == old ? new : entry.record
             try connection.run(
                 "UPDATE refused SET record = ?, content = ? WHERE number = ?",
-                .bytes((entry.record == old ? new : entry.record).bytes), .bytes(content.bytes),
+                .bytes(record.bytes), .bytes(content.bytes(of: record, under: nil)),
                 .integer(entry.number))
         }
     }
 
-    private func requireContent(_ number: Int64) throws -> GroupContent {
-        let content = try connection.first(
-            "SELECT content FROM refused WHERE number = ?", .integer(number)
-        ) { try GroupContent(bytes: $0.bytes(at: 0)) }
-        guard let content else { throw JournalError.notRefused("\(number)") }
-        return content
+    /// - Returns: `nil` when it is not as it was stored.
+    private func readContent(_ entry: RefusedGroup) throws -> GroupContent? {
+        try connection.first(
+            "SELECT content FROM refused WHERE number = ?", .integer(entry.number)
+        ) { try? GroupContent(bytes: $0.bytes(at: 0), of: entry.record, under: nil) } ?? nil
     }
 }
 

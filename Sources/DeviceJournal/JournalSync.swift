@@ -56,9 +56,9 @@ extension Journal {
                 """, .text(server), .text(token), SQLValue(pin), SQLValue(authority))
             if let counter = answer.forkCounter {
                 // The hub told this without having seen what waits here, so nothing from the first
-                // waiting group on is known to be shared, whatever counter it names.
-                let milliseconds = try readBoots().corrected(clocks).milliseconds
-                try fork(from: counter, at: milliseconds)
+                // waiting group on is known to be shared, whatever counter it names. The person
+                // who enrols a journal anew need not be told that it goes on as another one.
+                _ = try fork(from: counter)
             }
             try storeAssignment(answer.assignment)
             if let former, former != answer.assignment.device { try forgetRecorder() }
@@ -91,14 +91,16 @@ extension Journal {
     }
 
     /// Goes on as a new replica with all groups from a counter on, and all that wait.
-    private func fork(from counter: UInt64, at milliseconds: Int64) throws {
+    ///
+    /// - Returns: How many groups that are.
+    private func fork(from counter: UInt64) throws -> Int {
         let writer = try readWriter()
         let outbox = try readOutbox().filter { $0.replica == writer.replica }
         let firstWaiting = outbox.first { !$0.isSettled }?.counter ?? writer.nextCounter
         let first = min(counter, firstWaiting)
         let taken = outbox.filter { $0.counter >= first }
         try become(newReplicaWith: taken, sharing: max(first, 1) - 1)
-        try storeNotice(.forked, at: milliseconds, amount: taken.count)
+        return taken.count
     }
 
     /// Goes on as a new replica: the groups are numbered from 1 under it, in the order of writing,
@@ -119,9 +121,11 @@ extension Journal {
             .bits(replica.rawValue))
         var writer = WriterRow(replica: replica, nextCounter: 1, nextRecord: 1)
         for group in groups {
+            let dot = Dot(replica, writer.nextCounter)
             try connection.run(
-                "UPDATE outbox SET replica = ?, counter = ?, state = 0 WHERE number = ?",
-                .bits(replica.rawValue), .bits(writer.nextCounter), .integer(group.number))
+                "UPDATE outbox SET replica = ?, counter = ?, state = 0, content = ? WHERE number = ?",
+                .bits(dot.replica.rawValue), .bits(dot.counter),
+                .bytes(group.content.bytes(of: group.record, under: dot)), .integer(group.number))
             writer.nextCounter += UInt64(group.content.changes.count)
         }
         try storeWriter(writer)
@@ -210,6 +214,8 @@ extension Journal {
 extension Journal {
     /// What to send now: the oldest waiting groups that fit, and where the pull stands.
     ///
+    /// What waits and is not as it was stored is set aside first.
+    ///
     /// - Parameters:
     ///   - batchBytesMax: Bound on the content of the batch; the first group goes in any case.
     ///   - pageBytesMax: How much of the feed to ask for, in bytes before compression.
@@ -218,35 +224,54 @@ extension Journal {
     package func makeRequest(
         batchBytesMax: Int, pageBytesMax: Int, clocks: ClockReading, attempt: UInt32
     ) throws(JournalError) -> SyncRequest {
-        let request = try reading {
-            _ = try requireIdentity()
-            let writer = try readWriter()
-            let pull = try readPull()
-            // Also those that nothing is shared with: ids may still be theirs.
-            let ancestors = try readLineage().compactMap { row in
-                row.shared.map { Dot(row.replica, $0) }
+        while true {
+            let request = try reading {
+                try nextRequest(
+                    batchBytesMax: batchBytesMax, pageBytesMax: pageBytesMax, clocks: clocks,
+                    attempt: attempt)
             }
-            let recovery = try nextRecovery(bytesMax: batchBytesMax)
-            // What waits may have seen what is brought back, so it goes after it.
-            let isBringing = !(recovery?.records.isEmpty ?? true)
-            return SyncRequest(
-                attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
-                cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
-                pageBytes: pageBytesMax,
-                groups: isBringing
-                    ? [] : try nextGroups(of: writer.replica, bytesMax: batchBytesMax),
-                // Dropping the oldest errs toward a conflict, never toward covering.
-                ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
-                heldFrom: pull.heldFrom, recovery: recovery,
-                audit: isBringing ? nil : try nextAudit())
+            guard let request else {
+                try storing { try setAsideDamagedGroups(clocks: clocks) }
+                continue
+            }
+            // Only what a person wrote must not travel before it is durable; where nothing waits,
+            // the hub has decided on all of it.
+            if !request.groups.isEmpty || request.recovery != nil { try syncLog() }
+            return request
         }
-        // Only what a person wrote must not travel before it is durable; where nothing waits, the
-        // hub has decided on all of it.
-        if !request.groups.isEmpty || request.recovery != nil { try syncLog() }
-        return request
     }
 
-    private func nextGroups(of replica: ReplicaID, bytesMax: Int) throws -> [ChangeGroup] {
+    /// - Returns: `nil` when a damaged group stands in the way.
+    private func nextRequest(
+        batchBytesMax: Int, pageBytesMax: Int, clocks: ClockReading, attempt: UInt32
+    ) throws -> SyncRequest? {
+        _ = try requireIdentity()
+        let writer = try readWriter()
+        let pull = try readPull()
+        // Also those that nothing is shared with: ids may still be theirs.
+        let ancestors = try readLineage().compactMap { row in
+            row.shared.map { Dot(row.replica, $0) }
+        }
+        let recovery = try nextRecovery(bytesMax: batchBytesMax)
+        // What waits may have seen what is brought back, so it goes after it.
+        let isBringing = !(recovery?.records.isEmpty ?? true)
+        guard
+            let groups = isBringing
+                ? [] : try nextGroups(of: writer.replica, bytesMax: batchBytesMax)
+        else { return nil }
+        return SyncRequest(
+            attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
+            cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
+            pageBytes: pageBytesMax,
+            groups: groups,
+            // Dropping the oldest errs toward a conflict, never toward covering.
+            ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
+            heldFrom: pull.heldFrom, recovery: recovery,
+            audit: isBringing ? nil : try nextAudit())
+    }
+
+    /// - Returns: `nil` when one that would be among them is damaged.
+    private func nextGroups(of replica: ReplicaID, bytesMax: Int) throws -> [ChangeGroup]? {
         let statement = try connection.prepare(
             """
             SELECT number, replica, counter, record, state, content FROM outbox
@@ -256,7 +281,7 @@ extension Journal {
         var bytes = 0
         var changes = 0
         while try statement.step() {
-            let row = try OutboxGroup(row: statement)
+            guard let row = OutboxGroup(row: statement) else { return nil }
             bytes += row.content.batchBytes
             changes += row.content.changes.count
             if let last = groups.last {
@@ -269,6 +294,38 @@ extension Journal {
             groups.append(row.group)
         }
         return groups
+    }
+
+    /// The commands that wait and are not as they were stored.
+    func readDamagedGroups() throws -> [(number: Int64, record: RecordID?, content: [UInt8])] {
+        try connection.all(
+            """
+            SELECT number, replica, counter, record, state, content FROM outbox
+            WHERE state = 0 ORDER BY number
+            """
+        ) { row in
+            OutboxGroup(row: row) == nil
+                ? (
+                    number: row.integer(at: 0), record: RecordID(bytes: row.bytes(at: 3)),
+                    content: row.bytes(at: 5)
+                ) : nil
+        }.compactMap { $0 }
+    }
+
+    /// Moves what a disk made of waiting commands to what was refused, where the person sees what
+    /// can still be read of it and decides. Their counters stay a gap, of which the hub is told.
+    private func setAsideDamagedGroups(clocks: ClockReading) throws {
+        let damaged = try readDamagedGroups()
+        guard !damaged.isEmpty else { return }
+        let milliseconds = try readBoots().corrected(clocks).milliseconds
+        for row in damaged {
+            try storeRefused(
+                row.record ?? RecordID(high: 0, low: 0),
+                GroupContent(salvaging: row.content), code: RefusedGroup.damagedCode, field: 0,
+                reason: "damaged on this device before it was sent", at: milliseconds)
+            try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
+        }
+        try storeNotice(.commandsDamaged, at: milliseconds, amount: damaged.count)
     }
 }
 
@@ -403,7 +460,8 @@ extension Journal {
         _ outcomes: Outcomes?, request: SyncRequest, at milliseconds: Int64
     ) throws -> Bool {
         if let counter = outcomes?.forkCounter {
-            try fork(from: counter, at: milliseconds)
+            let amount = try fork(from: counter)
+            try storeNotice(.forked, at: milliseconds, amount: amount)
             return true
         }
         var pull = try readPull()
@@ -430,8 +488,11 @@ extension Journal {
         pull.heldFrom = first == expected ? nil : first
         guard pull.heldFrom != before else { return isResending }
         try storePull(pull)
-        // In a recovery the journal has brought back what it holds of the gap.
-        if pull.heldFrom != nil, try readRecovery() == nil {
+        // In a recovery the journal has brought back what it holds of the gap; of what the disk
+        // damaged the person was told.
+        if pull.heldFrom != nil, try readRecovery() == nil,
+            try !readRefused().contains(where: { $0.isDamaged })
+        {
             try storeNotice(.gap, at: milliseconds, amount: 0)
         }
         return true
@@ -611,6 +672,13 @@ extension Journal {
         var needs: [RecordID: (before: Glimpse?, after: Glimpse?)] = [:]
         /// New notes of others, with their needs.
         var noted: [RecordID: RecordID] = [:]
+        /// What was damaged here and came again is no news.
+        var mended: Set<RecordID> = []
+
+        mutating func noteMended(_ id: RecordID) {
+            progress.mendedCount += 1
+            mended.insert(id)
+        }
     }
 
     /// Stores what one page brought.
@@ -634,7 +702,7 @@ extension Journal {
         for id in page.departed {
             if try merge.haveSuspects && clear(id) {
                 merge.progress.clearedCount += 1
-                if try readGuarded(id)?.isVisible ?? false { merge.progress.mendedCount += 1 }
+                if try readGuarded(id)?.isVisible ?? false { merge.noteMended(id) }
             }
             try hide(id, &merge)
         }
@@ -669,7 +737,8 @@ extension Journal {
     private func tell(_ merge: PullMerge, _ news: inout News) throws {
         let context = try readContext()
         let groups = Dictionary(grouping: try readOutbox(), by: \.record)
-        for (id, need) in merge.needs.sorted(by: { $0.key < $1.key }) {
+        for (id, need) in merge.needs.sorted(by: { $0.key < $1.key })
+        where !merge.mended.contains(id) {
             var after = need.after
             if after == nil {
                 after = compose(
@@ -683,7 +752,9 @@ extension Journal {
         }
         // A remark on a need that is itself new says nothing more.
         let fresh = Set(news.newNeeds)
-        news.noted = Set(merge.noted.values).filter { !fresh.contains($0) }.sorted()
+        news.noted = Set(merge.noted.filter { !merge.mended.contains($0.key) }.values).filter {
+            !fresh.contains($0)
+        }.sorted()
     }
 
     /// Drops refusals of a creation that the hub has all the same, value for value: a copy of this
@@ -698,13 +769,15 @@ extension Journal {
         ) { row in
             (
                 number: row.integer(at: 0), record: try row.record(at: 1),
-                content: try GroupContent(bytes: row.bytes(at: 2))
+                content: try? GroupContent(
+                    bytes: row.bytes(at: 2), of: row.record(at: 1), under: nil)
             )
         }
         var count = 0
-        for entry in refused where entry.content.createdKind != nil {
-            guard let row = try readRecord(entry.record), row.isVisible,
-                entry.content.changes.allSatisfy({ change in
+        for entry in refused {
+            guard let content = entry.content, content.createdKind != nil,
+                let row = try readRecord(entry.record), row.isVisible,
+                content.changes.allSatisfy({ change in
                     row.state.fields[change.field]?.contains { $0.value == change.value } ?? false
                 })
             else { continue }
@@ -736,7 +809,7 @@ extension Journal {
         merge.audit.add(row.share, at: row.id)
         if try merge.haveSuspects && clear(record.id) {
             merge.progress.clearedCount += 1
-            merge.progress.mendedCount += 1
+            merge.noteMended(record.id)
         }
         if record.kind == Kind.need.rawValue {
             if merge.groups[record.id] == nil {
@@ -778,7 +851,7 @@ extension Journal {
         if try isWhole && merge.haveSuspects && clear(record.id) {
             merge.progress.clearedCount += 1
             if held?.isSound != true || held?.share != new.share || held?.checksum != new.checksum {
-                merge.progress.mendedCount += 1
+                merge.noteMended(record.id)
             }
         }
         try connection.run(

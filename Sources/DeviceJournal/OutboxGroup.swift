@@ -3,7 +3,7 @@ import SyncCore
 
 // The bytes of a group's content, the same in `outbox` and `refused`:
 //
-//     byte       1, the form
+//     byte       2, the form; 1 was without the checksum
 //     varint     0 when the record exists, else 1 + the kind that is created
 //     varint     the base's term
 //     varint     the base's sequence
@@ -13,6 +13,9 @@ import SyncCore
 //     varint     how many changes, then for each:
 //       varint     field
 //       varint     0 cleared, else 1 + length of the value, then the value
+//     8 bytes    a checksum over all before it and what names the row, little endian
+//
+// What a disk made of a command must never be sent as what the person wrote.
 
 /// One command's changes as the journal keeps them.
 struct GroupContent: Equatable {
@@ -21,9 +24,12 @@ struct GroupContent: Equatable {
     var written: ClockReading
     var changes: [Change]
 
-    var bytes: [UInt8] {
+    /// - Parameters:
+    ///   - record: What it is about, from the same row.
+    ///   - dot: In the outbox, its replica and first counter.
+    func bytes(of record: RecordID, under dot: Dot?) -> [UInt8] {
         var writer = ByteWriter()
-        writer.put(byte: 1)
+        writer.put(byte: 2)
         writer.put(createdKind.map { UInt64($0) + 1 } ?? 0)
         writer.put(base.term.rawValue)
         writer.put(base.sequence)
@@ -35,7 +41,20 @@ struct GroupContent: Equatable {
             writer.put(UInt64(change.field))
             writer.put(value: change.value)
         }
-        return writer.bytes
+        let bytes = writer.bytes
+        let checksum = Self.checksum(bytes[...], record, dot)
+        return bytes + withUnsafeBytes(of: checksum.littleEndian, Array.init)
+    }
+
+    private static func checksum(
+        _ bytes: ArraySlice<UInt8>, _ record: RecordID, _ dot: Dot?
+    ) -> UInt64 {
+        var sum = RowChecksum()
+        sum.combine(Array(bytes))
+        sum.combine(record.bytes)
+        sum.combine(dot?.replica.rawValue ?? 0)
+        sum.combine(dot?.counter ?? 0)
+        return sum.value
     }
 
     init(createdKind: UInt32?, base: Position, written: ClockReading, changes: [Change]) {
@@ -45,9 +64,38 @@ struct GroupContent: Equatable {
         self.changes = changes
     }
 
-    init(bytes: [UInt8]) throws(ByteCodingError) {
+    /// - Throws: When the bytes are not as they were stored.
+    init(bytes: [UInt8], of record: RecordID, under dot: Dot?) throws(ByteCodingError) {
+        self.init(empty: ())
+        var body = bytes[...]
+        switch bytes.first {
+        case 1: break
+        case 2:
+            guard bytes.count > 8 else { throw .truncated }
+            body = bytes.dropLast(8)
+            let stored = bytes.suffix(8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+            guard stored == Self.checksum(body, record, dot) else { throw .truncated }
+        default: throw .truncated
+        }
+        try read(Array(body))
+    }
+
+    /// As much as can be read of what a disk has altered.
+    init(salvaging bytes: [UInt8]) {
+        self.init(empty: ())
+        try? read(bytes.first == 1 ? bytes : bytes.dropLast(8))
+    }
+
+    private init(empty: Void) {
+        self.init(
+            createdKind: nil, base: .origin,
+            written: ClockReading(wallMilliseconds: 0, boot: 0, elapsedMilliseconds: 0),
+            changes: [])
+    }
+
+    private mutating func read(_ bytes: [UInt8]) throws(ByteCodingError) {
         var reader = ByteReader(bytes)
-        guard try reader.byte() == 1 else { throw .truncated }
+        _ = try reader.byte()
         let kind = try reader.number()
         createdKind = kind == 0 ? nil : UInt32(truncatingIfNeeded: kind - 1)
         base = Position(
@@ -56,7 +104,6 @@ struct GroupContent: Equatable {
         let boot = try reader.number()
         written = ClockReading(
             wallMilliseconds: wall, boot: boot, elapsedMilliseconds: try reader.signed())
-        changes = []
         for _ in 0..<(try reader.count()) {
             let field = UInt32(truncatingIfNeeded: try reader.number())
             changes.append(Change(field: field, value: try reader.value()))
@@ -92,15 +139,19 @@ struct OutboxGroup {
     }
 
     /// Columns: number, replica, counter, record, state, content.
-    init(row: borrowing Statement) throws {
-        guard let record = RecordID(bytes: row.bytes(at: 3)) else {
-            throw ByteCodingError.truncated
-        }
+    ///
+    /// - Returns: `nil` when the row is not as it was stored.
+    init?(row: borrowing Statement) {
         number = row.integer(at: 0)
         replica = ReplicaID(truncating: UInt64(bitPattern: row.integer(at: 1)))
         counter = UInt64(bitPattern: row.integer(at: 2))
-        self.record = record
         isSettled = row.integer(at: 4) == JournalSchema.settled
-        content = try GroupContent(bytes: row.bytes(at: 5))
+        guard let record = RecordID(bytes: row.bytes(at: 3)),
+            let content = try? GroupContent(
+                bytes: row.bytes(at: 5), of: record, under: Dot(replica, counter)),
+            !content.changes.isEmpty
+        else { return nil }
+        self.record = record
+        self.content = content
     }
 }

@@ -92,7 +92,7 @@ extension Journal {
             SELECT number, replica, counter, record, state, content FROM outbox
             WHERE substr(record, 15) = ? ORDER BY number
             """, bytes
-        ) { try OutboxGroup(row: $0) }
+        ) { OutboxGroup(row: $0) }.compactMap { $0 }
         for group in groups where group.content.createdKind == Kind.need.rawValue {
             if ids.contains(group.record) { continue }
             if try readRecord(group.record) == nil { ids.insert(group.record) }

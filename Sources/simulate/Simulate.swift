@@ -20,7 +20,7 @@ struct Simulate: ParsableCommand {
     var runs: Int = 1
     @Option(help: "Stop after so many minutes.")
     var minutes: Double?
-    @Option(help: "2 to 5 by the seed if not given.")
+    @Option(help: "1 to 20; 2 to 5 by the seed if not given.")
     var devices: Int?
     @Option(help: "Events of one run.")
     var events: Int = 300
@@ -30,7 +30,12 @@ struct Simulate: ParsableCommand {
     var scenario: String?
 
     func run() throws {
-        if let scenario { return try play(scenario) }
+        if let scenario {
+            guard seed == 1, runs == 1, minutes == nil, devices == nil, faults == "all" else {
+                throw ValidationError("a story goes the same way each time: give --scenario alone")
+            }
+            return try play(scenario)
+        }
         let allowed: Set<Fault>
         switch faults {
         case "all": allowed = Set(Fault.allCases)
@@ -44,9 +49,13 @@ struct Simulate: ParsableCommand {
                     return fault
                 })
         }
-        guard runs > 0, events > 0, devices.map({ (1...20).contains($0) }) ?? true else {
-            throw ValidationError("runs, events and devices are positive, devices at most 20")
+        guard runs > 0, events > 0, devices.map({ (1...20).contains($0) }) ?? true,
+            minutes ?? 1 > 0
+        else {
+            throw ValidationError(
+                "runs, events, minutes and devices are positive, devices at most 20")
         }
+        guard !faults.isEmpty else { throw ValidationError("give --faults all, none or names") }
         print("seed \(seed), runs \(runs), events \(events), faults \(faults)")
         let began = Self.seconds()
         var done = 0

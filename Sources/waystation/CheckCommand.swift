@@ -26,6 +26,7 @@ struct CheckCommand: ParsableCommand {
                         ("findings", .strings(findings.map { $0(.english) })),
                         ("records", .integer(check.recordCount)),
                         ("damaged", .integer(check.damagedCount)),
+                        ("damaged_commands", .integer(check.damagedCommandCount)),
                     ]), isPretty: true)
             } else {
                 for finding in findings { console.out("\(finding, surroundings.language)") }
@@ -52,6 +53,16 @@ struct CheckCommand: ParsableCommand {
                     "\(count) record\(count == 1 ? " is" : "s are") not as stored; the next sync "
                         + "fetches \(count == 1 ? "it" : "them") again",
                     "\(count) 条记录与保存时不一致；下次同步将重新取回"))
+        }
+        if check.damagedCommandCount > 0 {
+            let count = check.damagedCommandCount
+            findings.append(
+                Phrase(
+                    "\(count) command\(count == 1 ? " that waits" : "s that wait") or \(count == 1 ? "was" : "were") refused "
+                        + "\(count == 1 ? "is" : "are") not as stored; after the next sync, "
+                        + "waystation refused list shows what can be read of "
+                        + "\(count == 1 ? "it" : "them")",
+                    "\(count) 项待上传或被拒的内容与保存时不一致；下次同步后可用 waystation refused list 查看尚可读出的部分"))
         }
         if check.isCountOff {
             findings.append(

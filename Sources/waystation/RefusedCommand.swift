@@ -14,11 +14,23 @@ struct RefusedCommand: ParsableCommand {
 extension RefusedGroup {
     fileprivate func reasonText(_ language: Language) -> String {
         let why =
-            isNotTakenBack
-            ? Phrase("the restored server did not take this back", "恢复后的服务器没有收回此内容")(language)
-            : code?.phrase(language) ?? reason
+            if isNotTakenBack {
+                Phrase("the restored server did not take this back", "恢复后的服务器没有收回此内容")(language)
+            } else if isDamaged {
+                Phrase(
+                    "damaged on this device; check what is left of it before you send it again",
+                    "在本机已损坏；请核对尚可读出的部分，再决定是否提交")(language)
+            } else {
+                code?.phrase(language) ?? reason
+            }
         guard let field, isNeed, let known = NeedField(rawValue: field) else { return why }
         return "\(known.phrase(language)): \(why)"
+    }
+
+    private var codeName: String {
+        if isNotTakenBack { return "not-taken-back" }
+        if isDamaged { return "damaged" }
+        return code?.name ?? "\(codeNumber)"
     }
 
     fileprivate func json(_ screen: NeedScreen) -> JSONValue {
@@ -26,7 +38,7 @@ extension RefusedGroup {
             ("number", .integer(Int(number))),
             ("id", .string(record.description)),
             ("need", JSONValue(need?.description)),
-            ("code", .string(isNotTakenBack ? "not-taken-back" : code?.name ?? "\(codeNumber)")),
+            ("code", .string(codeName)),
             ("field", JSONValue(field.flatMap { NeedField(rawValue: $0)?.name })),
             ("reason", .string(reason)),
             ("written_at", screen.json(written)),

@@ -285,17 +285,22 @@ struct StatusCommand: ParsableCommand {
         case .forked:
             Phrase(
                 notice.description + " Nothing was lost.",
-                "本机记录被发现是副本或由备份恢复，已作为新的记录继续（\(notice.amount) 项随之上传），没有丢失任何内容。")
+                "本机记录被发现是副本或由备份恢复，已作为新的记录继续"
+                    + (notice.amount == 0 ? "" : "（\(notice.amount) 项随之上传）") + "，没有丢失任何内容。")
         case .gap:
             Phrase(notice.description, "服务器丢失了一些较早的改动，本机也已不再保存。")
         case .hubRestored:
             Phrase(
-                notice.description + " Nothing that it held was lost.",
-                "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去，本机保存的内容没有丢失。")
+                notice.description + " Nothing of them was lost.",
+                "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去，没有丢失。")
         case .mended:
             Phrase(notice.description, "本机有 \(notice.amount) 条记录曾损坏，已从服务器重新取回。")
         case .differs:
             Phrase(notice.description, "本机内容与服务器不完全一致（已发现 \(notice.amount) 次），请告知服务器管理员。")
+        case .commandsDamaged:
+            Phrase(
+                notice.description + " waystation refused list shows it.",
+                "本机有 \(notice.amount) 项尚未上传的内容已损坏，尚可读出的部分仍在本机：waystation refused list")
         case .notTakenBack:
             Phrase(
                 notice.description + " waystation refused list shows it.",

@@ -13,6 +13,8 @@ import WireFormat
     fileprivate final class Scene {
         let bench: Bench
         var hub: [RecordID: PageRecord] = [:]
+        /// Of each round trip that mended.
+        var news: [News] = []
         private(set) var refetched: [RecordID] = []
         private(set) var roundTrips = 0
 
@@ -80,6 +82,7 @@ import WireFormat
                 }
                 let absorbed = try absorb(request, page: page)
                 mended += absorbed.mendedRecords
+                news.append(absorbed.news)
                 if !absorbed.answer.auditWaits { return mended }
             }
             throw JournalError.badAnswer("the search does not end")
@@ -448,7 +451,8 @@ import WireFormat
         #expect(
             try scene.bench.journal.check()
                 == JournalCheck(
-                    fileFindings: [], recordCount: 37, damagedCount: 0, isCountOff: false))
+                    fileFindings: [], recordCount: 37, damagedCount: 0, isCountOff: false,
+                    damagedCommandCount: 0))
         try scene.flip(2)
         try scene.flip(9)
         let damaged = try scene.bench.journal.check()
@@ -456,8 +460,37 @@ import WireFormat
         try scene.alter("DELETE FROM record WHERE id = ?", Bench.strangersNeed(5))
         let missing = try scene.bench.journal.check()
         #expect(missing.damagedCount == 2 && missing.isCountOff && missing.recordCount == 36)
+        // As long as nothing was fetched, it stays missing.
+        #expect(try scene.bench.journal.check() == missing)
         #expect(try scene.mend() == 3)
         try scene.expectWhole()
+    }
+
+    /// What was damaged here and came again is told as mended, not as news.
+    @Test func whatIsMendedIsNoNews() throws {
+        let scene = try Scene(needCount: 5)
+        try scene.flip(2)
+        try scene.alter("DELETE FROM record WHERE id = ?", Bench.strangersNeed(4))
+        _ = try scene.bench.journal.check()
+        #expect(try scene.mend() == 2)
+        #expect(scene.news.allSatisfy { $0 == News() })
+        try scene.expectWhole()
+    }
+
+    /// A cursor that the disk has altered is on no line of terms; the hub then has it all brought
+    /// again, which it only takes from a device that says where it stands.
+    @Test func anAlteredCursorIsSaidInARecovery() throws {
+        let scene = try Scene(needCount: 2)
+        let bench = scene.bench
+        try bench.journal.connection.execute("UPDATE pull SET sequence = sequence + 1")
+        var request = try bench.request()
+        try bench.absorb(
+            SyncAnswer(
+                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                line: [.init(term: Bench.hub, first: 1)],
+                recovered: Position(term: Bench.hub, sequence: bench.sequence)), for: request)
+        request = try bench.request()
+        #expect(request.recovery?.reached.last == request.cursor)
     }
 
     // MARK: What cannot be mended

@@ -159,9 +159,9 @@ import WireFormat
 
     @Test func damagedBytesAreCalledDamaged() throws {
         let bench = try Bench()
-        let id = try bench.add()
-        try bench.journal.connection.execute("UPDATE outbox SET content = x'FF'")
-        let error = try #require(throws: JournalError.self) { try bench.shown(id) }
+        try bench.add()
+        try bench.journal.connection.execute("DELETE FROM audit")
+        let error = try #require(throws: JournalError.self) { try bench.request() }
         #expect(error.category == .disk)
         guard case .damaged = error else {
             Issue.record("\(error) instead of damaged")

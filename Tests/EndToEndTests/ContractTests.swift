@@ -80,6 +80,7 @@ import Testing
     ])
     private static let check = Shape.object([
         "sound": .bool, "findings": .list(.text), "records": .integer, "damaged": .integer,
+        "damaged_commands": .integer,
     ])
 
     /// A need with everything that can be in it, finished and rated, and another in conflict.

@@ -1,0 +1,134 @@
+import NeedModel
+import SQLiteStore
+import SyncCore
+import Testing
+import WireFormat
+
+@testable import DeviceJournal
+
+/// What a disk makes of commands that wait is never sent as what the person wrote, holds up
+/// nothing else, and stays to be seen.
+@Suite struct DamagedCommandTests {
+    private static let texts = ["一号院缺路灯", "二号井不出水", "三号桥断了"]
+
+    private static func scene() throws -> (bench: Bench, ids: [RecordID]) {
+        let bench = try Bench()
+        return (bench, try texts.map { try bench.add($0) })
+    }
+
+    private static func content(_ bench: Bench, of id: RecordID) throws -> [UInt8] {
+        try #require(
+            bench.journal.connection.first(
+                "SELECT content FROM outbox WHERE record = ?", .bytes(id.bytes)
+            ) { $0.bytes(at: 0) })
+    }
+
+    private static func alter(_ bench: Bench, _ id: RecordID, _ content: [UInt8]) throws {
+        try bench.journal.connection.run(
+            "UPDATE outbox SET content = ? WHERE record = ?", .bytes(content), .bytes(id.bytes))
+    }
+
+    /// Each bit of a waiting command, flipped by itself.
+    @Test func anyFlippedBitIsFound() throws {
+        let (bench, ids) = try Self.scene()
+        let sound = try Self.content(bench, of: ids[1])
+        for bit in 0..<sound.count * 8 {
+            // The two forms differ in more than one bit.
+            var altered = sound
+            altered[bit / 8] ^= 1 << UInt8(bit % 8)
+            try Self.alter(bench, ids[1], altered)
+            #expect(try bench.journal.check().damagedCommandCount == 1, "bit \(bit)")
+        }
+        try Self.alter(bench, ids[1], sound)
+        #expect(try bench.journal.check().isSound)
+    }
+
+    @Test func otherColumnsAreGuardedToo() throws {
+        let (bench, ids) = try Self.scene()
+        for change in ["counter = counter + 1", "replica = replica + 1"] as [String] {
+            try bench.journal.connection.execute(
+                "BEGIN; UPDATE outbox SET \(change) WHERE number = 2")
+            #expect(try bench.journal.readDamagedGroups().map(\.record) == [ids[1]])
+            try bench.journal.connection.execute("ROLLBACK")
+        }
+    }
+
+    @Test(arguments: [false, true]) func theRestGoesOn(isCut: Bool) throws {
+        let (bench, ids) = try Self.scene()
+        var content = try Self.content(bench, of: ids[1])
+        if isCut {
+            content.removeLast(12)
+        } else {
+            // 二号 becomes 亍号.
+            let at = try #require(
+                content.indices.first { content[$0...].starts(with: Array("二".utf8)) })
+            content[at + 2] ^= 1
+        }
+        try Self.alter(bench, ids[1], content)
+
+        // People go on, and are not shown what nobody wrote.
+        #expect(try bench.shown(ids[0]).text == Self.texts[0])
+        expect(.notFound(ids[1].description)) { try bench.shown(ids[1]) }
+        #expect(try !bench.journal.check().isSound)
+
+        var request = try bench.request()
+        #expect(request.groups.map(\.record) == [ids[0]])
+        let notices = try bench.journal.status().notices
+        #expect(notices.map(\.kind) == [.commandsDamaged])
+        #expect(try bench.journal.status().waitingGroups == 2)
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 3))
+
+        // The hub awaits the counters of what is gone, and is told that they are.
+        request = try bench.request()
+        #expect(request.groups.map(\.record) == [ids[2]])
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 3, expectedCounter: 3))
+        request = try bench.request()
+        #expect(request.heldFrom == request.groups.first?.firstCounter)
+        #expect(try bench.journal.status().notices.map(\.kind) == [.commandsDamaged])
+
+        let kept = try bench.journal.refused()
+        #expect(kept.map(\.record) == [ids[1]])
+        let first = try #require(kept.first)
+        #expect(first.isDamaged && first.createdKind == Kind.need.rawValue)
+        if !isCut {
+            let text = first.changes.first { $0.field == NeedField.text.rawValue }?.value
+            #expect(text == Array("亍号井不出水".utf8))
+        }
+        // The person sees what is left of it, and puts it right.
+        try bench.journal.retry(
+            first.number,
+            replacing: [
+                FieldEdit(.text, .text(Self.texts[1])), FieldEdit(.grid, .text(Bench.grid)),
+            ],
+            clocks: bench.now)
+        #expect(try bench.shown(ids[1]).text == Self.texts[1])
+        #expect(try bench.journal.check().isSound)
+    }
+
+    @Test func whatWasRefusedIsGuardedToo() throws {
+        let (bench, ids) = try Self.scene()
+        let request = try bench.request()
+        try bench.absorb(
+            request,
+            outcomes: Outcomes(
+                settledCounter: request.nextCounter,
+                refusals: [
+                    Outcomes.Refusal(firstCounter: 1, code: 3, field: 0, reason: "for the test")
+                ]))
+        #expect(try bench.journal.refused().map(\.isDamaged) == [false])
+        try bench.journal.connection.execute("UPDATE refused SET content = substr(content, 1, 40)")
+        let kept = try bench.journal.refused()
+        #expect(kept.map(\.isDamaged) == [true] && kept.map(\.record) == [ids[0]])
+        #expect(try bench.journal.check().damagedCommandCount == 1)
+    }
+
+    /// Journals from before the checksum.
+    @Test func theFormerFormIsRead() throws {
+        let (bench, ids) = try Self.scene()
+        var former = try Self.content(bench, of: ids[1]).dropLast(8)
+        former[0] = 1
+        try Self.alter(bench, ids[1], Array(former))
+        #expect(try bench.shown(ids[1]).text == Self.texts[1])
+        #expect(try bench.request().groups.count == 3)
+    }
+}
