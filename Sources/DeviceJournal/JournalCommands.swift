@@ -51,8 +51,7 @@ extension Journal {
             let id = try newRecord(writer: &writer, clocks: clocks)
             try append(
                 record: id, createdKind: Kind.need.rawValue, changes: given.changes,
-                writer: &writer,
-                clocks: clocks)
+                writer: &writer, clocks: clocks)
             try storeWriter(writer)
             return try requireNeed(id, context: readContext())
         }

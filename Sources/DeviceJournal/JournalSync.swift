@@ -375,8 +375,7 @@ extension Journal {
             if let refusal = refusals[group.firstCounter] {
                 try storeRefused(
                     row.record, row.content, code: refusal.code, field: refusal.field,
-                    reason: refusal.reason,
-                    at: milliseconds)
+                    reason: refusal.reason, at: milliseconds)
                 try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
                 news.refused += 1
                 hasLearned =
