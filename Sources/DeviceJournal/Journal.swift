@@ -509,11 +509,11 @@ extension Journal {
     /// - Returns: The group's number in the order of writing.
     @discardableResult
     func append(
-        record: RecordID, createdKind: Kind?, changes: [Change], writer: inout WriterRow,
+        record: RecordID, createdKind: UInt32?, changes: [Change], writer: inout WriterRow,
         clocks: ClockReading
     ) throws -> Int64 {
         let content = GroupContent(
-            createdKind: createdKind?.rawValue, base: try readPull().cursor, written: clocks,
+            createdKind: createdKind, base: try readPull().cursor, written: clocks,
             changes: changes)
         return try append(record: record, content: content, writer: &writer)
     }

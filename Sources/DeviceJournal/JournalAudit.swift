@@ -260,7 +260,8 @@ extension Journal {
             walk.damagedCount += 1
             return
         }
-        if !row.isSound {
+        // What has left is kept for own commands only, and comes whole should it return.
+        if row.isVisible, !row.isSound {
             if try suspect(id) { walk.damagedCount += 1 }
         }
         let actual = row.record?.state.digest(of: id) ?? 0

@@ -50,8 +50,8 @@ extension Journal {
             var writer = try readWriter()
             let id = try newRecord(writer: &writer, clocks: clocks)
             try append(
-                record: id, createdKind: .need, changes: given.changes, writer: &writer,
-                clocks: clocks)
+                record: id, createdKind: Kind.need.rawValue, changes: given.changes,
+                writer: &writer, clocks: clocks)
             try storeWriter(writer)
             return try requireNeed(id, context: readContext())
         }
@@ -104,8 +104,7 @@ extension Journal {
     package func note(
         _ id: RecordID, text: String, clocks: ClockReading
     ) throws(JournalError) -> NoteSnapshot {
-        let note = try storing { () throws -> RecordID in
-            let identity = try requireIdentity()
+        let note = try write(creating: Kind.note.rawValue, clocks: clocks) { identity in
             guard identity.role.mayCreate(.note) else {
                 throw JournalError.notAllowed(role: identity.role, action: .note)
             }
@@ -118,16 +117,10 @@ extension Journal {
             if let fault = rule?.fault(in: content) {
                 throw JournalError.invalid(field: .text, reason: fault)
             }
-            var writer = try readWriter()
-            let note = try newRecord(writer: &writer, clocks: clocks)
-            try append(
-                record: note, createdKind: .note,
-                changes: [
-                    Change(field: NoteField.need.rawValue, value: id.bytes),
-                    Change(field: NoteField.text.rawValue, value: content),
-                ], writer: &writer, clocks: clocks)
-            try storeWriter(writer)
-            return note
+            return [
+                Change(field: NoteField.need.rawValue, value: id.bytes),
+                Change(field: NoteField.text.rawValue, value: content),
+            ]
         }
         guard let stored = try notes(of: id).first(where: { $0.id == note }) else {
             throw .notFound(note.description)
@@ -325,6 +318,28 @@ extension [FieldEdit] {
 }
 
 extension Journal {
+    /// Stores one command as one group, in one transaction with what it was decided on. What kind
+    /// and fields mean is the caller's business: all that is checked here are the bounds.
+    ///
+    /// - Parameters:
+    ///   - record: `nil` for a new one.
+    ///   - kind: Of a new one.
+    ///   - changes: At least one, no field twice.
+    package func write(
+        to record: RecordID? = nil, creating kind: UInt32? = nil, clocks: ClockReading,
+        _ changes: (Identity) throws -> [Change]
+    ) throws(JournalError) -> RecordID {
+        try storing {
+            let changes = try changes(requireIdentity())
+            var writer = try readWriter()
+            let id = try record ?? newRecord(writer: &writer, clocks: clocks)
+            try append(
+                record: id, createdKind: kind, changes: changes, writer: &writer, clocks: clocks)
+            try storeWriter(writer)
+            return id
+        }
+    }
+
     /// Changes fields of a need that is shown, in one transaction with what it was decided on.
     private func change(
         _ id: RecordID, _ action: JournalError.Action, clocks: ClockReading,

@@ -16,6 +16,15 @@ package struct JournalInspection: Sendable {
         package var fields: [UInt32: [(value: [UInt8]?, stamp: Stamp, sequence: UInt64)]]
     }
 
+    package struct Refused: Sendable {
+        package var record: RecordID
+        package var written: ClockReading
+        package var createdKind: UInt32?
+        package var changes: [Change]
+        /// The hub's, or ``RefusedGroup/notTakenBackCode``.
+        package var code: UInt32
+    }
+
     package var replica: ReplicaID
     package var nextCounter: UInt64
     package var cursor: Position
@@ -26,8 +35,8 @@ package struct JournalInspection: Sendable {
     package var suspects: Set<RecordID>
     /// In the order of writing.
     package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)]
-    /// When each refused command was written, and to what.
-    package var refused: [(record: RecordID, written: ClockReading)]
+    /// Oldest first.
+    package var refused: [Refused]
 }
 
 extension Journal {
@@ -40,11 +49,14 @@ extension Journal {
                 suspects: Set(
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
                 outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
-                refused: try connection.all("SELECT record, content FROM refused") { row in
-                    (
-                        try row.record(at: 0),
-                        GroupContent(salvaging: row.bytes(at: 1)).written
-                    )
+                refused: try connection.all(
+                    "SELECT record, content, code FROM refused ORDER BY number"
+                ) { row in
+                    let content = GroupContent(salvaging: row.bytes(at: 1))
+                    return JournalInspection.Refused(
+                        record: try row.record(at: 0), written: content.written,
+                        createdKind: content.createdKind, changes: content.changes,
+                        code: UInt32(truncatingIfNeeded: row.integer(at: 2)))
                 })
             let rows = try connection.all(
                 """

@@ -119,15 +119,26 @@ extension Journal {
         }
     }
 
-    /// Puts what the hub refused for not knowing its kind back among what waits, once the hub has
-    /// learned more.
+    /// Notes how much the hub knows.
     ///
     /// - Parameter schema: The hub's level, as its answer says.
-    /// - Returns: How many commands wait again.
-    func offerAnewAfterUpgrade(schema: UInt32, clocks: ClockReading) throws -> Int {
+    /// - Returns: Whether that is more than before.
+    func noteSchema(_ schema: UInt32) throws -> Bool {
         let known = try connection.first("SELECT hub_schema FROM pull") { $0.integer(at: 0) } ?? 0
-        guard Int64(schema) > known else { return 0 }
-        try connection.run("UPDATE pull SET hub_schema = ?", .integer(Int64(schema)))
+        guard Int64(schema) != known else { return false }
+        // What was written so far may have been judged by the hub as it was, in an answer that was
+        // lost, and then the same outcome comes again.
+        try connection.run(
+            """
+            UPDATE pull SET hub_schema = ?, hub_schema_counter = (SELECT next_counter FROM writer)
+            """, .integer(Int64(schema)))
+        return Int64(schema) > known
+    }
+
+    /// Puts what the hub refused for not knowing its kind back among what waits.
+    ///
+    /// - Returns: How many commands wait again.
+    func offerAnewAfterUpgrade(clocks: ClockReading) throws -> Int {
         let refused = try readRefused()
         let upgrade = refused.filter { $0.code == .upgrade }
         let records = Set(upgrade.map(\.record))
@@ -146,8 +157,8 @@ extension Journal {
     ) throws {
         guard !group.changes.isEmpty else { throw JournalError.tooLarge }
         try append(
-            record: record, createdKind: group.createdKind.flatMap { Kind(rawValue: $0) },
-            changes: group.changes, writer: &writer, clocks: clocks)
+            record: record, createdKind: group.createdKind, changes: group.changes, writer: &writer,
+            clocks: clocks)
         try connection.run("DELETE FROM refused WHERE number = ?", .integer(group.number))
     }
 

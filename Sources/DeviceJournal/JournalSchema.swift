@@ -175,9 +175,11 @@ enum JournalSchema {
         """
 
     /// The last four digits of an id, by which people name it; without them each command that
-    /// shows one would read the ids of all.
+    /// shows one would read the ids of all. And the counter that came next when the hub's level
+    /// was last seen to change.
     private static let endsOfVersion3 = """
         CREATE INDEX record_by_end ON record (substr(id, 15));
+        ALTER TABLE pull ADD COLUMN hub_schema_counter INTEGER NOT NULL DEFAULT 0;
         """
 
     /// Former versions put in what the request had said before they stored a page.

@@ -129,7 +129,7 @@ extension Journal {
             writer.nextCounter += UInt64(group.content.changes.count)
         }
         try storeWriter(writer)
-        try connection.run("UPDATE pull SET held_from = NULL")
+        try connection.run("UPDATE pull SET held_from = NULL, hub_schema_counter = 0")
     }
 
     /// Puts back among what waits what a former replica had sent and the hub has lost since.
@@ -362,10 +362,7 @@ extension Journal {
             var news = News()
             var settled = 0
             var progressed = false
-            // Before this answer's own refusals are stored.
-            if try offerAnewAfterUpgrade(schema: answer.schema, clocks: received) > 0 {
-                progressed = true
-            }
+            var hasLearned = try noteSchema(answer.schema)
             if !answer.line.isEmpty {
                 guard let head = answer.recovered else {
                     throw JournalError.badAnswer("a line of terms without its head")
@@ -379,9 +376,11 @@ extension Journal {
             }
             if let outcomes = answer.outcomes {
                 settled = try settle(
-                    outcomes, of: request, at: answer.hubMilliseconds, news: &news)
-                progressed = settled > 0
+                    outcomes, of: request, at: answer.hubMilliseconds, news: &news,
+                    hasLearned: &hasLearned)
+                progressed = progressed || settled > 0
             }
+            if hasLearned, try offerAnewAfterUpgrade(clocks: received) > 0 { progressed = true }
             if try redirect(answer.outcomes, request: request, at: answer.hubMilliseconds) {
                 progressed = true
             }
@@ -417,9 +416,14 @@ extension Journal {
     ///
     /// Only groups of this very request are marked: the hub may know later ones too, from a try
     /// whose answer was lost, but lists only the refusals of what it was asked now.
+    ///
+    /// - Parameter hasLearned: Set when the hub repeats what it had refused as an older program.
     private func settle(
-        _ outcomes: Outcomes, of request: SyncRequest, at milliseconds: Int64, news: inout News
+        _ outcomes: Outcomes, of request: SyncRequest, at milliseconds: Int64, news: inout News,
+        hasLearned: inout Bool
     ) throws -> Int {
+        let schemaCounter =
+            try connection.first("SELECT hub_schema_counter FROM pull") { $0.bits(at: 0) } ?? 0
         let decided = request.groups.prefix { $0.nextCounter <= outcomes.settledCounter }
         guard let last = decided.last else { return 0 }
         var rows: [UInt64: OutboxGroup] = [:]
@@ -437,10 +441,13 @@ extension Journal {
             if let refusal = refusals[group.firstCounter] {
                 try storeRefused(
                     row.record, row.content, code: refusal.code, field: refusal.field,
-                    reason: refusal.reason,
-                    at: milliseconds)
+                    reason: refusal.reason, at: milliseconds)
                 try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
                 news.refused += 1
+                hasLearned =
+                    hasLearned
+                    || refusal.code == RejectionCode.upgrade.rawValue
+                        && row.counter < schemaCounter
             } else {
                 try connection.run(
                     "UPDATE outbox SET state = 1 WHERE number = ?", .integer(row.number))

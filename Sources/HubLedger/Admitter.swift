@@ -28,6 +28,8 @@ final class Admitter {
     let storage: any LedgerStorage
     let terms: TermLine
     let now: Int64
+    /// What this hub knows.
+    let schema: SchemaLevel
     let writer: Writer
     /// The writer's row, as this batch moves it on.
     private var replica: ReplicaRow
@@ -75,11 +77,13 @@ final class Admitter {
     }
 
     init(
-        storage: any LedgerStorage, terms: TermLine, head: UInt64, now: Int64, writer: Writer
+        storage: any LedgerStorage, terms: TermLine, head: UInt64, now: Int64, schema: SchemaLevel,
+        writer: Writer
     ) throws {
         self.storage = storage
         self.terms = terms
         self.now = now
+        self.schema = schema
         self.writer = writer
         replica = writer.replica
         self.head = head
@@ -127,7 +131,7 @@ final class Admitter {
         let stored = try load(group.record)
         let kind: Kind
         if let created = group.createdKind {
-            guard let known = Kind(rawValue: created) else {
+            guard let known = schema.kind(created) else {
                 return rejected(.upgrade, "this hub does not know records of kind \(created)")
             }
             kind = known
@@ -139,7 +143,7 @@ final class Admitter {
                 && writer.namingReplicas.contains(group.record.replica)
             if !mayName { return rejected(.recordExists, "the id is not this writer's to give") }
         } else if let stored {
-            guard let known = Kind(rawValue: stored.kind) else {
+            guard let known = schema.kind(stored.kind) else {
                 return rejected(.upgrade, "this hub does not know the record's kind")
             }
             kind = known

@@ -114,7 +114,7 @@ extension Admitter {
     /// of its form, a note whose need is nowhere, reference data whose code was imported anew) is
     /// passed over, and comes from nobody.
     func bring(_ page: PageRecord, lost: LostPart) throws {
-        guard let kind = Kind(rawValue: page.kind) else { return }
+        guard let kind = schema.kind(page.kind) else { return }
         let stored = try load(page.id)
         if let stored {
             if stored.kind != page.kind { return }

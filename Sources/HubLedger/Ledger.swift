@@ -18,6 +18,7 @@ package final class Ledger {
     /// Counters beyond it cannot be sent in a batch either.
     private static let counterMax: UInt64 = 1 << 62
     private let clock: () -> Int64
+    private let schema: SchemaLevel
     private var random: RandomSource
     /// Keeps the file from being replaced; `nil` where it is in no file system.
     private let use: LedgerUse?
@@ -53,10 +54,11 @@ package final class Ledger {
     ///
     /// - Parameters:
     ///   - clock: Milliseconds since 1970.
+    ///   - schema: What the program knows; devices offer anew what a lower level refused.
     ///   - random: Names terms, records and orders; the simulator passes a seeded one.
     ///   - vfs: A registered SQLite VFS that holds the file; `nil` for the file system.
     package convenience init(
-        opening path: String, clock: @escaping () -> Int64,
+        opening path: String, clock: @escaping () -> Int64, schema: SchemaLevel = .current,
         random: RandomSource = .system, vfs: String? = nil
     ) throws {
         guard vfs != nil || access(path, F_OK) == 0 else {
@@ -66,17 +68,18 @@ package final class Ledger {
         let use = vfs == nil ? try LedgerUse(sharing: path) : nil
         self.init(
             storage: try SQLiteLedgerStorage(path: path, creates: false, vfs: vfs), clock: clock,
-            random: random, use: use)
+            schema: schema, random: random, use: use)
         _ = try info()
     }
 
     init(
         storage: any LedgerStorage, clock: @escaping () -> Int64,
-        random: RandomSource, use: LedgerUse? = nil
+        schema: SchemaLevel = .current, random: RandomSource, use: LedgerUse? = nil
     ) {
         self.storage = storage
         self.use = use
         self.clock = clock
+        self.schema = schema
         self.random = random
     }
 
@@ -193,6 +196,7 @@ package final class Ledger {
         let clocks = ClockReading(wallMilliseconds: session.now, boot: 0, elapsedMilliseconds: 0)
         let admitter = try Admitter(
             storage: storage, terms: session.terms, head: session.head, now: session.now,
+            schema: schema,
             writer: Writer(
                 replica: row, device: nil, scope: .empty, namingReplicas: [row.id],
                 clocks: clocks))
@@ -476,7 +480,7 @@ package final class Ledger {
         try noteIfAhead(request.cursor, device: id, session: session, figures: &figures)
         try measureBoot(request, device: id, session: session)
         var answer = SyncAnswer(
-            attempt: request.attempt, hubMilliseconds: session.now, schema: SchemaLevel.current)
+            attempt: request.attempt, hubMilliseconds: session.now, schema: schema.number)
         if !session.terms.contains(request.cursor, head: session.head) {
             // The device pulled from a ledger that was since put back to before that.
             guard let recovery = request.recovery, recovery.confirmed != .origin,
@@ -522,6 +526,7 @@ package final class Ledger {
         }
         let admitter = try Admitter(
             storage: storage, terms: session.terms, head: session.head, now: session.now,
+            schema: schema,
             writer: Writer(
                 replica: row, device: device, scope: .empty,
                 namingReplicas: try namingReplicas(
@@ -629,6 +634,7 @@ package final class Ledger {
             try openTerm(session)
             let admitter = try Admitter(
                 storage: storage, terms: session.terms, head: session.head, now: session.now,
+                schema: schema,
                 writer: Writer(
                     replica: replica, device: device, scope: scope,
                     namingReplicas: try namingReplicas(

@@ -5,6 +5,7 @@ import HummingbirdTLS
 import Logging
 import NIOCore
 import NIOPosix
+import NeedModel
 import ServiceLifecycle
 import UnixSignals
 
@@ -56,7 +57,7 @@ package struct HubApplication: Sendable {
         address = options.address
         let metrics = HubMetrics()
         let ledger = try await LedgerThread.start(
-            open: { try Ledger(opening: path, clock: clock) },
+            open: { try Ledger(opening: path, clock: clock, schema: .current) },
             onCommit: { [logger] figures in
                 metrics.count(commit: figures)
                 for event in figures.events { Self.tell(event, logger) }

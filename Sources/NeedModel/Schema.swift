@@ -15,10 +15,24 @@ package enum Kind: UInt32, Sendable, CaseIterable {
     }
 }
 
-/// How much a program knows.
-package enum SchemaLevel {
+/// How much a program knows. A hub is given its own when it starts, and tells devices.
+package struct SchemaLevel: Hashable, Sendable {
     /// Grows by one whenever a ``Kind`` is added, so that devices learn of a hub's upgrade.
-    package static let current: UInt32 = 1
+    package var number: UInt32
+    package var kinds: Set<Kind>
+
+    package init(number: UInt32, kinds: Set<Kind>) {
+        self.number = number
+        self.kinds = kinds
+    }
+
+    /// This program's.
+    package static let current = SchemaLevel(number: 1, kinds: Set(Kind.allCases))
+
+    /// - Returns: `nil` for a kind of a later program.
+    package func kind(_ number: UInt32) -> Kind? {
+        Kind(rawValue: number).flatMap { kinds.contains($0) ? $0 : nil }
+    }
 }
 
 /// The fields of a need. Numbers are never reused.

@@ -17,7 +17,10 @@ struct CommandKey: Hashable {
 final class CommandChecker {
     private struct Command {
         var device: Int64
+        var changes: [Change]
         var isLost = false
+        /// Offered anew as another command, after the hub was upgraded.
+        var isReplaced = false
     }
 
     private var commands: [CommandKey: Command] = [:]
@@ -34,21 +37,47 @@ final class CommandChecker {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
         let key = CommandKey(record: last.group.record, written: clocks)
-        commands[key] = Command(device: device.number)
+        commands[key] = Command(device: device.number, changes: last.group.changes)
         order.append(key)
         device.unsettled.insert(key)
     }
 
     /// After an answer was absorbed: what left the outbox has its outcome.
     func noteAbsorbed(_ device: SimulatedDevice, _ inspection: JournalInspection) {
+        noteOfferedAnew(device, inspection)
         device.unsettled.formIntersection(
             inspection.outbox.map {
                 CommandKey(record: $0.group.record, written: $0.group.written)
             })
     }
 
+    /// What the hub refused for its kind becomes a new command by itself once the hub knows more.
+    private func noteOfferedAnew(_ device: SimulatedDevice, _ inspection: JournalInspection) {
+        let refused = Set(
+            inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
+        for entry in inspection.outbox {
+            let group = entry.group
+            let key = CommandKey(record: group.record, written: group.written)
+            guard commands[key] == nil else { continue }
+            let former = order.first { former in
+                guard former.record == group.record, !refused.contains(former),
+                    let command = commands[former]
+                else { return false }
+                return command.device == device.number && !command.isReplaced
+                    && command.changes == group.changes
+            }
+            guard let former else { continue }
+            commands[former]?.isReplaced = true
+            commands[key] = Command(device: device.number, changes: group.changes)
+            order.append(key)
+            device.unsettled.remove(former)
+            device.unsettled.insert(key)
+        }
+    }
+
     /// After a crash: what was told as done and not settled is still there.
     func checkDurable(_ device: SimulatedDevice, _ inspection: JournalInspection) throws {
+        noteOfferedAnew(device, inspection)
         let here = Set(
             inspection.outbox.map {
                 CommandKey(record: $0.group.record, written: $0.group.written)
@@ -108,7 +137,7 @@ final class CommandChecker {
                 inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
             for key in order
             where commands[key]?.device == device.number && rejected[key] != nil
-                && !kept.contains(key)
+                && !kept.contains(key) && commands[key]?.isReplaced == false
             {
                 throw Violation(
                     invariant: 2, what: "\(device.name) lost a refused command for \(key.record)")

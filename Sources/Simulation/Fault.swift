@@ -42,6 +42,11 @@ package enum Fault: String, CaseIterable, Sendable {
     case hubRestored = "hub-restored"
     /// A device that stays away for a year.
     case silentYear = "silent-year"
+    // Old and new programs side by side
+    /// A device writes kinds and fields of a later release.
+    case newerClient = "newer-client"
+    /// The hub begins as a program that does not know notes, and is upgraded on the way.
+    case olderHub = "older-hub"
 
     /// How often at most, per chance.
     var rateMax: Double {
@@ -58,6 +63,7 @@ package enum Fault: String, CaseIterable, Sendable {
         case .territoryChanged: 0.02
         case .hubRestored: 0.04
         case .silentYear: 0.01
+        case .newerClient, .olderHub: 1
         }
     }
 }

@@ -11,6 +11,8 @@ final class SimulatedDevice {
     let number: Int64
     let role: Role
     let team: String
+    /// Whether its program is of a later release than all others.
+    var isNewer = false
     let disk: Disk
     private let chance: Chance
     private(set) var journal: Journal?

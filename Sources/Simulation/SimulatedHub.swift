@@ -17,6 +17,11 @@ final class SimulatedHub {
     private let chance: Chance
     private(set) var ledger: Ledger?
     private let clock: () -> Int64
+    /// What its program knows; another one from the next start on.
+    var schema: SchemaLevel
+    /// Of an earlier release, as it were.
+    static let olderSchema = SchemaLevel(
+        number: 0, kinds: SchemaLevel.current.kinds.subtracting([.note]))
     /// The operator's newest backup.
     var backup: Disk.Image?
 
@@ -25,8 +30,12 @@ final class SimulatedHub {
     static let path = "ledger.sqlite"
 
     /// - Parameter image: A disk with a ledger, see ``image(now:)``.
-    init(chance: Chance, image: Disk.Image, clock: @escaping () -> Int64) throws {
+    init(
+        chance: Chance, image: Disk.Image, schema: SchemaLevel = .current,
+        clock: @escaping () -> Int64
+    ) throws {
         self.chance = chance
+        self.schema = schema
         self.clock = clock
         disk = Disk(seed: chance.next(), image: image)
         try open()
@@ -68,7 +77,8 @@ final class SimulatedHub {
     func open() throws {
         openings += 1
         ledger = try Ledger(
-            opening: Self.path, clock: clock, random: chance.source, vfs: disk.vfsName)
+            opening: Self.path, clock: clock, schema: schema, random: chance.source,
+            vfs: disk.vfsName)
     }
 
     func stop() { ledger = nil }

@@ -50,6 +50,7 @@ package final class World {
     let commands = CommandChecker()
     private var outcomes = OutcomeChecker()
     private var restores = RestoreChecker()
+    private(set) var schemas = SchemaChecker()
     private var hubDownUntil: Int64 = 0
     private var territoryVersion = 0
 
@@ -92,7 +93,10 @@ package final class World {
         }
         let deviceCount = options.devices ?? 2 + chance.below(4)
         newestHubTime = now
-        hub = try SimulatedHub(chance: chance.split(), image: ledger) { [unowned self] in
+        let schema = chance.happens(rate(.olderHub)) ? SimulatedHub.olderSchema : .current
+        hub = try SimulatedHub(
+            chance: chance.split(), image: ledger, schema: schema
+        ) { [unowned self] in
             let time = now + hubOffset
             newestHubTime = max(newestHubTime, time)
             return time
@@ -128,6 +132,7 @@ package final class World {
             device.drift = Int64(chance.below(20_000)) - 10_000
         }
         device.isFrozen = chance.happens(rate(.clockFrozen))
+        device.isNewer = chance.happens(rate(.newerClient))
         try device.open(creating: true)
         try device.journal?.enroll(
             server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer,
@@ -168,6 +173,7 @@ package final class World {
     /// Faults that come by themselves.
     private func misfortune() throws {
         if now >= hubDownUntil, hub.ledger == nil { try restartHub() }
+        if hub.schema != .current, chance.happens(0.01) { try upgradeHub() }
         if strikes(.hubClockSteps) {
             hubOffset += Int64(chance.below(200_000)) - 100_000
             trace.note("the hub's clock steps to \(hubOffset)")
@@ -258,6 +264,13 @@ package final class World {
         }
     }
 
+    private func upgradeHub() throws {
+        trace.note("the hub is upgraded")
+        hub.stop()
+        hub.schema = .current
+        try restartHub()
+    }
+
     private func restoreJournal(_ device: SimulatedDevice) throws {
         guard let older = device.backup else {
             device.stop()
@@ -300,6 +313,7 @@ package final class World {
             name: original.name + "'", number: original.number, role: original.role,
             team: original.team, chance: chance.split(), now: now, image: image)
         (clone.altered, clone.everAltered) = (original.altered, original.everAltered)
+        clone.isNewer = original.isNewer
         devices.append(clone)
         commands.copiedDevices.insert(original.number)
         trace.note("\(original.name)'s disk is cloned")
@@ -381,6 +395,7 @@ package final class World {
                 guard let journal = device.journal else { return }
                 let inspection = try journal.inspect()
                 try commands.record(device, clocks, inspection)
+                schemas.record(device, inspection)
                 try checkOwnWrites(device, inspection)
             }
         } catch let error as JournalError {
@@ -423,6 +438,9 @@ package final class World {
         _ journal: Journal, _ device: SimulatedDevice, _ clocks: ClockReading
     ) throws(JournalError) -> String? {
         let needs = try device.needs()
+        if device.isNewer, chance.happens(0.3) {
+            return try writeUnknown(journal, device, needs, clocks)
+        }
         if device.role != .team, needs.isEmpty || chance.happens(0.3) {
             let grids = try journal.ownGrids().map(\.code)
             guard let grid = chance.choose(grids) else { return nil }
@@ -494,6 +512,30 @@ package final class World {
             case .declined, .recorded, .finished, .rated, .withdrawn: return nil
             }
         }
+    }
+
+    /// What a later program writes, and no other knows.
+    private func writeUnknown(
+        _ journal: Journal, _ device: SimulatedDevice, _ needs: [NeedSnapshot],
+        _ clocks: ClockReading
+    ) throws(JournalError) -> String? {
+        let bytes = (0..<chance.below(40)).map { _ in UInt8(truncatingIfNeeded: chance.next()) }
+        if chance.happens(0.3) {
+            let id = try journal.write(creating: SchemaChecker.kind, clocks: clocks) { _ in
+                [Change(field: 1, value: bytes)]
+            }
+            return "records \(id.digits.suffix(6)) of a new kind"
+        }
+        guard device.role != .team, let need = chance.choose(needs) else { return nil }
+        let field = SchemaChecker.fields[chance.below(SchemaChecker.fields.count)]
+        var changes = [Change(field: field, value: chance.happens(0.1) ? nil : bytes)]
+        if chance.happens(0.3) {
+            changes.append(
+                Change(field: NeedField.phone.rawValue, value: Array(newText().utf8)))
+        }
+        schemas.willWrite(changes, to: need.id)
+        _ = try journal.write(to: need.id, clocks: clocks) { _ in changes }
+        return "sets the new field \(field) of \(need.id.digits.suffix(6))"
     }
 
     /// The centre's operator, at the server itself.
@@ -791,6 +833,7 @@ package final class World {
         isHealing = true
         trace.note("healing")
         now += 1_000
+        if hub.schema != .current { try upgradeHub() }
         if hub.ledger == nil { try restartHub() }
         messages.removeAll()
         for device in devices {
@@ -872,7 +915,9 @@ package final class World {
                 if field == LateAnswers.field { continue }
                 guard let winner = versions.first else { continue }
                 let stamp = winner.stamp.milliseconds
-                if let before = device.newestShown[id]?[field], stamp < before {
+                if let before = device.newestShown[id]?[field], stamp < before,
+                    try !wasBroughtBack(winner.stamp.dot)
+                {
                     throw Violation(
                         invariant: 9, what: "\(device.name): field \(field) of \(id) went back")
                 }
@@ -880,6 +925,14 @@ package final class World {
             }
         }
         device.newestShown = shown
+    }
+
+    /// What a device brought back to a restored hub keeps its stamp, also where it covers what its
+    /// writer has sent again meanwhile, which got a newer one.
+    private func wasBroughtBack(_ dot: Dot) throws -> Bool {
+        guard restores.happened else { return false }
+        if hub.ledger == nil { try restartHub() }
+        return try hub.ledger?.inspectBrought().contains { $0.version.dot == dot } ?? false
     }
 
     private func checkAtRest() throws {
@@ -912,6 +965,9 @@ package final class World {
                 device: device, wasRestored: restores.happened)
         }
         try commands.checkOutcomes(ledger: groups, journals: inspections)
+        try schemas.check(
+            records: records, journals: inspections, hub: hub.schema,
+            copied: commands.copiedDevices)
         try restores.check(groups: groups, brought: try ledger.inspectBrought())
         trace.note("rest: \(records.count) records, \(groups.count) groups")
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import HubLedger
 import HubServer
+import NeedModel
 import TerminalUI
 
 /// The options of every command.
@@ -81,7 +82,7 @@ struct Program {
     var language: Language { console.language }
 
     func openLedger() throws -> Ledger {
-        try Ledger(opening: ledgerPath, clock: wallMilliseconds)
+        try Ledger(opening: ledgerPath, clock: wallMilliseconds, schema: .current)
     }
 
     /// A time for people where people read, for programs where they do.

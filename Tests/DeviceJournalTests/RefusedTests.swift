@@ -217,4 +217,53 @@ import WireFormat
         #expect(try bench.request().groups.map(\.record) == [id])
         #expect(try bench.shown(id).text == "新的")
     }
+
+    /// The hub refused it as an older program, and repeats that as the newer one: the answer that
+    /// first told of the upgrade did not speak of this command.
+    @Test func anOutcomeFromBeforeTheUpgradeIsNotTheLastWord() throws {
+        let bench = try Bench()
+        try bench.add("先")
+        let id = try bench.add("后")
+        func answer(schema: UInt32, refusing: Bool) throws -> Absorbed {
+            let request = try bench.request(batchBytesMax: 1)
+            let group = try #require(request.groups.first)
+            return try bench.journal.absorb(
+                SyncAnswer(
+                    attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                    outcomes: Outcomes(
+                        settledCounter: group.nextCounter,
+                        refusals: refusing
+                            ? [
+                                Outcomes.Refusal(
+                                    firstCounter: group.firstCounter,
+                                    code: RejectionCode.upgrade.rawValue, field: 0,
+                                    reason: "unknown kind")
+                            ] : []), page: bench.lastPage([]), schema: schema),
+                for: request, clocks: bench.now)
+        }
+        #expect(try answer(schema: 2, refusing: false).answer.groupsWait)
+        #expect(try answer(schema: 2, refusing: true).answer.groupsWait)
+        #expect(try bench.journal.refused().isEmpty)
+        #expect(try bench.request().groups.map(\.record) == [id])
+        // Written after the upgrade, so the hub means it.
+        #expect(try answer(schema: 2, refusing: true).answer.groupsWait == false)
+        #expect(try bench.journal.refused().map(\.code) == [.upgrade])
+    }
+
+    @Test func aKindThatThisProgramDoesNotKnowIsOfferedAnewAsItWas() throws {
+        let bench = try Bench()
+        let id = try bench.journal.write(creating: 77, clocks: bench.now) { _ in
+            [Change(field: 1, value: [0xFF, 0])]
+        }
+        let before = try #require(try bench.request().groups.first)
+        _ = try refuse(bench, [(0, .upgrade)])
+        let request = try bench.request()
+        _ = try bench.journal.absorb(
+            SyncAnswer(
+                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                page: bench.lastPage([]), schema: 2), for: request, clocks: bench.now)
+        let after = try #require(try bench.request().groups.first)
+        #expect(after.record == id && after.createdKind == 77)
+        #expect(after.changes == before.changes && after.firstCounter > before.firstCounter)
+    }
 }

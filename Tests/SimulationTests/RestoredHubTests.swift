@@ -81,3 +81,65 @@ struct RestoredHubTests {
         }
     }
 }
+
+extension RestoredHubTests {
+    /// The hub is restored together with an older program, which passes over what it does not know.
+    @Test func whatAnOlderHubPassesOverIsKept() throws {
+        try Stage.play { stage in
+            let worker = try stage.worker("worker", in: "v1")
+            let office = try stage.office("office")
+            let need = try worker.record("路灯不亮", in: "g1")
+            try worker.sync()
+            try office.sync()
+            let backup = try stage.backUpHub()
+            _ = try worker.journal.note(need, text: "已联系", clocks: worker.clocks)
+            for device in [worker, office] { try device.sync() }
+            #expect(try office.journal.notes(of: need).count == 1)
+
+            stage.hub.schema = SimulatedHub.olderSchema
+            try stage.restoreHub(backup)
+            for device in [worker, office] {
+                #expect(try device.sync() == .complete)
+                #expect(try device.journal.notes(of: need).isEmpty)
+                let kept = try device.journal.refused()
+                #expect(kept.map(\.need) == [need])
+                #expect(kept.first?.isNotTakenBack == true)
+                #expect(
+                    try device.journal.status().notices.map(\.kind)
+                        == [.hubRestored, .notTakenBack])
+            }
+
+            stage.hub.schema = .current
+            try stage.restartHub()
+            let number = try #require(try office.journal.refused().first?.number)
+            try office.journal.retry(number, clocks: office.clocks)
+            for device in [office, worker] { #expect(try device.sync() == .complete) }
+            #expect(try office.journal.refused().isEmpty)
+            #expect(try worker.journal.notes(of: need).map(\.text) == ["已联系"])
+        }
+    }
+
+    /// An outcome of the older program comes again after its upgrade, and is not the last word.
+    @Test func aRefusalThatCameTooLateIsOfferedAnew() throws {
+        try Stage.play { stage in
+            stage.hub.schema = SimulatedHub.olderSchema
+            try stage.restartHub()
+            let worker = try stage.worker("worker", in: "v1")
+            let need = try worker.record("路灯不亮", in: "g1")
+            try worker.sync()
+            try worker.set(.address, of: need, to: "村口")
+            _ = try worker.journal.note(need, text: "已联系", clocks: worker.clocks)
+            stage.network = .losesAnswers
+            try worker.exchange(batchBytes: Limits.batchBytesMax)
+
+            stage.hub.schema = .current
+            try stage.restartHub()
+            stage.network = .works
+            // The answer that tells of the upgrade speaks of the first command alone.
+            try worker.exchange(batchBytes: 1)
+            #expect(try worker.sync() == .complete)
+            #expect(try worker.journal.refused().isEmpty)
+            #expect(try worker.journal.notes(of: need).map(\.isWaiting) == [false])
+        }
+    }
+}

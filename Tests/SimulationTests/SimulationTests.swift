@@ -1,4 +1,8 @@
+import DeviceJournal
 import Foundation
+import HubLedger
+import NeedModel
+import SyncCore
 import Testing
 
 @testable import Simulation
@@ -71,6 +75,58 @@ struct SimulationTests {
         let one = try Simulator.run(SimulationOptions(seed: 1, events: 50)).get()
         let two = try Simulator.run(SimulationOptions(seed: 2, events: 50)).get()
         #expect(one != two)
+    }
+
+    /// Fields of a later release must come through as they are, and kinds be kept.
+    @Test(arguments: SchemaFault.allCases)
+    func whatAProgramAltersWithoutKnowingItIsNoticed(fault: SchemaFault) throws {
+        // A seed by which some device is newer, and wrote both.
+        let world = try World(
+            SimulationOptions(seed: 3, devices: 4, events: 600, faults: [.newerClient]))
+        try world.run()
+        var records = try #require(try world.hub.ledger?.inspectRecords())
+        var journals = try world.devices.map { ($0, try #require(try $0.journal?.inspect())) }
+        try world.schemas.check(
+            records: records, journals: journals, hub: .current, copied: [])
+        let fields = Set(SchemaChecker.fields)
+        switch fault {
+        case .ledgerAlters:
+            let index = try #require(
+                records.firstIndex { $0.fields.contains { fields.contains($0.field) } })
+            let field = try #require(
+                records[index].fields.firstIndex { fields.contains($0.field) })
+            var version = try #require(records[index].fields[field].register.winner)
+            version.value = (version.value ?? []) + [0]
+            records[index].fields[field].register = Register(live: [version])
+        case .deviceDrops:
+            let index = try #require(
+                journals.firstIndex { journal in
+                    journal.1.records.values.contains {
+                        $0.isVisible && !fields.isDisjoint(with: $0.fields.keys)
+                    }
+                })
+            for id in journals[index].1.records.keys {
+                for field in fields {
+                    journals[index].1.records[id]?.fields.removeValue(forKey: field)
+                }
+            }
+        case .deviceForgets:
+            for index in journals.indices { journals[index].1.refused = [] }
+        case .deviceKeepsBack:
+            let index = try #require(journals.firstIndex { !$0.1.refused.isEmpty })
+            journals[index].1.refused.append(journals[index].1.refused[0])
+            journals[index].1.refused[0].createdKind = Kind.note.rawValue
+            journals[index].1.refused[0].code = RejectionCode.upgrade.rawValue
+        }
+        let error = #expect(throws: Violation.self) {
+            try world.schemas.check(
+                records: records, journals: journals, hub: .current, copied: [])
+        }
+        #expect(error?.invariant == 19)
+    }
+
+    enum SchemaFault: CaseIterable {
+        case ledgerAlters, deviceDrops, deviceForgets, deviceKeepsBack
     }
 
     /// A checker that cannot fail proves nothing: a history that breaks a rule is told.
