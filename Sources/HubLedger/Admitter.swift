@@ -158,6 +158,9 @@ final class Admitter {
             }
         }
         if let invalid = faultInValues(of: group, kind: kind) { return invalid }
+        // Admitted before the restore, and whole: what the hub has lost beside it (a scope, a team,
+        // an answer) is no reason to refuse it now.
+        if let stored, try cameBack(group, of: stored) { return nil }
         let size = (stored?.state.size ?? 0) + group.changes.reduce(0) { $0 + $1.size }
         if size > LedgerLimits.recordBytesMax {
             return rejected(.invalid, "the record is full")
@@ -171,8 +174,26 @@ final class Admitter {
         return nil
     }
 
+    /// Whether somebody who held a change of the group brought it back before its writer sent it
+    /// again.
+    private func cameBack(_ group: ChangeGroup, of record: StoredRecord) throws -> Bool {
+        if writer.device == nil { return false }
+        return try earlierBrought.of(record).contains { brought in
+            let dot = brought.version.dot
+            guard dot.replica == writer.replica.id, group.firstCounter <= dot.counter,
+                dot.counter < group.nextCounter
+            else { return false }
+            let change = group.changes[Int(dot.counter - group.firstCounter)]
+            return change.field == brought.field && change.value == brought.version.value
+        }
+    }
+
     /// Whether a record is only here because somebody who held it brought it back before its
     /// recorder sent it again.
+    ///
+    /// It stays so for ever: whether its creation came since is not kept. So a copy of the
+    /// recorder's journal that creates it once more is not refused later either, and its values,
+    /// which are equal, stand beside those that are there; no other writer may name the record.
     private func wasBroughtBack(_ record: StoredRecord) throws -> Bool {
         try earlierBrought.of(record).contains { $0.version.sequence == record.firstSequence }
     }

@@ -135,6 +135,34 @@ import WireFormat
         #expect(try copy.ledger.check() == [])
     }
 
+    @Test("what came back is not judged by what was lost beside it when its writer sends it again")
+    func judgedOnce() throws {
+        let recorder = try hub.worker("v1")
+        try recorder.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        let need = recorder.addNeed("新")
+        try recorder.sync()
+        try worker.sync()
+        let group = worker.edit(need, .address, .text("一"))
+        let other = worker.edit(need, .phone, .text("120"))
+        try worker.sync()
+        try office.sync()
+        // Where it lay at the change's base is nowhere written any more.
+        office.edit(need, .grid, .text("g4"))
+        office.edit(need, .phone, .text("119"))
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        try bring(office, to: copy)
+        worker.cursor = .origin
+        worker.scopeID = 0
+        let request = worker.request(groups: [group, other])
+        let outcomes = try #require(try copy.sync(worker, request).outcomes)
+        // The one that nobody brought is late work on a need that lies elsewhere.
+        #expect(outcomes.refusals.map(\.firstCounter) == [other.firstCounter])
+        #expect(outcomes.refusals.map(\.code) == [RejectionCode.scope.rawValue])
+        #expect(try copy.register(.address, of: need).versions.count == 1)
+    }
+
     @Test("a copy of the journal that used the same counters for something else is told to fork")
     func otherContent() throws {
         let (_, new, copy) = try loseWork()
