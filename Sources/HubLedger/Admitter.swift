@@ -371,8 +371,8 @@ final class Admitter {
             writer.device == nil
             ? ShortClock(base: head)
             : terms.clock(
-                base: try lostTermOnly(group.base), admittedAt: headBefore + 1,
-                ancestors: replica.ancestors)
+                base: try storage.lostTermOnly(group.base, terms: terms, head: headBefore),
+                admittedAt: headBefore + 1, ancestors: replica.ancestors)
         let base = clock.base
         let estimate = try estimate(of: group)
         let newestSeen = try newestStamp(at: base)
@@ -474,12 +474,6 @@ final class Admitter {
         let seen = VectorClock(version.clock.ancestors + lost).entries
         // Fewer err toward a conflict.
         if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
-    }
-
-    /// A base that names a device's replica as its term would claim to have seen that device.
-    private func lostTermOnly(_ base: Position) throws -> Position {
-        if terms.contains(base, head: headBefore) { return base }
-        return try storage.replica(base.term)?.device == nil ? base : .origin
     }
 
     /// Keeps the register of late answers up to date.

@@ -366,6 +366,67 @@ import WireFormat
                 == [FieldValue.text("三").bytes])
     }
 
+    @Test("a device that names more writers than there can be is refused, and nobody else")
+    func madeUpWriters() throws {
+        let (_, new, copy) = try loseWork()
+        let position = Position(term: office.cursor.term, sequence: 1 << 40)
+        office.cursor = position
+        var request = office.request(groups: [])
+        let confirmed = try #require(try copy.sync(office, request).recovered)
+        func page(_ number: UInt64) -> PageRecord {
+            let replica = ReplicaID(truncating: 0xF000_0000 + number)
+            return PageRecord(
+                id: RecordID(milliseconds: hub.time.now, replica: replica, number: 1),
+                kind: Kind.need.rawValue, createdMilliseconds: hub.time.now, contested: [],
+                places: [],
+                fields: [
+                    PageRecord.Field(
+                        field: NeedField.text.rawValue,
+                        versions: [
+                            PageRecord.Version(
+                                value: .bytes(FieldValue.text("假").bytes),
+                                stamp: Stamp(milliseconds: hub.time.now, dot: Dot(replica, 1)),
+                                sequence: position.sequence)
+                        ])
+                ])
+        }
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [position],
+            records: (0..<UInt64(LedgerLimits.namedReplicasPerDeviceMax)).map(page))
+        let recovered = try #require(try copy.sync(office, request).recovered)
+        request.recovery = SyncRequest.Recovery(
+            confirmed: recovered, reached: [position], records: [page(1 << 20)])
+        #expect(throws: LedgerError.self) { _ = try copy.sync(office, request) }
+        try bring(worker, to: copy)
+        #expect(try copy.record(new) != nil)
+    }
+
+    @Test("the history shows what a change that came back, and one after it, had seen")
+    func historyClocks() throws {
+        let (old, _, copy) = try loseWork()
+        try office.sync()
+        let seen = office.cursor
+        office.edit(old, .address, .text("三"))
+        let position = try bring(office, to: copy)
+        var request = office.request()
+        request.heldFrom = office.waiting.first?.firstCounter
+        request.recovery = SyncRequest.Recovery(
+            confirmed: position, reached: [seen], records: [])
+        _ = try copy.sync(office, request)
+        let live = try #require(try copy.register(.address, of: old).winner)
+        let entry = try #require(
+            try copy.ledger.history(of: old, for: office.id).first {
+                $0.stamp.dot == live.dot
+            })
+        #expect(entry.clock[seen.term] >= seen.sequence)
+        for entry in live.clock.ancestors {
+            #expect(
+                try copy.ledger.history(of: old, for: office.id).contains {
+                    $0.stamp.dot == live.dot && $0.clock.contains(entry)
+                })
+        }
+    }
+
     @Test("reference data comes back, unless its code was imported anew")
     func referenceData() throws {
         try hub.ledger.backup(to: hub.scratch.path("copy"))
