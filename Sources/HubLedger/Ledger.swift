@@ -519,6 +519,9 @@ package final class Ledger {
         answer.page = served.page
         if served.needsAssignment {
             answer.assignment = assignment(of: device, scope: scope, session: session)
+        }
+        // After a recovery the device may hold a scope that it was told in the lost part.
+        if served.needsAssignment || answer.recovered != nil {
             try noteScope(scope, device: id, session: session)
         }
         return answer

@@ -427,6 +427,43 @@ import WireFormat
         }
     }
 
+    /// Simulator seed 30214: what the device was told of its scope is lost, and it is still told
+    /// what leaves it.
+    @Test("a scope of which the ledger knows nothing any more is left like any other")
+    func unknownScope() throws {
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        let other = try hub.worker("v1")
+        try other.sync()
+        #expect(other.state[old] != nil)
+        try office.sync()
+        office.edit(old, .grid, .text("g4"))
+        try office.sync()
+        other.scopeID = 0xABC
+        let answer = try hub.sync(other, other.request())
+        #expect(answer.page?.departed == [old])
+        #expect(answer.assignment != nil)
+    }
+
+    @Test("the scope that a device holds after a recovery is remembered")
+    func rememberedScope() throws {
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        _ = try hub.ledger.importTable(
+            .territory, csv: "code,name,level,parent\ng5,五网格,grid,v1\n")
+        try worker.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        let confirmed = try bring(worker, to: copy)
+        var request = worker.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [worker.cursor], records: [])
+        let answer = try copy.sync(worker, request)
+        #expect(answer.page?.cursor != nil && answer.assignment == nil)
+        #expect(
+            try copy.storage.snapshot {
+                try copy.storage.scope(device: worker.id, id: worker.scopeID)
+            } != nil)
+    }
+
     @Test("reference data comes back, unless its code was imported anew")
     func referenceData() throws {
         try hub.ledger.backup(to: hub.scratch.path("copy"))
