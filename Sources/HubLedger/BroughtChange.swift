@@ -45,8 +45,11 @@ struct BroughtChange: Hashable {
         return writer.bytes
     }
 
-    static func decode(_ bytes: [UInt8]) throws -> [BroughtChange] {
+    /// - Parameter bytes: Of a batch: its form, the device that brought it, and the changes.
+    static func decode(_ bytes: [UInt8]) throws -> (device: Int64, changes: [BroughtChange]) {
         var reader = ByteReader(bytes)
+        _ = try reader.byte()
+        let device = Int64(bitPattern: try reader.number())
         var result: [BroughtChange] = []
         while !reader.isAtEnd {
             guard let record = RecordID(bytes: try reader.raw(16)) else {
@@ -77,14 +80,17 @@ struct BroughtChange: Hashable {
                         value: value, stamp: stamp, sequence: sequence, clock: clock,
                         formerPositions: positions)))
         }
-        return result
+        return (device, result)
     }
 }
 
-/// Finds what was brought back of a record before; reads each batch once.
+/// Finds what was brought back of a record before. Keeps the batches that it read, up to
+/// ``LedgerLimits/broughtBytesKeptMax``, since records that were brought together are asked for
+/// together.
 final class BroughtChanges {
     private let storage: any LedgerStorage
     private var batches: [Int64: [RecordID: [BroughtChange]]] = [:]
+    private var keptBytes = 0
     private lazy var isEmpty: Result<Bool, any Error> = Result { try !storage.hasBrought() }
 
     init(storage: any LedgerStorage) { self.storage = storage }
@@ -98,6 +104,11 @@ final class BroughtChanges {
                 guard let batch = try storage.batch(number: number) else {
                     throw LedgerError.damaged("a batch that was brought back is missing")
                 }
+                if keptBytes + batch.content.count > LedgerLimits.broughtBytesKeptMax {
+                    batches.removeAll()
+                    keptBytes = 0
+                }
+                keptBytes += batch.content.count
                 batches[number] = Dictionary(
                     grouping: try StoredContent.decodeBrought(batch.content), by: \.record)
             }
