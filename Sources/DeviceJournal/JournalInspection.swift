@@ -24,6 +24,15 @@ package struct JournalInspection: Sendable {
     package var scopeDigest: UInt64
     /// Records that are to be fetched again.
     package var suspects: Set<RecordID>
+    package var commands: InspectedCommands
+
+    package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)] {
+        commands.outbox
+    }
+}
+
+/// A journal's own commands: those that pulled records do not contain, and those refused.
+package struct InspectedCommands: Sendable {
     /// In the order of writing.
     package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)]
     /// When each refused command was written, and to what.
@@ -39,10 +48,7 @@ extension Journal {
                 cursor: try readPull().cursor, records: [:], scopeDigest: try readAudit().digest,
                 suspects: Set(
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
-                outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
-                refused: try connection.all("SELECT record, content FROM refused") { row in
-                    (try row.record(at: 0), try GroupContent(bytes: row.bytes(at: 1)).written)
-                })
+                commands: try readCommands())
             let rows = try connection.all(
                 """
                 SELECT id, kind, parent, created, visible, state, places, digest, checksum
@@ -61,6 +67,19 @@ extension Journal {
             }
             return inspection
         }
+    }
+
+    /// The commands alone, which takes a small part of the time.
+    package func inspectCommands() throws(JournalError) -> InspectedCommands {
+        try reading { try readCommands() }
+    }
+
+    private func readCommands() throws -> InspectedCommands {
+        InspectedCommands(
+            outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
+            refused: try connection.all("SELECT record, content FROM refused") { row in
+                (try row.record(at: 0), try GroupContent(bytes: row.bytes(at: 1)).written)
+            })
     }
 
     /// Makes a journal's tables and nothing else, as an enrolment that was killed early leaves them.
