@@ -57,6 +57,8 @@ final class Admitter {
     private var movesByKey: [Int64: [(sequence: UInt64, before: Placement)]] = [:]
     /// The keys of the records that this batch creates.
     private var newKeys: Set<Int64> = []
+    /// Whether a need got its place in its recorder's bucket.
+    private var hasFoundRecorder = false
     /// The notes that this batch touched, by the key of their need.
     private var touchedNotes: [Int64: [RecordID]] = [:]
 
@@ -68,6 +70,8 @@ final class Admitter {
         var isChanged = false
         /// As the batch found it.
         var wasWithdrawn = false
+        /// Whether a version went without another in its place, which only the whole record tells.
+        var hasLessThanBefore = false
     }
 
     init(
@@ -154,6 +158,9 @@ final class Admitter {
             }
         }
         if let invalid = faultInValues(of: group, kind: kind) { return invalid }
+        // Admitted before the restore, and whole: what the hub has lost beside it (a scope, a team,
+        // an answer) is no reason to refuse it now.
+        if let stored, try cameBack(group, of: stored) { return nil }
         let size = (stored?.state.size ?? 0) + group.changes.reduce(0) { $0 + $1.size }
         if size > LedgerLimits.recordBytesMax {
             return rejected(.invalid, "the record is full")
@@ -167,8 +174,26 @@ final class Admitter {
         return nil
     }
 
+    /// Whether somebody who held a change of the group brought it back before its writer sent it
+    /// again.
+    private func cameBack(_ group: ChangeGroup, of record: StoredRecord) throws -> Bool {
+        if writer.device == nil { return false }
+        return try earlierBrought.of(record).contains { brought in
+            let dot = brought.version.dot
+            guard dot.replica == writer.replica.id, group.firstCounter <= dot.counter,
+                dot.counter < group.nextCounter
+            else { return false }
+            let change = group.changes[Int(dot.counter - group.firstCounter)]
+            return change.field == brought.field && change.value == brought.version.value
+        }
+    }
+
     /// Whether a record is only here because somebody who held it brought it back before its
     /// recorder sent it again.
+    ///
+    /// It stays so for ever: whether its creation came since is not kept. So a copy of the
+    /// recorder's journal that creates it once more is not refused later either, and its values,
+    /// which are equal, stand beside those that are there; no other writer may name the record.
     private func wasBroughtBack(_ record: StoredRecord) throws -> Bool {
         try earlierBrought.of(record).contains { $0.version.sequence == record.firstSequence }
     }
@@ -355,7 +380,11 @@ final class Admitter {
         let firstSequence = head + 1
 
         let isCreated = records[group.record] == nil
-        if isCreated { try create(group) }
+        if isCreated {
+            try create(group)
+        } else if group.createdKind != nil {
+            try noteRecorder(of: group.record)
+        }
         guard var touched = records[group.record] else {
             preconditionFailure("a judged group's record is loaded")
         }
@@ -414,17 +443,37 @@ final class Admitter {
     /// what is known of it goes on from version to version.
     func inheritSeen(_ version: inout Version, from register: Register) throws {
         for other in register.versions where version.covers(other) {
-            version.clock.base = max(version.clock.base, other.clock.base)
-            if other.clock.ancestors.isEmpty { continue }
-            // Terms, and replicas that never wrote here; all others are told by the base.
-            let lost = try other.clock.ancestors.filter {
-                try storage.replica($0.replica)?.device == nil
-            }
-            if lost.isEmpty { continue }
-            let seen = VectorClock(version.clock.ancestors + lost).entries
-            // Fewer err toward a conflict.
-            if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
+            try inherit(other.clock, into: &version)
         }
+    }
+
+    /// The same the other way round, for a version that came after what has seen it.
+    ///
+    /// - Returns: Whether a live version has seen it.
+    func passOnSeen(of version: Version, in register: inout Register) throws -> Bool {
+        var hasHeirs = false
+        let versions = try register.versions.map { other in
+            guard other.covers(version) else { return other }
+            hasHeirs = true
+            var heir = other
+            try inherit(version.clock, into: &heir)
+            return heir
+        }
+        if hasHeirs { register = Register(live: versions) }
+        return hasHeirs
+    }
+
+    private func inherit(_ clock: ShortClock, into version: inout Version) throws {
+        version.clock.base = max(version.clock.base, clock.base)
+        if clock.ancestors.isEmpty { return }
+        // Terms, and replicas that never wrote here; all others are told by the base.
+        let lost = try clock.ancestors.filter {
+            try storage.replica($0.replica)?.device == nil
+        }
+        if lost.isEmpty { return }
+        let seen = VectorClock(version.clock.ancestors + lost).entries
+        // Fewer err toward a conflict.
+        if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
     }
 
     /// A base that names a device's replica as its term would claim to have seen that device.
@@ -513,6 +562,20 @@ final class Admitter {
         record.team = record.progress.dispatch?.team
     }
 
+    /// Puts a need into the bucket of the device that recorded it, which the hub may not know when
+    /// somebody else brings the need back before its recorder comes.
+    func noteRecorder(of id: RecordID) throws {
+        guard let device = writer.device, writer.namingReplicas.contains(id.replica),
+            var touched = records[id], touched.record.device == nil,
+            touched.record.kind == Kind.need.rawValue
+        else { return }
+        touched.record.device = device.id
+        touched.isChanged = true
+        records[id] = touched
+        hasFoundRecorder = true
+        try moveNotes(on: touched)
+    }
+
     /// Notes lie where their need lies.
     func moveNotes(on need: TouchedRecord) throws {
         if !need.isNew {
@@ -521,6 +584,7 @@ final class Admitter {
             }
         }
         for id in touchedNotes[need.record.key] ?? [] {
+            records[id]?.record.device = need.record.device
             records[id]?.record.grid = need.record.grid
             records[id]?.record.team = need.record.team
             records[id]?.isChanged = true
@@ -573,7 +637,11 @@ final class Admitter {
     @discardableResult
     func finish() throws -> Finished {
         if groups.isEmpty && brought.isEmpty {
-            return Finished(head: head, newestStamp: newestStamp)
+            guard hasFoundRecorder else {
+                return Finished(head: head, newestStamp: newestStamp)
+            }
+            // An event of its own, so that copies of the recorder's journal are told.
+            head += 1
         }
         var entries: [TouchedRecords.Entry] = []
         var digests: [Bucket: UInt64] = [:]
@@ -582,7 +650,7 @@ final class Admitter {
             let before = touched.isNew ? [] : touched.placementBefore.buckets
             let after = touched.record.placement.buckets
             let moved = !touched.isNew && touched.record.placement != touched.placementBefore
-            if before.contains(where: { !after.contains($0) }) {
+            if touched.hasLessThanBefore || before.contains(where: { !after.contains($0) }) {
                 touched.record.leftSequence = head
             }
             if touched.isNew {
@@ -612,8 +680,8 @@ final class Admitter {
                 replicaRow: replica.row, firstCounter: firstCounter,
                 nextCounter: replica.nextCounter, receivedMilliseconds: now,
                 newestStamp: newestStamp,
-                content: brought.isEmpty
-                    ? StoredContent.encode(groups) : StoredContent.encode(brought: brought),
+                content: groups.isEmpty
+                    ? StoredContent.encode(brought: brought) : StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: TouchedRecords(entries: entries).encoded()))
         for entry in entries {

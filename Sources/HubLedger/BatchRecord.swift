@@ -259,8 +259,12 @@ enum StoredContent {
         [brought] + BroughtChange.encode(changes)
     }
 
+    /// Whether a device came to bring back what a restore had lost; of what was here already, only
+    /// the place may have changed, and there are no changes.
+    static func isBrought(_ bytes: [UInt8]) -> Bool { bytes.first == brought }
+
     static func decodeBrought(_ bytes: [UInt8]) throws -> [BroughtChange] {
-        bytes.first == brought ? try BroughtChange.decode(Array(bytes.dropFirst())) : []
+        isBrought(bytes) ? try BroughtChange.decode(Array(bytes.dropFirst())) : []
     }
 
     static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {

@@ -81,10 +81,13 @@ struct BroughtChange: Hashable {
     }
 }
 
-/// Finds what was brought back of a record before; reads each batch once.
+/// Finds what was brought back of a record before. Keeps the batches that it read, up to
+/// ``LedgerLimits/broughtBytesKeptMax``, since records that were brought together are asked for
+/// together.
 final class BroughtChanges {
     private let storage: any LedgerStorage
     private var batches: [Int64: [RecordID: [BroughtChange]]] = [:]
+    private var keptBytes = 0
     private lazy var isEmpty: Result<Bool, any Error> = Result { try !storage.hasBrought() }
 
     init(storage: any LedgerStorage) { self.storage = storage }
@@ -98,6 +101,11 @@ final class BroughtChanges {
                 guard let batch = try storage.batch(number: number) else {
                     throw LedgerError.damaged("a batch that was brought back is missing")
                 }
+                if keptBytes + batch.content.count > LedgerLimits.broughtBytesKeptMax {
+                    batches.removeAll()
+                    keptBytes = 0
+                }
+                keptBytes += batch.content.count
                 batches[number] = Dictionary(
                     grouping: try StoredContent.decodeBrought(batch.content), by: \.record)
             }
@@ -116,7 +124,10 @@ extension Admitter {
     func bring(_ page: PageRecord, lost: LostPart) throws {
         guard let kind = Kind(rawValue: page.kind) else { return }
         let stored = try load(page.id)
-        if let stored, stored.kind != page.kind { return }
+        if let stored {
+            if stored.kind != page.kind { return }
+            try noteRecorder(of: page.id)
+        }
         guard try kind != .note || stored != nil || parent(of: page) != nil else { return }
         if stored == nil, try isCodeTaken(page, kind: kind) { return }
         var earlier = try stored.map { try earlierBrought.of($0) } ?? []
@@ -131,7 +142,8 @@ extension Admitter {
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(of: index, among: sequences), lost: lost),
                     !earlier.contains(where: {
-                        $0.field == field.field && $0.version.isSameWrite(as: version)
+                        $0.field == field.field
+                            && $0.version.isSameWrite(as: version, dot: found.stamp.dot)
                     })
                 else { continue }
                 if earlier.contains(where: { $0.version.dot == version.dot }) {
@@ -199,16 +211,20 @@ extension Admitter {
     }
 
     /// Whether a group comes from another copy of its writer's journal than what was brought back
-    /// under the same dots.
+    /// of the record under the same dots.
+    ///
+    /// What was brought back of other records is not asked: a dot that stands for two changes does
+    /// no harm, since counters say nothing of what came back (``SyncCore/Version/covers(_:)``).
     func isForked(_ group: ChangeGroup) throws -> Bool {
         guard let stored = try load(group.record) else { return false }
         let brought = try earlierBrought.of(stored)
         if brought.isEmpty { return false }
         return group.changes.enumerated().contains { index, change in
             let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
+            // A late answer stands elsewhere, under the dot of the answer.
             return brought.contains {
-                $0.field == change.field && $0.version.dot == dot
-                    && $0.version.value != change.value
+                $0.version.dot == dot && $0.field != LateAnswers.field
+                    && ($0.field != change.field || $0.version.value != change.value)
             }
         }
     }
@@ -226,21 +242,21 @@ extension Admitter {
         brought.append(
             BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
         newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
-        // A record that is full keeps it in its history alone.
+        var register = touched.record.state[field]
         let size = touched.record.state.size + (version.value?.count ?? 0)
-        if !isCovered && size <= LedgerLimits.recordBytesMax {
-            var register = touched.record.state[field]
-            let isLive = register.insert(version)
+        if try passOnSeen(of: version, in: &register) || isCovered {
+            let count = register.versions.count
+            register.drop(coveredBy: version)
+            if register.versions.count < count { touched.hasLessThanBefore = true }
             touched.record.state[field] = register
-            if isLive, field != LateAnswers.field {
+        } else if size <= LedgerLimits.recordBytesMax {
+            // A record that is full keeps it in its history alone.
+            register.insert(version)
+            touched.record.state[field] = register
+            if field != LateAnswers.field {
                 _ = noteLateness(
                     of: version, Change(field: field, value: version.value), in: &touched)
             }
-        }
-        if touched.record.device == nil, writer.namingReplicas.contains(page.id.replica),
-            kind == .need
-        {
-            touched.record.device = writer.device?.id
         }
         touched.record.lastSequence = head
         touched.isChanged = true
@@ -255,6 +271,7 @@ extension Admitter {
             page.id, kind: page.kind,
             device: try storage.replica(page.id.replica)?.device,
             parent: kind == .note ? try parent(of: page) : nil)
+        try noteRecorder(of: page.id)
         records[page.id]?.record.createdMilliseconds =
             page.createdMilliseconds ?? version.stamp.milliseconds
         records[page.id]?.record.firstSequence = version.sequence
@@ -292,9 +309,11 @@ extension Admitter {
 
 extension Version {
     /// Whether both are one write, perhaps under a name that the hub lent it.
-    fileprivate func isSameWrite(as other: Version) -> Bool {
+    ///
+    /// - Parameter name: What the device calls the other.
+    fileprivate func isSameWrite(as other: Version, dot name: Dot) -> Bool {
         value == other.value
-            && (dot == other.dot
+            && (dot == name
                 || stamp.milliseconds == other.stamp.milliseconds
                     && !Set(formerPositions).isDisjoint(with: other.formerPositions))
     }

@@ -1090,7 +1090,12 @@ package final class Ledger {
                 findings.append("batch \(batch.number) cannot be read")
                 return
             }
-            if groups.isEmpty && opened.contains(sequence) { sequence += 1 }
+            // A start of the ledger, and a recorder who came after the need, are events.
+            if groups.isEmpty && brought.isEmpty
+                && (opened.contains(sequence) || StoredContent.isBrought(batch.content))
+            {
+                sequence += 1
+            }
             for change in brought where change.version.sequence == sequence { sequence += 1 }
             for (group, outcome) in zip(groups, outcomes) where outcome.isApplied {
                 if outcome.sequence != sequence || outcome.stamps.count != group.changes.count {

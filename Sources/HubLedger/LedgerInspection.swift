@@ -70,13 +70,6 @@ extension Ledger {
         return records
     }
 
-    /// Whether a position is on the ledger's line.
-    package func isOnLine(_ position: Position) throws -> Bool {
-        try storage.snapshot {
-            try storage.terms().contains(position, head: try storage.head())
-        }
-    }
-
     package func inspectGroups() throws -> [InspectedGroup] {
         var groups: [InspectedGroup] = []
         try storage.snapshot {

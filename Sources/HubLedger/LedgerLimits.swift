@@ -29,5 +29,8 @@ enum LedgerLimits {
     static let eventsMax = 1_000
     /// How far beyond now the stamp of a change that is brought back may be.
     static let broughtAheadMillisecondsMax: Int64 = 60_000
+    /// Content of batches that devices brought back, kept while one request or history is read; a
+    /// batch is never larger than a frame's message.
+    static let broughtBytesKeptMax = 16 << 20
     static let inviteSecondsMax: Int64 = 366 * 86_400
 }

@@ -202,7 +202,8 @@ struct StoredRecord: Hashable {
     var team: String?
     var firstSequence: UInt64
     var lastSequence: UInt64
-    /// The head after the newest batch in which the record left a bucket; 0 when it never did.
+    /// The head after the newest batch in which the record left a bucket, or a field lost a version
+    /// that nothing replaced: whoever has not pulled it is sent the whole record. 0 when none was.
     var leftSequence: UInt64 = 0
     var state: RecordState
 

@@ -508,26 +508,32 @@ struct LedgerChecker {
                     throw Violation(
                         invariant: 6,
                         what: "field \(field) of \(record.id): \(stored.versions.count) live "
-                            + "versions stored, \(live.count) by its history")
+                            + "versions stored, \(live.count) by its history: "
+                            + text(of: history) + "; stored: " + text(of: stored.versions))
                 }
                 try checkJoin(history, stored: stored, record: record.id)
             }
         }
     }
 
-    /// The history with what each writer had seen of a lost part by way of the versions it saw.
+    /// The history with what each writer had seen by way of the versions it saw. Of what came back
+    /// after a restore that does not follow from its own clock.
     private func inheriting(_ history: [Version]) -> [Version] {
-        var register = Register()
-        return history.sorted { $0.sequence < $1.sequence }.map { version in
-            var version = version
-            for other in register.versions where version.covers(other) {
-                version.clock.base = max(version.clock.base, other.clock.base)
-                version.clock.ancestors =
-                    VectorClock(version.clock.ancestors + other.clock.ancestors).entries
+        var history = history
+        var isChanged = true
+        while isChanged {
+            isChanged = false
+            for index in history.indices {
+                for other in history where history[index].covers(other) {
+                    let before = history[index].clock
+                    history[index].clock.base = max(before.base, other.clock.base)
+                    history[index].clock.ancestors =
+                        VectorClock(before.ancestors + other.clock.ancestors).entries
+                    isChanged = isChanged || history[index].clock != before
+                }
             }
-            register.insert(version)
-            return version
         }
+        return history
     }
 
     /// After a restore the ledger may have kept less of the clocks than could be known.

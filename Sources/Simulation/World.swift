@@ -42,7 +42,8 @@ package final class World {
     private(set) var isHealing = false
     private var messages: [Message] = []
     private var messageCount = 0
-    private var oldAnswers: [(device: Int, bytes: [UInt8])] = []
+    private var oldAnswers: [(device: Int, bytes: [UInt8], hub: Int)] = []
+    private var hubRestores = 0
     private var textCount = 0
     private var pulls = PullChecker()
     private var digests = DigestChecker()
@@ -55,7 +56,8 @@ package final class World {
     private struct Message {
         enum Content {
             case request([UInt8])
-            case answer([UInt8])
+            /// Which hub it comes from: how often the ledger had been restored by then.
+            case answer([UInt8], hub: Int)
         }
         var at: Int64
         var order: Int
@@ -336,6 +338,7 @@ package final class World {
             return
         }
         try restores.noteRestore(of: ledger, devices)
+        hubRestores += 1
         hub.stop()
         hub.disk.restore(older)
         // The same backup may be needed once more.
@@ -600,7 +603,7 @@ package final class World {
     private func deliver() throws {
         if !oldAnswers.isEmpty, strikes(.staleAnswer) {
             let old = oldAnswers[chance.below(oldAnswers.count)]
-            try receive(old.bytes, old.device)
+            try receive(old.bytes, old.device, from: old.hub)
             return
         }
         guard
@@ -612,7 +615,7 @@ package final class World {
         now = max(now, message.at)
         switch message.content {
         case .request(let frame): try serve(travelled(frame), message.device)
-        case .answer(let frame): try receive(travelled(frame), message.device)
+        case .answer(let frame, let hub): try receive(travelled(frame), message.device, from: hub)
         }
     }
 
@@ -667,31 +670,43 @@ package final class World {
             throw Violation(invariant: 23, what: "an answer larger than a frame")
         }
         trace.note(bytes: frame)
-        oldAnswers.append((index, frame))
+        oldAnswers.append((index, frame, hubRestores))
         if oldAnswers.count > 20 { oldAnswers.removeFirst() }
         if strikes(.answerLost) {
             trace.note("the answer to \(device.name) is lost")
             return
         }
-        send(.answer(frame), index)
-        if strikes(.duplicated) { send(.answer(frame), index) }
+        send(.answer(frame, hub: hubRestores), index)
+        if strikes(.duplicated) { send(.answer(frame, hub: hubRestores), index) }
     }
 
-    /// A last answer of a former ledger may have settled what is lost with it.
-    private func noteFormerLedger(_ answer: SyncAnswer?) throws {
-        guard restores.happened, let cursor = answer?.page?.cursor else { return }
-        if hub.ledger == nil { try restartHub() }
-        guard let ledger = hub.ledger, try !ledger.isOnLine(cursor) else { return }
-        commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+    /// An answer of a hub that was meanwhile put back to before it may have settled what is lost
+    /// with it; and if it ended a recovery there, the device has brought nothing back to the
+    /// present one.
+    private func noteAbsorbed(
+        _ device: SimulatedDevice, _ answer: SyncAnswer, isComplete: Bool, isFormer: Bool
+    ) throws {
+        if isFormer {
+            commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+        }
+        guard isComplete else { return }
+        if answer.recovered != nil && !isFormer {
+            restores.noteReturn(of: device)
+        } else {
+            try restores.noteChange(of: device)
+        }
     }
 
     /// The answer may be durable although nobody was told.
-    private func noteInterrupted(_ device: SimulatedDevice, _ answer: SyncAnswer?) throws {
-        if answer?.recovered == nil { try restores.noteChange(of: device) }
-        try noteFormerLedger(answer)
+    private func noteInterrupted(
+        _ device: SimulatedDevice, _ answer: SyncAnswer?, isFormer: Bool
+    ) throws {
+        guard let answer, answer.recovered == nil || isFormer else { return }
+        try noteAbsorbed(device, answer, isComplete: true, isFormer: isFormer)
     }
 
-    private func receive(_ frame: [UInt8], _ index: Int) throws {
+    private func receive(_ frame: [UInt8], _ index: Int, from hub: Int) throws {
+        let isFormer = hub != hubRestores
         let device = devices[index]
         guard let request = device.pending, device.session != nil, let journal = device.journal
         else { return }
@@ -713,11 +728,13 @@ package final class World {
             if device.disk.isDown {
                 device.unsettled.removeAll()
                 try revive(device)
-                try noteInterrupted(device, received)
+                try noteInterrupted(device, received, isFormer: isFormer)
                 return
             }
             let own = try journal.inspectCommands()
             commands.noteAbsorbed(device, own)
+            try noteAbsorbed(
+                device, answer, isComplete: absorbed.answer.pullComplete, isFormer: isFormer)
             if absorbed.answer.pullComplete {
                 let inspection = try journal.inspect()
                 let areEqual = try pulls.checkAbsorbed(answer, inspection, device: device) {
@@ -725,14 +742,8 @@ package final class World {
                 }
                 try digests.checkAbsorbed(
                     answer, inspection, areEqual: areEqual, device: device)
-                if answer.recovered == nil {
-                    try restores.noteChange(of: device)
-                    try noteFormerLedger(answer)
-                } else {
-                    restores.noteReturn(of: device)
-                    // What its writer sent again got another stamp, so nothing can be compared.
-                    device.newestShown = [:]
-                }
+                // What its writer sent again got another stamp, so nothing can be compared.
+                if answer.recovered != nil { device.newestShown = [:] }
                 try checkMonotonic(device, inspection)
             }
             try checkOwnWrites(device, own)
@@ -743,7 +754,7 @@ package final class World {
                 // The answer may be durable or not: nothing that it can settle must still be here.
                 device.unsettled.removeAll()
                 try revive(device)
-                try noteInterrupted(device, received)
+                try noteInterrupted(device, received, isFormer: isFormer)
                 return
             }
             if error == .staleAnswer {
@@ -758,7 +769,7 @@ package final class World {
             trace.note("\(device.name)'s disk fails an answer")
             device.stop()
             try reopen(device)
-            try noteInterrupted(device, received)
+            try noteInterrupted(device, received, isFormer: isFormer)
             return
         } catch is FrameError {
             trace.note("\(device.name) refuses a damaged answer")

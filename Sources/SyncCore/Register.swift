@@ -29,18 +29,19 @@ package struct Version: Hashable, Sendable {
 
     /// Whether the writer of this version had seen `other`: its clock contains the other's dot or
     /// one of its places in a sequence. A version does not cover itself.
+    ///
+    /// Of what came back after a restore counters say nothing, since it may be of another copy of
+    /// its writer's journal than what the ledger knows under the same replica; its places do.
     package func covers(_ other: Version) -> Bool {
-        // What came back after a restore may be of another copy of its writer's journal than what
-        // is sent now under the same replica: then counters say nothing.
-        if other.dot.replica == dot.replica,
-            other.isBroughtBack == isBroughtBack
-        {
+        if other.dot == dot { return false }
+        if other.dot.replica == dot.replica, !other.isBroughtBack, !isBroughtBack {
             return other.dot.counter < dot.counter
         }
         if other.sequence > 0 && other.sequence <= clock.base { return true }
         if clock.ancestors.isEmpty { return false }
         return clock.ancestors.contains { seen in
-            seen.replica == other.dot.replica && other.dot.counter <= seen.counter
+            !other.isBroughtBack && seen.replica == other.dot.replica
+                && other.dot.counter <= seen.counter
                 || other.formerPositions.contains {
                     $0.term == seen.replica && $0.sequence <= seen.counter
                 }
@@ -94,11 +95,24 @@ package struct Register: Hashable, Sendable {
     @discardableResult
     package mutating func insert(_ incoming: Version) -> Bool {
         if versions.contains(where: { $0.dot == incoming.dot }) { return true }
-        if versions.contains(where: { $0.covers(incoming) }) { return false }
+        if versions.contains(where: { $0.covers(incoming) }) {
+            drop(coveredBy: incoming)
+            return false
+        }
         versions.removeAll { incoming.covers($0) }
         let index = versions.firstIndex { $0.stamp < incoming.stamp } ?? versions.count
         versions.insert(incoming, at: index)
         return true
+    }
+
+    /// Drops what a version covers that is not live itself.
+    ///
+    /// Mostly there is nothing: what covers it covers that too. But of what came back after a
+    /// restore it may be known that it had seen more than what covers it is known to have seen.
+    /// Something always stays.
+    package mutating func drop(coveredBy version: Version) {
+        let left = versions.filter { !version.covers($0) || $0.covers(version) }
+        if !left.isEmpty { versions = left }
     }
 
     /// The versions of both that neither side covers.

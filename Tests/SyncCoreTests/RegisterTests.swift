@@ -72,6 +72,34 @@ import Testing
         #expect(!forked.covers(version(alice, 4, at: 5, sequence: 4)))
     }
 
+    /// Of what came back after a restore the older version may be known to have seen more.
+    @Test func aCoveredVersionTakesAwayWhatOnlyItCovers() {
+        let term = ReplicaID(truncating: 0xee)
+        func brought(_ counter: UInt64, sequence: UInt64, base: UInt64) -> Version {
+            var version = version(
+                alice, counter, at: Int64(counter), sequence: sequence, base: base,
+                ancestors: [Dot(term, counter)])
+            version.formerPositions = [Position(term: term, sequence: counter)]
+            return version
+        }
+        let kept = version(bob, 1, at: 1, sequence: 3)
+        let (older, newer) = (brought(5, sequence: 9, base: 3), brought(6, sequence: 8, base: 0))
+        var register = Register()
+        for version in [kept, newer] { register.insert(version) }
+        #expect(register.versions.count == 2)
+        let isLive = register.insert(older)
+        #expect(!isLive)
+        #expect(register.versions == [newer])
+    }
+
+    @Test func versionsThatCoverEachOtherDoNotBothGo() {
+        let one = version(alice, 1, at: 1, sequence: 1, base: 9)
+        let other = version(bob, 1, at: 2, sequence: 2, base: 9)
+        var register = Register()
+        for version in [one, other] { register.insert(version) }
+        #expect(register.versions == [one])
+    }
+
     // MARK: - Tombstones
 
     private func contested(
