@@ -260,16 +260,17 @@ extension Journal {
             walk.damagedCount += 1
             return
         }
+        let isStateAsStored = row.checksum == row.expectedChecksum
+        let record = row.record
         // What has left is kept for own commands only, and comes whole should it return.
-        if row.isVisible, !row.isSound {
+        if row.isVisible, !isStateAsStored || record == nil {
             if try suspect(id) { walk.damagedCount += 1 }
         }
-        let actual = row.record?.state.digest(of: id) ?? 0
+        let actual = record?.state.digest(of: id) ?? 0
         guard actual != row.digest else { return }
         try connection.run(
             "UPDATE record SET digest = ? WHERE id = ?", .bits(actual), .bytes(row.id))
         let before = row.share
-        let isStateAsStored = row.checksum == row.expectedChecksum
         row.digest = actual
         // Otherwise the sum has had the right digest all along.
         if !isStateAsStored { audit.digest &+= row.share &- before }

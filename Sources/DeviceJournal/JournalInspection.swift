@@ -16,6 +16,23 @@ package struct JournalInspection: Sendable {
         package var fields: [UInt32: [(value: [UInt8]?, stamp: Stamp, sequence: UInt64)]]
     }
 
+    package var replica: ReplicaID
+    package var nextCounter: UInt64
+    package var cursor: Position
+    package var records: [RecordID: Record]
+    /// The sum of the digests of the buckets held, as it is kept.
+    package var scopeDigest: UInt64
+    /// Records that are to be fetched again.
+    package var suspects: Set<RecordID>
+    package var commands: InspectedCommands
+
+    package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)] {
+        commands.outbox
+    }
+}
+
+/// A journal's own commands: those that pulled records do not contain, and those refused.
+package struct InspectedCommands: Sendable {
     package struct Refused: Sendable {
         package var record: RecordID
         package var written: ClockReading
@@ -25,14 +42,6 @@ package struct JournalInspection: Sendable {
         package var code: UInt32
     }
 
-    package var replica: ReplicaID
-    package var nextCounter: UInt64
-    package var cursor: Position
-    package var records: [RecordID: Record]
-    /// The sum of the digests of the buckets held, as it is kept.
-    package var scopeDigest: UInt64
-    /// Records that are to be fetched again.
-    package var suspects: Set<RecordID>
     /// In the order of writing.
     package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)]
     /// Oldest first.
@@ -48,16 +57,7 @@ extension Journal {
                 cursor: try readPull().cursor, records: [:], scopeDigest: try readAudit().digest,
                 suspects: Set(
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
-                outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
-                refused: try connection.all(
-                    "SELECT record, content, code FROM refused ORDER BY number"
-                ) { row in
-                    let content = GroupContent(salvaging: row.bytes(at: 1))
-                    return JournalInspection.Refused(
-                        record: try row.record(at: 0), written: content.written,
-                        createdKind: content.createdKind, changes: content.changes,
-                        code: UInt32(truncatingIfNeeded: row.integer(at: 2)))
-                })
+                commands: try readCommands())
             let rows = try connection.all(
                 """
                 SELECT id, kind, parent, created, visible, state, places, digest, checksum
@@ -76,6 +76,25 @@ extension Journal {
             }
             return inspection
         }
+    }
+
+    /// The commands alone, which takes a small part of the time.
+    package func inspectCommands() throws(JournalError) -> InspectedCommands {
+        try reading { try readCommands() }
+    }
+
+    private func readCommands() throws -> InspectedCommands {
+        InspectedCommands(
+            outbox: try readOutbox().map { ($0.replica, $0.group, $0.isSettled) },
+            refused: try connection.all(
+                "SELECT record, content, code FROM refused ORDER BY number"
+            ) { row in
+                let content = GroupContent(salvaging: row.bytes(at: 1))
+                return InspectedCommands.Refused(
+                    record: try row.record(at: 0), written: content.written,
+                    createdKind: content.createdKind, changes: content.changes,
+                    code: UInt32(truncatingIfNeeded: row.integer(at: 2)))
+            })
     }
 
     /// Makes a journal's tables and nothing else, as an enrolment that was killed early leaves them.

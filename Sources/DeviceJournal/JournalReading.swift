@@ -477,6 +477,12 @@ extension ConflictSnapshot {
     /// - Returns: `nil` when the field is not in conflict.
     init?(_ field: NeedField, in record: RecordView) {
         guard let register = record.fields[field.rawValue] else { return nil }
+        // Nearly always there is one version, and nothing that might disagree with it.
+        let mayDisagree =
+            register.versions.count > 1
+            || field == .dispatch && record.fields[LateAnswers.field] != nil
+            || field == .withdrawal && !record.contested.isEmpty
+        guard mayDisagree else { return nil }
         let order = Self.currentOrder(of: record)
         var candidates = register.versions.map { (field: field, version: $0) }
         if LateAnswers.sources.contains(field) {

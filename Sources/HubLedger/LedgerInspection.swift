@@ -26,6 +26,10 @@ package struct InspectedGroup: Sendable {
     /// One a change.
     package var stamps: [Int64]
     package var clock: ShortClock
+
+    package var isApplied: Bool {
+        if case .applied = outcome { true } else { false }
+    }
 }
 
 /// A change that a device brought back after a restore.

@@ -122,7 +122,7 @@ package final class Disk {
         seed: UInt64, image: Image = Image(), clock: @escaping () -> Int64 = { 0 },
         sleep: @escaping (_ microseconds: Int) -> Void = { _ in }
     ) {
-        _ = Self.withoutMemoryStatistics
+        _ = Self.configuration
         fate = SeededGenerator(seed)
         noise = SeededGenerator(~seed)
         self.clock = clock
@@ -144,7 +144,13 @@ package final class Disk {
     }
 
     /// A simulation opens a database for every few events, so it feels what an allocation costs.
-    private static let withoutMemoryStatistics: Void = waystation_forgo_memory_statistics()
+    private static let configuration: Void = {
+        waystation_forgo_memory_statistics()
+        waystation_reserve_pages(cachedPagesMax)
+    }()
+
+    /// Enough for all connections of one world: 9 MB in a process that runs simulations.
+    private static let cachedPagesMax: Int32 = 2_000
 
     /// Unregisters the disk. All connections must have been closed. May be repeated.
     package func close() {
@@ -163,7 +169,7 @@ package final class Disk {
     /// - Parameter seed: Not 0, which would let the system decide.
     package static func seedSQLite(_ seed: Int32) {
         precondition(seed != 0)
-        _ = withoutMemoryStatistics  // Seeding puts SQLite in use.
+        _ = configuration  // Seeding puts SQLite in use.
         waystation_seed_randomness(seed)
     }
 }

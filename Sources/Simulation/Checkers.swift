@@ -31,9 +31,9 @@ final class CommandChecker {
 
     /// Notes what a command that was told as done has stored.
     func record(
-        _ device: SimulatedDevice, _ clocks: ClockReading, _ inspection: JournalInspection
+        _ device: SimulatedDevice, _ clocks: ClockReading, _ own: InspectedCommands
     ) throws {
-        guard let last = inspection.outbox.last, last.group.written == clocks else {
+        guard let last = own.outbox.last, last.group.written == clocks else {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
         let key = CommandKey(record: last.group.record, written: clocks)
@@ -43,19 +43,19 @@ final class CommandChecker {
     }
 
     /// After an answer was absorbed: what left the outbox has its outcome.
-    func noteAbsorbed(_ device: SimulatedDevice, _ inspection: JournalInspection) {
-        noteOfferedAnew(device, inspection)
+    func noteAbsorbed(_ device: SimulatedDevice, _ own: InspectedCommands) {
+        noteOfferedAnew(device, own)
         device.unsettled.formIntersection(
-            inspection.outbox.map {
+            own.outbox.map {
                 CommandKey(record: $0.group.record, written: $0.group.written)
             })
     }
 
     /// What the hub refused for its kind becomes a new command by itself once the hub knows more.
-    private func noteOfferedAnew(_ device: SimulatedDevice, _ inspection: JournalInspection) {
+    private func noteOfferedAnew(_ device: SimulatedDevice, _ own: InspectedCommands) {
         let refused = Set(
-            inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
-        for entry in inspection.outbox {
+            own.refused.map { CommandKey(record: $0.record, written: $0.written) })
+        for entry in own.outbox {
             let group = entry.group
             let key = CommandKey(record: group.record, written: group.written)
             guard commands[key] == nil else { continue }
@@ -76,14 +76,14 @@ final class CommandChecker {
     }
 
     /// After a crash: what was told as done and not settled is still there.
-    func checkDurable(_ device: SimulatedDevice, _ inspection: JournalInspection) throws {
-        noteOfferedAnew(device, inspection)
+    func checkDurable(_ device: SimulatedDevice, _ own: InspectedCommands) throws {
+        noteOfferedAnew(device, own)
         let here = Set(
-            inspection.outbox.map {
+            own.outbox.map {
                 CommandKey(record: $0.group.record, written: $0.group.written)
             })
         let refused = Set(
-            inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
+            own.refused.map { CommandKey(record: $0.record, written: $0.written) })
         for key in device.unsettled where !here.contains(key) && !refused.contains(key) {
             throw Violation(invariant: 1, what: "\(device.name) lost a command at a crash")
         }
@@ -134,7 +134,9 @@ final class CommandChecker {
         // In a simulated world nobody retries or drops what was refused.
         for (device, inspection) in journals where !copiedDevices.contains(device.number) {
             let kept = Set(
-                inspection.refused.map { CommandKey(record: $0.record, written: $0.written) })
+                inspection.commands.refused.map {
+                    CommandKey(record: $0.record, written: $0.written)
+                })
             for key in order
             where commands[key]?.device == device.number && rejected[key] != nil
                 && !kept.contains(key) && commands[key]?.isReplaced == false
@@ -184,34 +186,30 @@ struct PullChecker {
         var cursor: Position
     }
 
-    /// What the ledger holds, read anew whenever something was written.
-    private var known:
-        (mark: StateMark, records: [(placement: Placement, digest: (RecordID, UInt64))])?
-    /// By the device's number, at the same mark.
-    private var allowed: [Int64: [RecordID: UInt64]] = [:]
+    /// What each device may hold, by its number, as of a reading of the ledger.
+    private var allowed: [Int64: (reading: Int, scope: UInt64, records: [RecordID: UInt64])] = [:]
 
-    /// The records that a device may hold, each with its digest.
+    /// The records that a device may hold, each with its fingerprint.
     private mutating func allowed(to device: Int64, by hub: SimulatedHub) throws -> [RecordID:
         UInt64]
     {
         guard let ledger = hub.ledger else { return [:] }
-        let mark = hub.stateMark
-        if known?.mark != mark {
-            known = (
-                mark,
-                try ledger.inspectRecords().map { ($0.placement, ($0.id, Self.digest($0))) }
-            )
-            allowed = [:]
-        }
-        if let found = allowed[device] { return found }
+        let records = try hub.records()
         let scope = try ledger.scope(ofDevice: device)
-        let found = Dictionary(
-            uniqueKeysWithValues: (known?.records ?? []).lazy.filter {
-                scope.contains($0.placement)
-            }
-            .map(\.digest))
-        allowed[device] = found
+        if let found = allowed[device], found.reading == hub.readings, found.scope == scope.id {
+            return found.records
+        }
+        let found = Self.fingerprints(of: records, in: scope)
+        allowed[device] = (hub.readings, scope.id, found)
         return found
+    }
+
+    private static func fingerprints(
+        of records: [KnownRecord], in scope: Scope
+    ) -> [RecordID: UInt64] {
+        Dictionary(
+            uniqueKeysWithValues: records.lazy.filter { scope.contains($0.placement) }
+                .map { ($0.id, $0.fingerprint) })
     }
 
     mutating func noteServed(
@@ -252,13 +250,10 @@ struct PullChecker {
     }
 
     func checkEqual(
-        _ inspection: JournalInspection, records: [InspectedRecord], scope: Scope,
+        _ inspection: JournalInspection, records: [KnownRecord], scope: Scope,
         device: SimulatedDevice, wasRestored: Bool = false
     ) throws {
-        let expected = Dictionary(
-            uniqueKeysWithValues: records.filter { scope.contains($0.placement) }.map {
-                ($0.id, Self.digest($0))
-            })
+        let expected = Self.fingerprints(of: records, in: scope)
         let held = Self.held(inspection)
         let difference = Set(held.keys).union(expected.keys)
             .filter { id in
@@ -279,41 +274,71 @@ struct PullChecker {
 
     private static func held(_ inspection: JournalInspection) -> [RecordID: UInt64] {
         inspection.records.filter(\.value.isVisible).mapValues { record in
-            var hash = ContentHash()
-            hash.combine(UInt64(record.kind))
-            hash.combine(UInt64(bitPattern: record.createdMilliseconds))
-            for field in record.contested { hash.combine(UInt64(field)) }
+            var hash = Fingerprint(
+                kind: record.kind, createdMilliseconds: record.createdMilliseconds,
+                contested: record.contested)
             for (field, versions) in record.fields.sorted(by: { $0.key < $1.key }) {
-                hash.combine(UInt64(field))
+                hash.combine(field: field)
                 for version in versions {
-                    combine(
-                        &hash, value: version.value, stamp: version.stamp,
-                        sequence: version.sequence)
+                    hash.combine(
+                        value: version.value, stamp: version.stamp, sequence: version.sequence)
                 }
             }
             return hash.value
         }
     }
+}
 
-    private static func digest(_ record: InspectedRecord) -> UInt64 {
-        var hash = ContentHash()
-        hash.combine(UInt64(record.kind))
-        hash.combine(UInt64(bitPattern: record.createdMilliseconds))
-        for field in record.contested { hash.combine(UInt64(field)) }
+/// What the checkers want to know of one record of the ledger.
+struct KnownRecord {
+    var id: RecordID
+    var placement: Placement
+    /// Of all that a device is told of it.
+    var fingerprint: UInt64
+    /// Of its live versions, as `protocol/SPEC.md` §9 has it.
+    var digest: UInt64
+    /// Of a note, the need that it is about.
+    var need: RecordID?
+
+    init(_ record: InspectedRecord) {
+        id = record.id
+        placement = record.placement
+        var hash = Fingerprint(
+            kind: record.kind, createdMilliseconds: record.createdMilliseconds,
+            contested: record.contested)
+        digest = 0
         for entry in record.fields {
-            hash.combine(UInt64(entry.field))
+            hash.combine(field: entry.field)
             for version in entry.register.versions {
-                combine(
-                    &hash, value: version.value, stamp: version.stamp,
-                    sequence: version.sequence)
+                hash.combine(
+                    value: version.value, stamp: version.stamp, sequence: version.sequence)
+                digest &+= BucketDigest.share(
+                    record: record.id, field: entry.field, version: version)
             }
         }
-        return hash.value
+        fingerprint = hash.value
+        if record.kind == Kind.note.rawValue {
+            need = record.fields.first { $0.field == NoteField.need.rawValue }?
+                .register.winner?.value.flatMap { RecordID(bytes: $0) }
+        }
+    }
+}
+
+/// A hash of all that a device is told of a record, on either side.
+private struct Fingerprint {
+    private var hash = ContentHash()
+
+    init(kind: UInt32, createdMilliseconds: Int64, contested: [UInt32]) {
+        hash.combine(UInt64(kind))
+        hash.combine(UInt64(bitPattern: createdMilliseconds))
+        for field in contested { hash.combine(UInt64(field)) }
     }
 
-    private static func combine(
-        _ hash: inout ContentHash, value: [UInt8]?, stamp: Stamp, sequence: UInt64
-    ) {
+    var value: UInt64 { hash.value }
+
+    mutating func combine(field: UInt32) { hash.combine(UInt64(field)) }
+
+    mutating func combine(value: [UInt8]?, stamp: Stamp, sequence: UInt64) {
         hash.combine(UInt64(value.map { $0.count + 1 } ?? 0))
         if let value { hash.combine(value) }
         hash.combine(UInt64(bitPattern: stamp.milliseconds))
@@ -341,6 +366,21 @@ struct RestoreChecker {
 
         init(_ version: Version, of record: RecordID, _ field: UInt32) {
             self.init(record: record, field: field, dot: version.dot, value: version.value)
+        }
+
+        /// What a ledger was sent by writers, and what it was brought back.
+        static func all(of groups: [InspectedGroup], brought: [InspectedBrought]) -> Set<Held> {
+            var result = Set(brought.map { Held($0.version, of: $0.record, $0.field) })
+            for entry in groups {
+                for (index, change) in entry.group.changes.enumerated() {
+                    result.insert(
+                        Held(
+                            record: entry.group.record, field: change.field,
+                            dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index)),
+                            value: change.value))
+                }
+            }
+            return result
         }
     }
     private struct Named: Hashable {
@@ -388,27 +428,19 @@ struct RestoreChecker {
 
     mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
         happened = true
-        var lost = (writes: Set<Held>(), live: Set<Held>())
-        for entry in try ledger.inspectGroups() {
-            for (index, change) in entry.group.changes.enumerated() {
-                lost.writes.insert(
-                    Held(
-                        record: entry.group.record, field: change.field,
-                        dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index)),
-                        value: change.value))
-            }
-        }
-        for change in try ledger.inspectBrought() {
-            lost.writes.insert(Held(change.version, of: change.record, change.field))
-        }
-        for record in try ledger.inspectRecords() {
-            for entry in record.fields where entry.field != LateAnswers.field {
-                for version in entry.register.versions {
-                    lost.live.insert(Held(version, of: record.id, entry.field))
+        if lostLedger == nil {
+            let writes = Held.all(
+                of: try ledger.inspectGroups(), brought: try ledger.inspectBrought())
+            var live: Set<Held> = []
+            for record in try ledger.inspectRecords() {
+                for entry in record.fields where entry.field != LateAnswers.field {
+                    for version in entry.register.versions {
+                        live.insert(Held(version, of: record.id, entry.field))
+                    }
                 }
             }
+            lostLedger = (writes, live)
         }
-        if lostLedger == nil { lostLedger = lost }
         returned = []
         for device in devices { held[ObjectIdentifier(device)] = try Self.held(by: device) }
     }
@@ -427,22 +459,7 @@ struct RestoreChecker {
 
     func check(groups: [InspectedGroup], brought: [InspectedBrought]) throws {
         guard happened else { return }
-        var known = Set(
-            brought.map {
-                Held(
-                    record: $0.record, field: $0.field, dot: $0.version.dot,
-                    value: $0.version.value)
-            })
-        for entry in groups {
-            guard case .applied = entry.outcome else { continue }
-            for (index, change) in entry.group.changes.enumerated() {
-                known.insert(
-                    Held(
-                        record: entry.group.record, field: change.field,
-                        dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index)),
-                        value: change.value))
-            }
-        }
+        let known = Held.all(of: groups.filter(\.isApplied), brought: brought)
         // Where two copies of a journal had used one dot, the hub lends one of them another.
         let renamed = Set(brought.map { Named($0.record, $0.field, $0.version.value) })
         let missing = held.values.reduce(returned) { $0.union($1) }.subtracting(known)
@@ -486,10 +503,7 @@ struct LedgerChecker {
         var histories: [RecordID: [UInt32: [Version]]] = [:]
         var returned: Set<RestoreChecker.Held> = []
         for change in brought where change.field != LateAnswers.field {
-            returned.insert(
-                RestoreChecker.Held(
-                    record: change.record, field: change.field, dot: change.version.dot,
-                    value: change.version.value))
+            returned.insert(RestoreChecker.Held(change.version, of: change.record, change.field))
             histories[change.record, default: [:]][change.field, default: []]
                 .append(change.version)
         }
@@ -503,9 +517,7 @@ struct LedgerChecker {
                         dot: Dot(entry.replica, entry.group.firstCounter + UInt64(index))),
                     sequence: entry.sequence + UInt64(index), clock: entry.clock)
                 // Sent again by its writer after somebody else had brought it back.
-                let held = RestoreChecker.Held(
-                    record: entry.group.record, field: change.field, dot: version.dot,
-                    value: change.value)
+                let held = RestoreChecker.Held(version, of: entry.group.record, change.field)
                 if returned.contains(held) { continue }
                 histories[entry.group.record, default: [:]][change.field, default: []]
                     .append(version)

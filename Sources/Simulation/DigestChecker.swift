@@ -27,14 +27,12 @@ struct DigestChecker {
     }
 
     mutating func noteServed(
-        _ answer: SyncAnswer, to request: SyncRequest, ledger: Ledger, device: SimulatedDevice,
+        _ answer: SyncAnswer, to request: SyncRequest, hub: SimulatedHub, device: SimulatedDevice,
         isHealing: Bool
     ) throws {
-        let records = try ledger.inspectRecords()
-        for record in records where record.kind == Kind.note.rawValue {
-            needs[record.id] = record.fields.first { $0.field == NoteField.need.rawValue }?
-                .register.winner?.value.flatMap { RecordID(bytes: $0) }
-        }
+        guard let ledger = hub.ledger else { return }
+        let records = try hub.records()
+        for record in records { if let need = record.need { needs[record.id] = need } }
         guard let page = answer.page else { return }
         guard let cursor = page.cursor else {
             if page.scopeDigest != nil || !page.findings.isEmpty {
@@ -95,7 +93,7 @@ struct DigestChecker {
     }
 
     func checkAtRest(
-        _ inspection: JournalInspection, records: [InspectedRecord], scope: Scope,
+        _ inspection: JournalInspection, records: [KnownRecord], scope: Scope,
         device: SimulatedDevice, wasRestored: Bool
     ) throws {
         let sum = Self.sum(of: records, in: scope)
@@ -121,21 +119,11 @@ struct DigestChecker {
         }
     }
 
-    private static func sum(of records: [InspectedRecord], in scope: Scope) -> UInt64 {
-        var sum: UInt64 = 0
-        for record in records {
+    private static func sum(of records: [KnownRecord], in scope: Scope) -> UInt64 {
+        records.reduce(0) { sum, record in
             let count = UInt64(record.placement.buckets.count { scope.contains($0) })
-            guard count > 0 else { continue }
-            for entry in record.fields {
-                for version in entry.register.versions {
-                    sum &+=
-                        count
-                        &* BucketDigest.share(
-                            record: record.id, field: entry.field, version: version)
-                }
-            }
+            return sum &+ count &* record.digest
         }
-        return sum
     }
 
     private static func sum(of inspection: JournalInspection) -> UInt64 {

@@ -29,8 +29,8 @@ struct SchemaChecker {
     }
 
     /// Notes what a command that was told as done has stored.
-    mutating func record(_ device: SimulatedDevice, _ inspection: JournalInspection) {
-        guard let group = inspection.outbox.last?.group, group.createdKind == Self.kind else {
+    mutating func record(_ device: SimulatedDevice, _ own: InspectedCommands) {
+        guard let group = own.outbox.last?.group, group.createdKind == Self.kind else {
             return
         }
         recorded[device.number, default: []].append((group.record, group.changes))
@@ -73,14 +73,14 @@ struct SchemaChecker {
                     throw fail("\(device.name) holds other new fields of \(id) than the ledger")
                 }
             }
-            for entry in inspection.refused where entry.code == RejectionCode.upgrade.rawValue {
+            for entry in inspection.commands.refused where entry.code == RejectionCode.upgrade.rawValue {
                 guard entry.createdKind.flatMap({ hub.kind($0) }) == nil else {
                     throw fail("\(device.name) keeps \(entry.record) back from an upgraded hub")
                 }
             }
             if copied.contains(device.number) { continue }
             for (record, changes) in recorded[device.number] ?? [] {
-                let isKept = inspection.refused.contains {
+                let isKept = inspection.commands.refused.contains {
                     $0.record == record && $0.changes == changes && $0.createdKind == Self.kind
                         && $0.code == RejectionCode.upgrade.rawValue
                 }

@@ -4,6 +4,13 @@ import SimulatedDisk
 import SyncCore
 import WireFormat
 
+/// Names a state of a disk and of the program on it: every write is a storage step, and every
+/// crash, copy or restore is followed by an opening. What is read twice at one mark is the same.
+struct StateMark: Equatable {
+    var openings: Int
+    var steps: Int
+}
+
 /// One machine with its journal: the production journal and session on a disk that can fail.
 final class SimulatedDevice {
     let name: String
@@ -50,8 +57,10 @@ final class SimulatedDevice {
     /// A row that the disk may bring back.
     var oldRow: OldRow?
 
-    private var openings = 0
+    private(set) var openings = 0
     private var lastNeeds: (mark: StateMark, needs: [NeedSnapshot])?
+    /// Where the person may record, looked up again after every answer and every start.
+    var knownGrids: [String]?
 
     static let path = "journal.sqlite"
 
@@ -93,6 +102,7 @@ final class SimulatedDevice {
     /// Opens the journal, as the first command after a start does.
     func open(creating: Bool = false) throws {
         openings += 1
+        knownGrids = nil
         journal = try Journal(
             path: Self.path, creating: creating, random: chance.source,
             busyTimeoutMilliseconds: 0, vfs: disk.vfsName)
@@ -105,6 +115,13 @@ final class SimulatedDevice {
         let needs = try journal?.needs(includingWithdrawn: true) ?? []
         lastNeeds = (mark, needs)
         return needs
+    }
+
+    func ownGrids() throws(JournalError) -> [String] {
+        if let knownGrids { return knownGrids }
+        let grids = try journal?.ownGrids().map(\.code) ?? []
+        knownGrids = grids
+        return grids
     }
 
     /// The program is gone; what was durable stays.

@@ -4,13 +4,6 @@ import SimulatedDisk
 import SyncCore
 import WireFormat
 
-/// Names a state of a disk and of the program on it: every write is a storage step, and every
-/// crash, copy or restore is followed by an opening. What is read twice at one mark is the same.
-struct StateMark: Equatable {
-    var openings: Int
-    var steps: Int
-}
-
 /// The centre's machine: the production ledger on a disk that can fail.
 final class SimulatedHub {
     let disk: Disk
@@ -25,7 +18,12 @@ final class SimulatedHub {
     /// The operator's newest backup.
     var backup: Disk.Image?
 
-    private var openings = 0
+    private(set) var openings = 0
+    /// Whether, since the ledger was last checked, every write ended and none was lost.
+    var isCalm = true
+    private var lastRecords: (openings: Int, head: UInt64, records: [KnownRecord])?
+    /// Counts what ``records()`` read.
+    private(set) var readings = 0
 
     static let path = "ledger.sqlite"
 
@@ -71,8 +69,19 @@ final class SimulatedHub {
         return disk.snapshot()
     }
 
-    /// As long as it is the same, nothing was written.
-    var stateMark: StateMark { StateMark(openings: openings, steps: disk.stepCount) }
+    /// What the ledger holds; read anew whenever it has admitted something. What changes otherwise
+    /// would be found at rest, and by the next device that is sent it.
+    func records() throws -> [KnownRecord] {
+        guard let ledger else { return [] }
+        let head = try ledger.info().head
+        if let lastRecords, lastRecords.openings == openings, lastRecords.head == head {
+            return lastRecords.records
+        }
+        let records = try ledger.inspectRecords().map { KnownRecord($0) }
+        lastRecords = (openings, head, records)
+        readings += 1
+        return records
+    }
 
     func open() throws {
         openings += 1

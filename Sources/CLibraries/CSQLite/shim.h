@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,6 +53,16 @@ static inline int waystation_configure(sqlite3 *database, int option, int on, in
 /// without effect once SQLite is in use.
 static inline void waystation_forgo_memory_statistics(void) {
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+/// Gives the process's SQLite room for `count` cached pages of up to 4,096 bytes that it need not
+/// allocate one by one; without effect once SQLite is in use. More pages are allocated as ever.
+static inline void waystation_reserve_pages(int count) {
+    int header = 0;
+    sqlite3_config(SQLITE_CONFIG_PCACHE_HDRSZ, &header);
+    int size = (4096 + header + 7) & ~7;
+    void *pages = malloc((size_t)size * (size_t)count);
+    if (pages) sqlite3_config(SQLITE_CONFIG_PAGECACHE, pages, size, count);
 }
 
 /// Makes the process's SQLite randomness repeat itself from here on; for simulators only.

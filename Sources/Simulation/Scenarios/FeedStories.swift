@@ -73,6 +73,9 @@ let feedStories: [Scenario] = [
         for device in [reader, newcomer] {
             try device.sync(pageBytes: Limits.pageBytesMin)
             try expect(try device.shown(guest) == nil, "\(device.name) holds who left")
+            // Digests would find it and have it taken away, but the feed shall need no mending.
+            try expect(
+                try device.journal.status().notices.isEmpty, "\(device.name) had to be mended")
         }
         try stage.settle()
     },

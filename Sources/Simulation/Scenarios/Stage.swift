@@ -196,7 +196,7 @@ final class Stage {
             let inspection = try device.journal.inspect()
             try expect(inspection.outbox.isEmpty, "\(device.name) still waits")
             try PullChecker().checkEqual(
-                inspection, records: records,
+                inspection, records: records.map { KnownRecord($0) },
                 scope: try ledger.scope(ofDevice: device.machine.number), device: device.machine)
         }
     }
