@@ -29,6 +29,22 @@ package struct JournalInspection: Sendable {
     package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)] {
         commands.outbox
     }
+
+    /// What ``scopeDigest`` should be: the sum over the records that are there.
+    package var sumOfRecords: UInt64 {
+        var sum: UInt64 = 0
+        for (id, record) in records where record.isVisible {
+            for (field, versions) in record.fields {
+                for version in versions {
+                    sum &+=
+                        record.places.count
+                        &* BucketDigest.share(
+                            record: id, field: field, dot: version.stamp.dot, value: version.value)
+                }
+            }
+        }
+        return sum
+    }
 }
 
 /// A journal's own commands: those that pulled records do not contain, and those refused.

@@ -550,11 +550,12 @@ extension Journal {
     private static func fillIn(
         _ page: inout Page?, from request: SyncRequest?
     ) throws(FrameError) {
-        guard let records = page?.records else { return }
+        guard var records = page?.records else { return }
+        page?.records = []
         var sent: [UInt64: [UInt8]?] = [:]
-        for (index, record) in records.enumerated() {
-            for (position, version) in record.versions.enumerated() {
-                guard case .asSent = version.value else { continue }
+        for index in records.indices {
+            for position in records[index].versions.indices {
+                guard case .asSent = records[index].versions[position].value else { continue }
                 if sent.isEmpty, let request {
                     for group in request.groups {
                         for (offset, change) in group.changes.enumerated() {
@@ -563,14 +564,14 @@ extension Journal {
                         }
                     }
                 }
-                let dot = version.stamp.dot
+                let dot = records[index].versions[position].stamp.dot
                 guard dot.replica == request?.replica, let value = sent[dot.counter] else {
                     throw .malformed("a value as sent that was not sent")
                 }
-                page?.records[index].versions[position].value =
-                    value.map { .bytes($0) } ?? .cleared
+                records[index].versions[position].value = value.map { .bytes($0) } ?? .cleared
             }
         }
+        page?.records = records
     }
 }
 
@@ -744,8 +745,8 @@ extension Journal {
     private func tell(_ merge: PullMerge, _ news: inout News) throws {
         let context = try readContext()
         let groups = Dictionary(grouping: try readOutbox(), by: \.record)
-        for (id, need) in merge.needs.sorted(by: { $0.key < $1.key })
-        where !merge.mended.contains(id) {
+        for id in merge.needs.keys.sorted() where !merge.mended.contains(id) {
+            let need = merge.needs[id] ?? (nil, nil)
             var after = need.after
             if after == nil {
                 after = compose(

@@ -78,14 +78,20 @@ struct Glimpse {
     ///
     /// - Returns: `nil` when it takes a closer look, since there may be a conflict.
     init?(ofNewcomer record: PageRecord) {
+        guard record.contested.isEmpty else { return nil }
         let versions = record.versions
-        guard record.contested.isEmpty, versions.last?.field ?? 0 < LateAnswers.field,
-            zip(versions, versions.dropFirst()).allSatisfy({ $0.field < $1.field })
-        else { return nil }
+        var isUntouched = true
+        for index in versions.indices {
+            let field = versions[index].field
+            if index > 0, versions[index - 1].field == field { return nil }
+            if field >= LateAnswers.field { return nil }
+            if let field = NeedField(rawValue: field), !field.isContent { isUntouched = false }
+        }
         let progress = NeedProgress { field in
-            guard let version = versions.first(where: { $0.field == field.rawValue }) else {
-                return Register()
-            }
+            // Of most nothing but what was recorded is there.
+            guard !isUntouched,
+                let version = versions.first(where: { $0.field == field.rawValue })
+            else { return Register() }
             return Register(live: [
                 Version(
                     value: version.value.content, stamp: version.stamp,

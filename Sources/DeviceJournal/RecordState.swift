@@ -59,37 +59,81 @@ struct RecordState: Equatable {
     var bytes: [UInt8] { Self.bytes(contested: contested, versions) }
 
     static func bytes(contested: [UInt32], _ versions: [PageRecord.FieldVersion]) -> [UInt8] {
-        var writer = ByteWriter()
-        writer.reserve(
-            versions.reduce(Self.headBytes) {
-                $0 + Self.versionBytes + ($1.value.content?.count ?? 0)
-            })
-        writer.put(byte: 1)
-        writer.put(contested.count)
-        for field in contested { writer.put(UInt64(field)) }
-        var rest = versions[...]
-        writer.put(
-            zip(versions, versions.dropFirst()).count { $0.field != $1.field }
-                + (versions.isEmpty ? 0 : 1))
-        while let field = rest.first?.field {
-            let ofField = rest.prefix { $0.field == field }
-            rest = rest.dropFirst(ofField.count)
-            writer.put(UInt64(field))
-            writer.put(ofField.count)
-            for version in ofField {
-                writer.put(value: version.value.content)
-                writer.put(version.stamp.dot.replica.rawValue)
-                writer.put(version.stamp.dot.counter)
-                writer.put(version.sequence)
-                writer.put(signed: version.stamp.milliseconds)
-            }
+        let room = versions.indices.reduce(headBytesMax + contested.count * numberBytesMax) {
+            $0 + versionBytesMax + (versions[$1].value.content?.count ?? 0)
         }
-        return writer.bytes
+        return [UInt8](unsafeUninitializedCapacity: room) { buffer, count in
+            var writer = BufferWriter(buffer)
+            writer.put(1)
+            writer.put(UInt64(contested.count))
+            for field in contested { writer.put(UInt64(field)) }
+            var fieldCount: UInt64 = 0
+            for index in versions.indices
+            where index == 0 || versions[index].field != versions[index - 1].field {
+                fieldCount += 1
+            }
+            writer.put(fieldCount)
+            var index = 0
+            while index < versions.count {
+                let field = versions[index].field
+                var end = index + 1
+                while end < versions.count, versions[end].field == field { end += 1 }
+                writer.put(UInt64(field))
+                writer.put(UInt64(end - index))
+                while index < end {
+                    writer.put(value: versions[index].value)
+                    let stamp = versions[index].stamp
+                    writer.put(stamp.dot.replica.rawValue)
+                    writer.put(stamp.dot.counter)
+                    writer.put(versions[index].sequence)
+                    writer.put(signed: stamp.milliseconds)
+                    index += 1
+                }
+            }
+            count = writer.count
+        }
     }
 
-    /// What the form and the contested fields take, and a version beside its value, as a rule.
-    private static let headBytes = 8
-    private static let versionBytes = 26
+    private static let numberBytesMax = 10
+    /// The form and two counts.
+    private static let headBytesMax = 3 * numberBytesMax
+    /// A field, a count, and a version's five numbers.
+    private static let versionBytesMax = 7 * numberBytesMax
+
+    /// Writes as ``SyncCore/ByteWriter`` does, into room that was made for all there can be: a pull
+    /// stores every record with it.
+    private struct BufferWriter {
+        private let buffer: UnsafeMutableBufferPointer<UInt8>
+        private(set) var count = 0
+
+        init(_ buffer: UnsafeMutableBufferPointer<UInt8>) { self.buffer = buffer }
+
+        mutating func put(_ number: UInt64) {
+            var rest = number
+            while rest >= 0x80 {
+                buffer[count] = UInt8(truncatingIfNeeded: rest) | 0x80
+                count += 1
+                rest >>= 7
+            }
+            buffer[count] = UInt8(rest)
+            count += 1
+        }
+
+        mutating func put(signed number: Int64) {
+            put(UInt64(bitPattern: number << 1 ^ number >> 63))
+        }
+
+        mutating func put(value: PageRecord.Value) {
+            guard let content = value.content else { return put(0) }
+            put(UInt64(content.count + 1))
+            content.withUnsafeBytes { content in
+                UnsafeMutableRawBufferPointer(
+                    rebasing: UnsafeMutableRawBufferPointer(buffer)[count..<count + content.count]
+                ).copyMemory(from: content)
+            }
+            count += content.count
+        }
+    }
 
     /// Room is made beforehand for so many at most, whatever a damaged row claims.
     private static let roomMax = 64

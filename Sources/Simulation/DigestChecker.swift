@@ -80,7 +80,7 @@ struct DigestChecker {
         guard let cursor = answer.page?.cursor,
             let expected = expected[Key(attempt: answer.attempt, cursor: cursor)]
         else { return }
-        let sum = Self.sum(of: inspection)
+        let sum = inspection.sumOfRecords
         let isWhole = areEqual && sum == expected && inspection.suspects.isEmpty
         if device.altered.isEmpty {
             guard isWhole, inspection.scopeDigest == expected else {
@@ -97,14 +97,14 @@ struct DigestChecker {
         device: SimulatedDevice, wasRestored: Bool
     ) throws {
         let sum = Self.sum(of: records, in: scope)
-        guard Self.sum(of: inspection) == sum, inspection.scopeDigest == sum,
+        guard inspection.sumOfRecords == sum, inspection.scopeDigest == sum,
             inspection.suspects.isEmpty
         else {
             throw Violation(
                 invariant: 18,
                 what:
                     "\(device.name) is not mended at rest: \(inspection.suspects.count) suspects, "
-                    + "sum \(inspection.scopeDigest == sum), rows \(Self.sum(of: inspection) == sum)"
+                    + "sum \(inspection.scopeDigest == sum), rows \(inspection.sumOfRecords == sum)"
             )
         }
         // After a restore of the hub everything came anew, what was altered with it.
@@ -124,21 +124,6 @@ struct DigestChecker {
             let count = UInt64(record.placement.buckets.count { scope.contains($0) })
             return sum &+ count &* record.digest
         }
-    }
-
-    private static func sum(of inspection: JournalInspection) -> UInt64 {
-        var sum: UInt64 = 0
-        for (id, record) in inspection.records where record.isVisible {
-            for (field, versions) in record.fields {
-                for version in versions {
-                    sum &+=
-                        record.places.count
-                        &* BucketDigest.share(
-                            record: id, field: field, dot: version.stamp.dot, value: version.value)
-                }
-            }
-        }
-        return sum
     }
 }
 

@@ -14,7 +14,10 @@ typealias WireRecords = Waystation_V1_Records
 /// Encodes numbers as differences to the one before, in wrapping arithmetic: any number has a
 /// difference to any other, so nothing can overflow.
 struct DeltaEncoder {
-    private var last: UInt64 = 0
+    private var last: UInt64
+
+    /// - Parameter start: What the first number is the difference to.
+    init(from start: Int64 = 0) { last = UInt64(bitPattern: start) }
 
     mutating func next(_ number: UInt64) -> Int64 {
         defer { last = number }
@@ -25,7 +28,10 @@ struct DeltaEncoder {
 }
 
 struct DeltaDecoder {
-    private var last: UInt64 = 0
+    private var last: UInt64
+
+    /// - Parameter start: As it was encoded with.
+    init(from start: Int64 = 0) { last = UInt64(bitPattern: start) }
 
     mutating func next(_ delta: Int64) -> UInt64 {
         last &+= UInt64(bitPattern: delta)
@@ -50,29 +56,37 @@ func lengthened<Entry: ExpressibleByIntegerLiteral>(
     return Array(repeating: column.first ?? 0, count: count)
 }
 
-/// Gives replicas small numbers in order of appearance.
-struct ReplicaTable {
-    private(set) var replicas: [UInt64] = []
-    private var indexes: [ReplicaID: UInt32] = [:]
+/// Gives things small numbers in order of appearance.
+struct Table<Entry: Hashable> {
+    /// Beyond those that are known.
+    private(set) var entries: [Entry] = []
+    private var indexes: [Entry: UInt32] = [:]
     /// Asked last, and nearly always next.
-    private var last: (replica: ReplicaID, index: UInt32)?
+    private var last: (entry: Entry, index: UInt32)?
 
-    mutating func index(of replica: ReplicaID) -> UInt32 {
-        if let last, last.replica == replica { return last.index }
-        let index = indexes[replica] ?? UInt32(replicas.count)
-        if index == replicas.count {
-            indexes[replica] = index
-            replicas.append(replica.rawValue)
+    /// - Parameter known: The far side has it as the first entry, without being told.
+    init(known: Entry? = nil) {
+        if let known { _ = index(of: known) }
+        entries = []
+    }
+
+    mutating func index(of entry: Entry) -> UInt32 {
+        if let last, last.entry == entry { return last.index }
+        let index = indexes[entry] ?? UInt32(indexes.count)
+        if index == indexes.count {
+            indexes[entry] = index
+            entries.append(entry)
         }
-        last = (replica, index)
+        last = (entry, index)
         return index
     }
 }
 
 extension WireRecords {
-    init(_ ids: some Sequence<RecordID>) {
+    /// - Parameter known: A replica that the far side has as the table's first entry.
+    init(_ ids: some Sequence<RecordID>, known: ReplicaID? = nil) {
         self.init()
-        var table = ReplicaTable()
+        var table = Table(known: known)
         var numbers = DeltaEncoder()
         var times = DeltaEncoder()
         // Gathered outside the message, as in `Page.wire`.
@@ -84,17 +98,21 @@ extension WireRecords {
             numberColumn.append(numbers.next(id.number))
             timeColumn.append(times.next(id.milliseconds))
         }
-        replicas = table.replicas
+        replicas = table.entries.map(\.rawValue)
         self.numbers = numberColumn
         self.times = timeColumn
-        if replicas.count > 1 { replicaIndexes = indexColumn }
+        replicaIndexes = shortened(indexColumn)
     }
 
-    func ids(countMax: Int) throws(FrameError) -> [RecordID] {
-        guard numbers.count <= countMax, times.count == numbers.count,
-            replicaIndexes.isEmpty || replicaIndexes.count == numbers.count,
-            numbers.isEmpty || !replicas.isEmpty
-        else { throw .malformed("record columns of different lengths") }
+    /// - Parameter known: As it was encoded with.
+    func ids(countMax: Int, known: ReplicaID? = nil) throws(FrameError) -> [RecordID] {
+        let numbers = self.numbers
+        let times = self.times
+        let table = (known.map { [$0.rawValue] } ?? []) + replicas
+        guard numbers.count <= countMax, times.count == numbers.count else {
+            throw .malformed("record columns of different lengths")
+        }
+        let indexes = try lengthened(replicaIndexes, count: numbers.count)
         var result: [RecordID] = []
         result.reserveCapacity(numbers.count)
         var numberDecoder = DeltaDecoder()
@@ -102,14 +120,14 @@ extension WireRecords {
         for index in numbers.indices {
             let number = numberDecoder.next(numbers[index])
             let time = timeDecoder.next(times[index])
-            let replicaIndex = replicaIndexes.isEmpty ? 0 : Int(replicaIndexes[index])
-            guard replicaIndex < replicas.count, number <= RecordID.numberMask,
-                time <= ReplicaID.bitMask, replicas[replicaIndex] <= ReplicaID.bitMask
+            let entry = Int(indexes[index])
+            guard entry < table.count, number <= RecordID.numberMask, time <= ReplicaID.bitMask,
+                table[entry] <= ReplicaID.bitMask
             else { throw .malformed("a record id out of range") }
             result.append(
                 RecordID(
-                    milliseconds: Int64(time),
-                    replica: ReplicaID(truncating: replicas[replicaIndex]), number: number))
+                    milliseconds: Int64(time), replica: ReplicaID(truncating: table[entry]),
+                    number: number))
         }
         return result
     }
@@ -155,7 +173,7 @@ extension WireChanges {
 
         /// - Returns: `nil` for a marker.
         func content(in values: [UInt8], markers: UInt32) -> [UInt8]? {
-            size < markers ? nil : Array(values[offset..<offset + Int(size - markers)])
+            size < markers ? nil : values.copy(offset..<offset + Int(size - markers))
         }
     }
 

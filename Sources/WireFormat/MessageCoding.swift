@@ -60,22 +60,35 @@ extension Dot {
 
 /// Groups as columns: the content of a request, and the form in which the ledger keeps it.
 package enum BatchCoding {
-    package static func encode(_ groups: [ChangeGroup]) -> [UInt8] { serialized(wire(groups)) }
+    /// What a request says of itself and its batch need not say again.
+    struct Context {
+        var replica: ReplicaID
+        var cursor: Position
+        var clocks: ClockReading
+
+        fileprivate var wallLessElapsed: Int64 {
+            clocks.wallMilliseconds &- clocks.elapsedMilliseconds
+        }
+    }
+
+    package static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
+        serialized(wire(groups, in: nil))
+    }
 
     package static func decode(
         _ bytes: [UInt8]
     ) throws(FrameError) -> [ChangeGroup] {
-        try groups(parsed(Waystation_V1_Batch.self, bytes))
+        try groups(parsed(Waystation_V1_Batch.self, bytes), in: nil)
     }
 
-    static func wire(_ groups: [ChangeGroup]) -> Waystation_V1_Batch {
+    static func wire(_ groups: [ChangeGroup], in context: Context?) -> Waystation_V1_Batch {
         var batch = Waystation_V1_Batch()
         guard let first = groups.first else { return batch }
         batch.firstCounter = first.firstCounter
-        var bases: [Position: UInt32] = [:]
-        var boots: [UInt64: UInt32] = [:]
-        var elapsed = DeltaEncoder()
-        var walls = DeltaEncoder()
+        var bases = Table(known: context?.cursor)
+        var boots = Table(known: context?.clocks.boot)
+        var elapsed = DeltaEncoder(from: context?.clocks.elapsedMilliseconds ?? 0)
+        var walls = DeltaEncoder(from: context?.wallLessElapsed ?? 0)
         var changes: [(field: UInt32, value: SizedValue)] = []
         // Gathered outside the message, as in `Page.wire`.
         var counts: [UInt32] = []
@@ -87,16 +100,8 @@ package enum BatchCoding {
         for group in groups {
             counts.append(UInt32(group.changes.count))
             kinds.append(group.createdKind.map { $0 &+ 1 } ?? 0)
-            if bases[group.base] == nil {
-                bases[group.base] = UInt32(batch.bases.count)
-                batch.bases.append(group.base.wire)
-            }
-            baseIndexes.append(bases[group.base]!)
-            if boots[group.written.boot] == nil {
-                boots[group.written.boot] = UInt32(batch.boots.count)
-                batch.boots.append(group.written.boot)
-            }
-            bootIndexes.append(boots[group.written.boot]!)
+            baseIndexes.append(bases.index(of: group.base))
+            bootIndexes.append(boots.index(of: group.written.boot))
             elapsedColumn.append(elapsed.next(group.written.elapsedMilliseconds))
             // Within one boot wall and boot clock walk together, so their difference stands still.
             wallColumn.append(
@@ -110,22 +115,28 @@ package enum BatchCoding {
         batch.groupKinds = shortened(kinds)
         batch.groupBases = shortened(baseIndexes)
         batch.groupBoots = shortened(bootIndexes)
-        batch.groupElapsed = elapsedColumn
-        batch.groupWalls = wallColumn
-        batch.records = WireRecords(groups.lazy.map(\.record))
+        batch.groupElapsed = shortened(elapsedColumn)
+        batch.groupWalls = shortened(wallColumn)
+        batch.bases = bases.entries.map(\.wire)
+        batch.boots = boots.entries
+        batch.records = WireRecords(groups.lazy.map(\.record), known: context?.replica)
         batch.changes = WireChanges(changes, markers: 1)
         return batch
     }
 
-    static func groups(_ batch: Waystation_V1_Batch) throws(FrameError) -> [ChangeGroup] {
-        let records = try batch.records.ids(countMax: Limits.changesPerBatchMax)
+    static func groups(
+        _ batch: Waystation_V1_Batch, in context: Context?
+    ) throws(FrameError) -> [ChangeGroup] {
+        let records = try batch.records.ids(
+            countMax: Limits.changesPerBatchMax, known: context?.replica)
         let count = records.count
-        let elapsedColumn = batch.groupElapsed
-        let wallColumn = batch.groupWalls
-        let boots = batch.boots
-        guard elapsedColumn.count == count, wallColumn.count == count,
-            batch.bases.count <= Limits.tableEntriesMax, boots.count <= Limits.tableEntriesMax
-        else { throw .malformed("group columns of different lengths, or too many groups") }
+        guard batch.bases.count <= Limits.tableEntriesMax,
+            batch.boots.count <= Limits.tableEntriesMax
+        else { throw .malformed("a table of too many entries") }
+        let bases = (context.map { [$0.cursor] } ?? []) + batch.bases.map { Position($0) }
+        let boots = (context.map { [$0.clocks.boot] } ?? []) + batch.boots
+        let elapsedColumn = try lengthened(batch.groupElapsed, count: count)
+        let wallColumn = try lengthened(batch.groupWalls, count: count)
         let counts = try lengthened(batch.groupChanges, count: count)
         let kinds = try lengthened(batch.groupKinds, count: count)
         let baseIndexes = try lengthened(batch.groupBases, count: count)
@@ -135,13 +146,12 @@ package enum BatchCoding {
         guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
             throw .malformed("a counter out of range")
         }
-        let bases = batch.bases.map { Position($0) }
         var result: [ChangeGroup] = []
         result.reserveCapacity(count)
         var counter = batch.firstCounter
         var offset = 0
-        var elapsed = DeltaDecoder()
-        var walls = DeltaDecoder()
+        var elapsed = DeltaDecoder(from: context?.clocks.elapsedMilliseconds ?? 0)
+        var walls = DeltaDecoder(from: context?.wallLessElapsed ?? 0)
         for index in 0..<count {
             let size = Int(counts[index])
             guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
@@ -184,7 +194,8 @@ extension SyncRequest {
             Waystation_V1_SyncRequest.with {
                 $0.attempt = attempt
                 $0.replica = replica.rawValue
-                $0.nextCounter = nextCounter
+                // All that waits goes with the batch, as a rule.
+                $0.nextCounter = nextCounter == groups.last?.nextCounter ? 0 : nextCounter
                 if cursor != .origin { $0.cursor = cursor.wire }
                 $0.scope = scope
                 $0.clocks = .with {
@@ -194,7 +205,7 @@ extension SyncRequest {
                 }
                 $0.resume = Data(resume)
                 $0.pageBytes = UInt32(clamping: pageBytes)
-                if !groups.isEmpty { $0.batch = BatchCoding.wire(groups) }
+                if !groups.isEmpty { $0.batch = BatchCoding.wire(groups, in: batchContext) }
                 $0.ancestors = ancestors.map(\.wire)
                 $0.heldFrom = heldFrom ?? 0
                 if let recovery { $0.recovery = recovery.wire }
@@ -204,13 +215,9 @@ extension SyncRequest {
 
     package init(decoding bytes: [UInt8]) throws(FrameError) {
         let wire = try parsed(Waystation_V1_SyncRequest.self, bytes)
-        guard wire.replica != 0, wire.replica <= ReplicaID.bitMask, wire.nextCounter > 0,
+        guard wire.replica != 0, wire.replica <= ReplicaID.bitMask,
             wire.ancestors.count <= Limits.ancestorsMax
-        else { throw .malformed("no replica, no counter, or too many ancestors") }
-        let groups = wire.hasBatch ? try BatchCoding.groups(wire.batch) : []
-        if let last = groups.last, last.nextCounter > wire.nextCounter {
-            throw .malformed("a change beyond the next counter")
-        }
+        else { throw .malformed("no replica, or too many ancestors") }
         self.init(
             attempt: wire.attempt, replica: ReplicaID(truncating: wire.replica),
             nextCounter: wire.nextCounter,
@@ -221,11 +228,21 @@ extension SyncRequest {
             resume: Array(wire.resume),
             pageBytes: min(
                 max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
-            groups: groups,
+            groups: [],
             ancestors: wire.ancestors.map { Dot($0) }.sorted(),
             heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom,
             recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil,
             audit: wire.hasAudit ? try AuditRequest(wire.audit) : nil)
+        if wire.hasBatch { groups = try BatchCoding.groups(wire.batch, in: batchContext) }
+        let batchEnd = groups.last?.nextCounter ?? 0
+        if nextCounter == 0 { nextCounter = batchEnd }
+        guard nextCounter > 0, batchEnd <= nextCounter else {
+            throw .malformed("no next counter, or a change beyond it")
+        }
+    }
+
+    private var batchContext: BatchCoding.Context {
+        BatchCoding.Context(replica: replica, cursor: cursor, clocks: clocks)
     }
 }
 
@@ -461,7 +478,7 @@ extension Page {
         }
         page.resume = Data(resume)
         page.records = WireRecords(records.lazy.map(\.id))
-        var table = ReplicaTable()
+        var table = Table<ReplicaID>()
         var counters = DeltaEncoder()
         var sequences = DeltaEncoder()
         var stamps = DeltaEncoder()
@@ -511,7 +528,7 @@ extension Page {
         page.versionCounters = versionCounters
         page.versionSequences = versionSequences
         page.versionStamps = versionStamps
-        page.replicas = table.replicas
+        page.replicas = table.entries.map(\.rawValue)
         page.changes = WireChanges(changes, markers: 2)
         if !departed.isEmpty { page.departed = WireRecords(departed) }
         page.writers = writers.map { writer in

@@ -11,6 +11,27 @@ struct HubOptions: ParsableArguments {
     var url: String
 
     var workload: Workload { devices.workload.workload }
+
+    /// Lets the first devices work at the same time, each on a thread and a link of its own, and
+    /// keeps where they get to.
+    ///
+    /// - Parameter work: Passes the gate when it is ready to be measured.
+    /// - Returns: When the gate opened, and what each made of it.
+    func atOnce<Result: Sendable>(
+        _ clients: Int, _ work: @escaping @Sendable (WireDevice, Link, Gate) throws -> Result
+    ) throws -> (openedNanoseconds: Int64, results: [Result]) {
+        let before = try devices.states()
+        guard clients <= before.count else { throw BenchError("too few devices") }
+        let (url, workload) = (url, workload)
+        let gate = Gate(clients)
+        let done = try onThreads(clients) { client in
+            let device = WireDevice(before[client], workload: workload)
+            let result = try work(device, Link(url: url), gate)
+            return (device.state, result)
+        }
+        try devices.save(done.map(\.0) + before.dropFirst(clients))
+        return (gate.openedNanoseconds, done.map(\.1))
+    }
 }
 
 /// What a device does in one sync: for bytes, and for time as it waits.
@@ -66,14 +87,8 @@ struct MergeCommand: ParsableCommand {
     var needs = 1_000
 
     func run() throws {
-        var states = try hub.devices.states()
-        guard clients <= states.count else { throw BenchError("too few devices") }
-        let (hub, clients, frames, needs) = (hub, clients, frames, needs)
-        let gate = Gate(clients)
-        let initial = states
-        let done = try onThreads(clients) { client in
-            let device = WireDevice(initial[client], workload: hub.workload)
-            let link = try Link(url: hub.url)
+        let (clients, frames, needs) = (clients, frames, needs)
+        let (opened, done) = try hub.atOnce(clients) { device, link, gate in
             // Opens the connection and, if it is the first, the ledger's term.
             try device.send(device.create(1), over: link)
             let before = link.waitedNanoseconds
@@ -101,12 +116,10 @@ struct MergeCommand: ParsableCommand {
                 }
                 try device.send([], over: link)
             }
-            return (device.state, link.waitedNanoseconds - before, ended)
+            return (waited: link.waitedNanoseconds - before, ended: ended)
         }
-        for (client, entry) in done.enumerated() { states[client] = entry.0 }
-        try hub.devices.save(states)
-        let wall = (done.map(\.2).max() ?? 0) - gate.openedNanoseconds
-        let waited = done.map(\.1).max() ?? 0
+        let wall = (done.map(\.ended).max() ?? 0) - opened
+        let waited = done.map(\.waited).max() ?? 0
         // One client alone makes frames and reads answers between its requests; only while it
         // waits is the hub at work.
         let time = clients == 1 ? waited : wall
@@ -179,14 +192,8 @@ struct SmallPushesCommand: ParsableCommand {
     var seconds = 5.0
 
     func run() throws {
-        var states = try hub.devices.states()
-        guard clients <= states.count else { throw BenchError("too few devices") }
-        let (hub, clients, edits, seconds) = (hub, clients, edits, seconds)
-        let gate = Gate(clients)
-        let initial = states
-        let done = try onThreads(clients) { client in
-            let device = WireDevice(initial[client], workload: hub.workload)
-            let link = try Link(url: hub.url)
+        let (edits, seconds) = (edits, seconds)
+        let (_, done) = try hub.atOnce(clients) { device, link, gate in
             if device.state.needs < edits {
                 try device.send(device.create(edits - device.state.needs), over: link)
             }
@@ -201,11 +208,9 @@ struct SmallPushesCommand: ParsableCommand {
                 try device.send(groups, over: link)
                 latencies.append(link.waitedNanoseconds - before)
             }
-            return (device.state, latencies)
+            return latencies
         }
-        for (client, entry) in done.enumerated() { states[client] = entry.0 }
-        try hub.devices.save(states)
-        let latencies = done.flatMap(\.1).sorted()
+        let latencies = done.flatMap { $0 }.sorted()
         report([
             ("pushes", .integer(latencies.count)),
             ("pushes_per_second", .double(Double(latencies.count) / seconds)),

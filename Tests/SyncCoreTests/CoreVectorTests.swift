@@ -39,8 +39,7 @@ import Testing
             let cases: [Case]
         }
         let file = try Vectors.load("positions", as: File.self)
-        let line = TermLine(
-            file.line.map { TermLine.Entry(term: $0.dot.replica, first: $0.dot.counter) })
+        let line = TermLine(file.line)
         for one in file.cases {
             let position = Position(term: one.term.id, sequence: one.sequence.value)
             #expect(line.cut(position, head: file.head) == one.cut, "\(position)")
@@ -93,8 +92,7 @@ import Testing
         }
         let file = try Vectors.load("restores", as: File.self)
         for one in file.cases {
-            let line = TermLine(
-                one.line.map { TermLine.Entry(term: $0.dot.replica, first: $0.dot.counter) })
+            let line = TermLine(one.line)
             let lost = LostPart(
                 reached: one.reached.map(\.position), line: line, head: one.head)
             #expect(lost.shared == one.shared, "\(one.about)")
@@ -411,5 +409,11 @@ import Testing
 extension DotText {
     fileprivate var position: Position {
         Position(term: dot.replica, sequence: dot.counter)
+    }
+}
+
+extension TermLine {
+    fileprivate init(_ entries: [DotText]) {
+        self.init(entries.map { Entry(term: $0.dot.replica, first: $0.dot.counter) })
     }
 }

@@ -96,7 +96,7 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
     set {_uniqueStorage()._replica = newValue}
   }
 
-  /// The next counter that the device will give out.
+  /// The next counter that the device will give out; absent when it is the batch's end.
   package var nextCounter: UInt64 {
     get {_storage._nextCounter}
     set {_uniqueStorage()._nextCounter = newValue}
@@ -234,7 +234,7 @@ package nonisolated struct Waystation_V1_Batch: Sendable {
 
   package var firstCounter: UInt64 = 0
 
-  /// One entry a group. Columns 2 to 5 are left out when all of their entries are 0, and have one
+  /// One entry a group. Columns 2 to 7 are left out when all of their entries are 0, and have one
   /// entry when all are equal.
   package var groupChanges: [UInt32] = []
 
@@ -247,10 +247,10 @@ package nonisolated struct Waystation_V1_Batch: Sendable {
   /// index into boots
   package var groupBoots: [UInt32] = []
 
-  /// delta, milliseconds since boot
+  /// delta, milliseconds since boot; the first, to the request's
   package var groupElapsed: [Int64] = []
 
-  /// delta of (wall - elapsed), milliseconds
+  /// delta of (wall - elapsed), milliseconds; likewise
   package var groupWalls: [Int64] = []
 
   /// one entry a group
@@ -272,7 +272,8 @@ package nonisolated struct Waystation_V1_Batch: Sendable {
   /// Clears the value of `changes`. Subsequent reads from it will return its default value.
   package mutating func clearChanges() {self._changes = nil}
 
-  /// Tables.
+  /// Tables, beginning with what the request says: its cursor, its boot, and for records its
+  /// replica, which are not listed.
   package var bases: [Waystation_V1_Position] = []
 
   package var boots: [UInt64] = []
@@ -295,7 +296,7 @@ package nonisolated struct Waystation_V1_Records: Sendable {
   /// table
   package var replicas: [UInt64] = []
 
-  /// one entry a record; absent when all are 0
+  /// one entry a record; shortened like columns of a batch
   package var replicaIndexes: [UInt32] = []
 
   /// delta
