@@ -10,7 +10,7 @@ import SyncCore
 //          3     4  CRC-32 of everything from offset 7, little-endian
 //          7     3  length of the message once inflated, little-endian
 //         10     1  0; 1: not compressed; 3: the same, and the sender has the dictionary named
-//         11     …  0: the message, in zlib format (RFC 1950), level 6, window 32 KiB
+//         11     …  0: the message, in zlib format (RFC 1950), level 6, window 8 to 32 KiB
 //                   1: the message; 3: Adler-32 of the sender's dictionary (4, big-endian), the
 //                   message
 //
@@ -31,9 +31,25 @@ package enum Frame {
 
     private static let level: Int32 = 6
 
-    /// zlib's memory level 6 gathers 4,096 symbols into a block, so a message of at most as many
-    /// bytes is one block, as at level 9.
+    /// zlib's header, the dictionary's name and the checksum are 10 bytes, and what stands in so
+    /// small a message are mostly numbers.
+    private static let compressedBytesMin = 40
+
+    /// Columns of a smaller message are not worth blocks of their own.
     private static let smallMessageBytes = 4_096
+
+    /// A window that holds dictionary and message, and room for as many symbols as bytes. Most
+    /// messages are small, and zlib at its greatest takes, clears and copies 300 KB for each.
+    private static func size(
+        for count: Int
+    ) -> (windowBits: Int32, memoryLevel: Int32) {
+        // zlib leaves 262 bytes of its window unused.
+        switch count + 262 {
+        case ...(1 << 13): (13, 7)
+        case ...(1 << 14): (14, 8)
+        default: (15, 9)
+        }
+    }
 
     /// Wraps a message.
     ///
@@ -49,14 +65,17 @@ package enum Frame {
         borders: ColumnBorders = .none
     ) throws(FrameError) -> [UInt8] {
         guard message.count <= Limits.inflatedBytesMax else { throw .tooLarge }
-        var body = deflated(
-            message, dictionary: usesDictionary ? CompressionDictionary.bytes : [], borders)
-        var form: UInt32 = 0
-        // Of a few random numbers compression makes more.
         let name = usesDictionary && namesDictionary ? dictionaryName : []
-        if !message.isEmpty, name.count + message.count <= body.count {
-            form = name.isEmpty ? plainForm : plainFormNamingDictionary
-            body = name + message
+        var form = name.isEmpty ? plainForm : plainFormNamingDictionary
+        var body = name + message
+        // Of a few random numbers compression makes more.
+        if message.isEmpty || message.count >= compressedBytesMin {
+            let compressed = deflated(
+                message, dictionary: usesDictionary ? CompressionDictionary.bytes : [], borders)
+            if message.isEmpty || compressed.count < body.count {
+                form = 0
+                body = compressed
+            }
         }
         var frame: [UInt8] = [0x57, 0x59, version, 0, 0, 0, 0]
         frame.reserveCapacity(headerBytes + body.count)
@@ -113,11 +132,11 @@ package enum Frame {
         _ message: [UInt8], dictionary: [UInt8], _ borders: ColumnBorders
     ) -> [UInt8] {
         var stream = z_stream()
+        let (windowBits, memoryLevel) = size(for: dictionary.count + message.count)
         // Only running out of memory or a mismatched zlib can fail here.
-        // Most messages are small, and for them zlib would clear more memory than it reads.
-        let memoryLevel: Int32 = message.count <= smallMessageBytes ? 6 : 9
         precondition(
-            waystation_deflate_init(&stream, level, memoryLevel) == Z_OK, "zlib does not start")
+            waystation_deflate_init(&stream, level, windowBits, memoryLevel) == Z_OK,
+            "zlib does not start")
         defer { deflateEnd(&stream) }
         if !dictionary.isEmpty {
             let status = dictionary.withUnsafeBufferPointer {
@@ -163,10 +182,17 @@ package enum Frame {
             precondition(status == Z_OK && stream.avail_in == 0, "there is room")
             return Int(stream.total_out - before)
         }
+        let bytesWithoutMatches = bytesWithoutMatches(column)
+        // To go back takes a copy of all that zlib holds; most columns, texts above all, show
+        // beforehand that it is not needed.
+        guard bytesWithoutMatches < column.count / 2, !isRepetitive(column) else {
+            _ = run()
+            return
+        }
         var start = z_stream()
         precondition(deflateCopy(&start, &stream) == Z_OK, "zlib copies a stream")
         defer { deflateEnd(&start) }
-        guard run() > bytesWithoutMatches(column) else { return }
+        guard run() > bytesWithoutMatches else { return }
         deflateEnd(&stream)
         precondition(deflateCopy(&stream, &start) == Z_OK, "zlib copies a stream")
         var status = deflateParams(&stream, level, Z_HUFFMAN_ONLY)
@@ -183,6 +209,24 @@ package enum Frame {
             count == 0 ? sum : sum + Double(count) * log2(Double(column.count) / Double(count))
         }
         return Int(bits / 8) + 32 + counts.count { $0 > 0 } / 2
+    }
+
+    /// Whether every other place near the beginning starts eight bytes that were there before.
+    private static func isRepetitive(_ column: UnsafeBufferPointer<UInt8>) -> Bool {
+        let placesMax = 4_096
+        let places = min(column.count - 7, placesMax)
+        guard places > 0 else { return false }
+        let bytes = UnsafeRawBufferPointer(column)
+        // By hash: few collide, and what is sought is only a hint.
+        var seen = [UInt64](repeating: 0, count: placesMax)
+        var repeated = 0
+        for place in 0..<places {
+            let eight = bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+            let hash = Int((eight &* 0x9E37_79B9_7F4A_7C15) >> 52)
+            if seen[hash] == eight { repeated += 1 }
+            seen[hash] = eight
+        }
+        return repeated > places / 2
     }
 
     private static func inflated(
