@@ -29,6 +29,8 @@ final class Admitter {
     let terms: TermLine
     let now: Int64
     let writer: Writer
+    /// What brought the groups; `nil` for what the hub itself writes.
+    private let frame: [UInt8]?
     /// The writer's row, as this batch moves it on.
     private var replica: ReplicaRow
     private let headBefore: UInt64
@@ -71,12 +73,14 @@ final class Admitter {
     }
 
     init(
-        storage: any LedgerStorage, terms: TermLine, head: UInt64, now: Int64, writer: Writer
+        storage: any LedgerStorage, terms: TermLine, head: UInt64, now: Int64, writer: Writer,
+        frame: [UInt8]? = nil
     ) throws {
         self.storage = storage
         self.terms = terms
         self.now = now
         self.writer = writer
+        self.frame = frame
         replica = writer.replica
         self.head = head
         headBefore = head
@@ -182,7 +186,6 @@ final class Admitter {
             }
         }
         guard group.createdKind != nil else { return nil }
-        let given = Set(group.changes.map(\.field))
         let required: [UInt32] =
             switch kind {
             case .need: NeedField.allCases.map(\.rawValue)
@@ -190,8 +193,8 @@ final class Admitter {
             case .territory, .team, .category: []
             }
         for field in required
-        where !given.contains(field)
-            && FieldRule.rule(kind: kind, field: field)?.isRequired == true
+        where FieldRule.rule(kind: kind, field: field)?.isRequired == true
+            && !group.changes.contains(where: { $0.field == field })
         {
             return rejected(.invalid, field: field, "missing")
         }
@@ -356,7 +359,8 @@ final class Admitter {
 
         let isCreated = records[group.record] == nil
         if isCreated { try create(group) }
-        guard var touched = records[group.record] else {
+        // Taken out, so that changing it copies nothing.
+        guard var touched = records.removeValue(forKey: group.record) else {
             preconditionFailure("a judged group's record is loaded")
         }
         let brought = try isCreated ? [] : earlierBrought.of(touched.record)
@@ -379,15 +383,18 @@ final class Admitter {
             var version = Version(
                 value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
                 clock: clock)
-            var register = touched.record.state[change.field]
-            try inheritSeen(&version, from: register)
-            version.stamp.milliseconds = StampLaw.milliseconds(
-                estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
-                newestCovered: register.newestCovered(by: version), now: now)
-            register.insert(version)
-            touched.record.state[change.field] = register
+            var isWinner = false
+            try touched.record.state.update(change.field) { register in
+                try inheritSeen(&version, from: register)
+                version.stamp.milliseconds = StampLaw.milliseconds(
+                    estimate: estimate.milliseconds, newestSeen: newestSeen,
+                    newestOwn: newestOwn, newestCovered: register.newestCovered(by: version),
+                    now: now)
+                register.insert(version)
+                isWinner = register.versions.first?.dot == dot
+            }
             let isLate = noteLateness(of: version, change, in: &touched)
-            if isLate || register.winner?.dot != dot { superseded.append(change.field) }
+            if isLate || !isWinner { superseded.append(change.field) }
             stamps.append(version.stamp.milliseconds)
         }
         let newest = stamps.max()
@@ -613,7 +620,8 @@ final class Admitter {
                 nextCounter: replica.nextCounter, receivedMilliseconds: now,
                 newestStamp: newestStamp,
                 content: brought.isEmpty
-                    ? StoredContent.encode(groups) : StoredContent.encode(brought: brought),
+                    ? frame.map { StoredContent.encode(received: $0) }
+                        ?? StoredContent.encode(groups) : StoredContent.encode(brought: brought),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: TouchedRecords(entries: entries).encoded()))
         for entry in entries {

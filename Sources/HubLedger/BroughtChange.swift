@@ -89,9 +89,11 @@ final class BroughtChanges {
 
     init(storage: any LedgerStorage) { self.storage = storage }
 
+    /// Nearly never: no ledger that was not restored has any.
+    var areAny: Bool { get throws { try !isEmpty.get() } }
+
     func of(_ record: StoredRecord) throws -> [BroughtChange] {
-        // Nearly always: no ledger that was not restored has any.
-        if try isEmpty.get() { return [] }
+        guard try areAny else { return [] }
         var result: [BroughtChange] = []
         for number in try storage.broughtBatches(of: record.key) {
             if batches[number] == nil {
@@ -201,7 +203,7 @@ extension Admitter {
     /// Whether a group comes from another copy of its writer's journal than what was brought back
     /// under the same dots.
     func isForked(_ group: ChangeGroup) throws -> Bool {
-        guard let stored = try load(group.record) else { return false }
+        guard try earlierBrought.areAny, let stored = try load(group.record) else { return false }
         let brought = try earlierBrought.of(stored)
         if brought.isEmpty { return false }
         return group.changes.enumerated().contains { index, change in
