@@ -33,6 +33,17 @@ let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-
 let arguments = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
 
+/// HTTP as the hub serves it, also for the bare server that its requests are compared with.
+let httpServer: [Target.Dependency] = [
+    .product(name: "HummingbirdCore", package: "hummingbird"),
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "HTTPTypes", package: "swift-http-types"),
+    .product(name: "Logging", package: "swift-log"),
+    .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+    .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+]
+
 /// A target of the house, under `Sources/NAME`.
 func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(
@@ -99,16 +110,9 @@ let package = Package(
             "HubServer",
             [
                 "SyncCore", "NeedModel", "WireFormat", "HubLedger",
-                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "HTTPTypes", package: "swift-http-types"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            ]),
+            ] + httpServer),
         // Row 5
         // Row 5 too, for developers: the simulator and the disk that it breaks.
         target("SimulatedDisk", ["CSQLite"]),
@@ -140,15 +144,7 @@ let package = Package(
             dependencies: [
                 "SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "TerminalUI",
                 "DeviceJournal", "HubLedger", "DeviceSync", "CSQLite", arguments,
-                // The bare server that the hub's requests are compared with.
-                .product(name: "HummingbirdCore", package: "hummingbird"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "HTTPTypes", package: "swift-http-types"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            ],
+            ] + httpServer,
             path: "Sources/bench", swiftSettings: settings),
 
         tests(of: "SyncCore"),

@@ -31,6 +31,8 @@ final class Admitter {
     /// What this hub knows.
     let schema: SchemaLevel
     let writer: Writer
+    /// What brought the groups; `nil` for what the hub itself writes.
+    private let frame: [UInt8]?
     /// The writer's row, as this batch moves it on.
     private var replica: ReplicaRow
     private let headBefore: UInt64
@@ -78,13 +80,14 @@ final class Admitter {
 
     init(
         storage: any LedgerStorage, terms: TermLine, head: UInt64, now: Int64, schema: SchemaLevel,
-        writer: Writer
+        writer: Writer, frame: [UInt8]? = nil
     ) throws {
         self.storage = storage
         self.terms = terms
         self.now = now
         self.schema = schema
         self.writer = writer
+        self.frame = frame
         replica = writer.replica
         self.head = head
         headBefore = head
@@ -211,7 +214,6 @@ final class Admitter {
             }
         }
         guard group.createdKind != nil else { return nil }
-        let given = Set(group.changes.map(\.field))
         let required: [UInt32] =
             switch kind {
             case .need: NeedField.allCases.map(\.rawValue)
@@ -219,8 +221,8 @@ final class Admitter {
             case .territory, .team, .category: []
             }
         for field in required
-        where !given.contains(field)
-            && FieldRule.rule(kind: kind, field: field)?.isRequired == true
+        where FieldRule.rule(kind: kind, field: field)?.isRequired == true
+            && !group.changes.contains(where: { $0.field == field })
         {
             return rejected(.invalid, field: field, "missing")
         }
@@ -389,7 +391,8 @@ final class Admitter {
         } else if group.createdKind != nil {
             try noteRecorder(of: group.record)
         }
-        guard var touched = records[group.record] else {
+        // Taken out, so that changing it copies nothing.
+        guard var touched = records.removeValue(forKey: group.record) else {
             preconditionFailure("a judged group's record is loaded")
         }
         let brought = try isCreated ? [] : earlierBrought.of(touched.record)
@@ -412,15 +415,18 @@ final class Admitter {
             var version = Version(
                 value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
                 clock: clock)
-            var register = touched.record.state[change.field]
-            try inheritSeen(&version, from: register)
-            version.stamp.milliseconds = StampLaw.milliseconds(
-                estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
-                newestCovered: register.newestCovered(by: version), now: now)
-            register.insert(version)
-            touched.record.state[change.field] = register
+            var isWinner = false
+            try touched.record.state.update(change.field) { register in
+                try inheritSeen(&version, from: register)
+                version.stamp.milliseconds = StampLaw.milliseconds(
+                    estimate: estimate.milliseconds, newestSeen: newestSeen,
+                    newestOwn: newestOwn, newestCovered: register.newestCovered(by: version),
+                    now: now)
+                register.insert(version)
+                isWinner = register.versions.first?.dot == dot
+            }
             let isLate = noteLateness(of: version, change, in: &touched)
-            if isLate || register.winner?.dot != dot { superseded.append(change.field) }
+            if isLate || !isWinner { superseded.append(change.field) }
             stamps.append(version.stamp.milliseconds)
         }
         let newest = stamps.max()
@@ -680,7 +686,8 @@ final class Admitter {
                 newestStamp: newestStamp,
                 content: groups.isEmpty
                     ? StoredContent.encode(brought: brought, by: writer.device?.id ?? 0)
-                    : StoredContent.encode(groups),
+                    : frame.map { StoredContent.encode(received: $0) }
+                        ?? StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: TouchedRecords(entries: entries).encoded()))
         for entry in entries {

@@ -240,14 +240,19 @@ struct TouchedRecords: Hashable {
     }
 }
 
-/// A batch's groups as the ledger keeps them: compressed, without the dictionary, so that they can
-/// be read after the dictionary has changed.
+/// A batch's groups as the ledger keeps them: those of a device in the frame in which they came,
+/// the hub's own in a frame without dictionary.
 enum StoredContent {
     /// Stands where a frame has its magic, before a message that is kept as it is.
     private static let plain: UInt8 = 0
     /// Stands there before the number of the device (a varint) and the changes that it brought
     /// back; such a batch has no groups.
     private static let brought: UInt8 = 1
+    /// Stands there before the frame of a request.
+    private static let received: UInt8 = 2
+
+    /// - Parameter frame: Of the request; it may hold more groups than were admitted with it.
+    static func encode(received frame: [UInt8]) -> [UInt8] { [received] + frame }
 
     static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
         let message = BatchCoding.encode(groups)
@@ -277,11 +282,19 @@ enum StoredContent {
         isBrought(bytes) ? try BroughtChange.decode(bytes).device : nil
     }
 
-    static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {
+    static func decode(_ batch: BatchRow) throws -> [ChangeGroup] {
         do {
-            if bytes.first == brought { return [] }
-            if bytes.first == plain { return try BatchCoding.decode(Array(bytes.dropFirst())) }
-            return try BatchCoding.decode(Frame.decode(bytes).message)
+            switch batch.content.first {
+            case brought: return []
+            case plain: return try BatchCoding.decode(Array(batch.content.dropFirst()))
+            case received:
+                let frame = Array(batch.content.dropFirst())
+                let counters = batch.firstCounter..<batch.nextCounter
+                return try SyncRequest(decoding: Frame.decode(frame).message).groups.filter {
+                    counters.contains($0.firstCounter)
+                }
+            default: return try BatchCoding.decode(Frame.decode(batch.content).message)
+            }
         } catch {
             throw LedgerError.damaged("a stored batch cannot be read")
         }

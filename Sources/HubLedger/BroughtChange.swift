@@ -95,9 +95,11 @@ final class BroughtChanges {
 
     init(storage: any LedgerStorage) { self.storage = storage }
 
+    /// Nearly never: no ledger that was not restored has any.
+    var areAny: Bool { get throws { try !isEmpty.get() } }
+
     func of(_ record: StoredRecord) throws -> [BroughtChange] {
-        // Nearly always: no ledger that was not restored has any.
-        if try isEmpty.get() { return [] }
+        guard try areAny else { return [] }
         var result: [BroughtChange] = []
         for number in try storage.broughtBatches(of: record.key) {
             if batches[number] == nil {
@@ -219,7 +221,7 @@ extension Admitter {
     /// What was brought back of other records is not asked: a dot that stands for two changes does
     /// no harm, since counters say nothing of what came back (``SyncCore/Version/covers(_:)``).
     func isForked(_ group: ChangeGroup) throws -> Bool {
-        guard let stored = try load(group.record) else { return false }
+        guard try earlierBrought.areAny, let stored = try load(group.record) else { return false }
         let brought = try earlierBrought.of(stored)
         if brought.isEmpty { return false }
         return group.changes.enumerated().contains { index, change in

@@ -318,20 +318,22 @@ struct PageCollector {
         var versions: [PageRecord.FieldVersion] = []
         versions.reserveCapacity(record.state.fields.count)
         for entry in record.state.fields {
-            if let cursor, !entry.register.versions.contains(where: { $0.sequence > cursor }) {
+            let stored = entry.register.versions
+            if let cursor, !stored.indices.contains(where: { stored[$0].sequence > cursor }) {
                 continue
             }
-            for version in entry.register.versions {
+            for index in stored.indices {
                 // A late answer stands under its own dot, but with another value; and what came
                 // back after a restore may be of another copy of the device's journal.
+                let stamp = stored[index].stamp
                 let isSent =
-                    entry.field != LateAnswers.field && !version.isBroughtBack
-                    && version.dot.replica == replica
-                    && sent?.contains(version.dot.counter) ?? false
+                    entry.field != LateAnswers.field && !stored[index].isBroughtBack
+                    && stamp.dot.replica == replica
+                    && sent?.contains(stamp.dot.counter) ?? false
                 let value: PageRecord.Value
                 if isSent {
                     value = .asSent
-                } else if let content = version.value {
+                } else if let content = stored[index].value {
                     value = .bytes(content)
                     bytes += content.count
                 } else {
@@ -340,8 +342,8 @@ struct PageCollector {
                 bytes += 8
                 versions.append(
                     PageRecord.FieldVersion(
-                        field: entry.field, value: value, stamp: version.stamp,
-                        sequence: version.sequence))
+                        field: entry.field, value: value, stamp: stamp,
+                        sequence: stored[index].sequence))
             }
         }
         records.append(

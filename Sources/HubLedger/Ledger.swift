@@ -169,10 +169,9 @@ package final class Ledger {
     }
 
     /// Remembers, once for each foreign term, that a device came with a cursor off this line.
-    private func noteIfAhead(
+    private func noteAhead(
         _ cursor: Position, device: Int64, session: Session, figures: inout SyncFigures
     ) throws {
-        guard !session.terms.contains(cursor, head: session.head) else { return }
         guard
             try !storage.events().contains(where: {
                 $0.kind == .deviceAhead && $0.term == cursor.term
@@ -231,9 +230,12 @@ package final class Ledger {
 
     // MARK: Devices
 
-    /// - Returns: `nil` for a token that was never given out or was replaced by a newer one.
-    package func device(withToken token: String) throws -> Device? {
-        try storage.snapshot { try storage.device(tokenHash: Secrets.hash(token))?.device }
+    /// - Returns: For each token its device; `nil` for one that was never given out or was
+    ///   replaced by a newer one.
+    package func devices(withTokens tokens: [String]) throws -> [Device?] {
+        try storage.snapshot {
+            try tokens.map { try storage.device(tokenHash: Secrets.hash($0))?.device }
+        }
     }
 
     /// Trades an invite's code for a token.
@@ -413,16 +415,27 @@ package final class Ledger {
 
     /// Admits the batches of several requests, and serves a page to each, in one durable commit.
     ///
+    /// - Parameter requests: Each with the device that sent it, and the frame that brought it,
+    ///   which is what is kept of an admitted batch.
     /// - Returns: An answer or an error for each request, in order. An error that concerns the
     ///   ledger as a whole (disk, damage) is thrown, and nothing of any request is stored.
     package func sync(
-        _ requests: [(device: Int64, request: SyncRequest)]
+        _ requests: [(device: Int64, request: SyncRequest, frame: [UInt8])]
     ) throws -> (answers: [Result<SyncAnswer, any Error>], figures: SyncFigures) {
+        try sync(requests) { answer, _ in answer }
+    }
+
+    /// The same, with each answer turned into what is sent before the next one is made: a page's
+    /// records take ten times the memory of its bytes.
+    package func sync<Reply>(
+        _ requests: [(device: Int64, request: SyncRequest, frame: [UInt8])],
+        reply: (SyncAnswer, SyncRequest) -> Reply
+    ) throws -> (answers: [Result<Reply, any Error>], figures: SyncFigures) {
         var figures = SyncFigures()
         var notes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
         var areNotesStored = false
         let answers = try write { session in
-            let answers = try requests.map { entry -> Result<SyncAnswer, any Error> in
+            let answers = try requests.map { entry -> Result<Reply, any Error> in
                 let before = (session.head, session.terms, session.openedTerm)
                 let namedBefore = storage.namedReplicaCount
                 defer {
@@ -433,8 +446,8 @@ package final class Ledger {
                     var own = SyncFigures()
                     let answer = try storage.savepoint {
                         try self.answer(
-                            entry.request, device: entry.device, session: session,
-                            figures: &own)
+                            entry.request, frame: entry.frame, device: entry.device,
+                            session: session, figures: &own)
                     }
                     figures.add(own)
                     // With the last page the device has everything up to its cursor; should the
@@ -443,7 +456,7 @@ package final class Ledger {
                         answer.page?.cursor?.sequence
                         ?? session.terms.cut(entry.request.cursor, head: session.head)
                     notes[entry.device] = (session.now, reached)
-                    return .success(answer)
+                    return .success(reply(answer, entry.request))
                 } catch let error as LedgerError where !error.concernsWholeLedger {
                     (session.head, session.terms, session.openedTerm) = before
                     return .failure(error)
@@ -481,7 +494,7 @@ package final class Ledger {
     }
 
     private func answer(
-        _ request: SyncRequest, device id: Int64, session: Session,
+        _ request: SyncRequest, frame: [UInt8], device id: Int64, session: Session,
         figures: inout SyncFigures
     ) throws -> SyncAnswer {
         guard let row = try storage.device(id), !row.device.isRevoked else {
@@ -489,12 +502,12 @@ package final class Ledger {
         }
         let device = row.device
         let scope = try scope(of: device)
-        try noteIfAhead(request.cursor, device: id, session: session, figures: &figures)
         try measureBoot(request, device: id, session: session)
         var answer = SyncAnswer(
             attempt: request.attempt, hubMilliseconds: session.now, schema: schema.number)
         if !session.terms.contains(request.cursor, head: session.head) {
             // The device pulled from a ledger that was since put back to before that.
+            try noteAhead(request.cursor, device: id, session: session, figures: &figures)
             guard let recovery = request.recovery, recovery.confirmed != .origin,
                 recovery.reached.last == request.cursor,
                 session.terms.contains(recovery.confirmed, head: session.head)
@@ -514,7 +527,8 @@ package final class Ledger {
             }
             answer.recovered = session.position
         }
-        let admitted = try admit(request, device: device, scope: scope, session: session)
+        let admitted = try admit(
+            request, frame: frame, device: device, scope: scope, session: session)
         answer.outcomes = admitted.outcomes
         figures.add(admitted.figures)
 
@@ -596,7 +610,7 @@ package final class Ledger {
     }
 
     private func admit(
-        _ request: SyncRequest, device: Device, scope: Scope, session: Session
+        _ request: SyncRequest, frame: [UInt8], device: Device, scope: Scope, session: Session
     ) throws -> Admitted {
         var replica =
             try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
@@ -653,14 +667,14 @@ package final class Ledger {
                 try repeatOutcome(of: group, from: known, into: &outcomes)
             }
             return try admit(
-                request, knownCount: knownCount, outcomes: outcomes, replica: replica,
-                device: device, scope: scope, session: session)
+                request, frame: frame, knownCount: knownCount, outcomes: outcomes,
+                replica: replica, device: device, scope: scope, session: session)
         }
     }
 
     private func admit(
-        _ request: SyncRequest, knownCount: Int, outcomes known: Outcomes, replica: ReplicaRow,
-        device: Device, scope: Scope, session: Session
+        _ request: SyncRequest, frame: [UInt8], knownCount: Int, outcomes known: Outcomes,
+        replica: ReplicaRow, device: Device, scope: Scope, session: Session
     ) throws -> Admitted {
         var result = Admitted()
         var outcomes = known
@@ -675,7 +689,7 @@ package final class Ledger {
                     replica: replica, device: device, scope: scope,
                     namingReplicas: try namingReplicas(
                         request, replica: replica.id, device: device),
-                    clocks: request.clocks))
+                    clocks: request.clocks), frame: frame)
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {
                 if try admitter.isForked(group) {
@@ -1027,7 +1041,7 @@ package final class Ledger {
                 else { throw LedgerError.damaged("the history names a batch that is missing") }
                 let outcomes = try StoredOutcome.decode(batch.outcomes)
                 let writerName = try name(of: writer.id)
-                for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes)
+                for (group, outcome) in zip(try StoredContent.decode(batch), outcomes)
                 where group.record == id && outcome.isApplied {
                     guard outcome.stamps.count == group.changes.count else {
                         throw LedgerError.damaged("a batch whose outcomes are not its own")
@@ -1128,7 +1142,7 @@ package final class Ledger {
                 findings.append("batch \(batch.number) does not follow sequence \(head)")
             }
             head = batch.lastSequence
-            let groups = try? StoredContent.decode(batch.content)
+            let groups = try? StoredContent.decode(batch)
             let outcomes = try? StoredOutcome.decode(batch.outcomes)
             let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
             let brought = try? StoredContent.decodeBrought(batch.content)

@@ -83,7 +83,7 @@ extension Ledger {
                     throw LedgerError.damaged("a batch without its writer")
                 }
                 let outcomes = try StoredOutcome.decode(batch.outcomes)
-                for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes) {
+                for (group, outcome) in zip(try StoredContent.decode(batch), outcomes) {
                     groups.append(
                         InspectedGroup(
                             replica: writer.id, device: writer.device, group: group,

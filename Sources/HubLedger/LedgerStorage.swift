@@ -242,7 +242,7 @@ struct StoredRecord: Hashable {
         guard kind == Kind.need.rawValue, state[withdrawal].winner?.value != nil else { return [] }
         return Tombstone.contestedFields(
             of: state[withdrawal],
-            among: state.fields.filter {
+            among: state.fields.lazy.filter {
                 $0.field != withdrawal && $0.field != LateAnswers.field
             })
     }
@@ -295,7 +295,7 @@ struct BatchRow: Hashable {
     var receivedMilliseconds: Int64
     /// The newest stamp of the whole ledger up to here.
     var newestStamp: Int64?
-    /// ``WireFormat/BatchCoding``, in a frame without dictionary.
+    /// See ``StoredContent``.
     var content: [UInt8]
     var outcomes: [UInt8]
     var touched: [UInt8]

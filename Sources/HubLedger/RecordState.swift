@@ -49,6 +49,16 @@ package struct RecordState: Hashable, Sendable {
         }
     }
 
+    /// Changes one register in place, empty when the field was never written; no other is copied.
+    mutating func update(_ field: UInt32, _ body: (inout Register) throws -> Void) rethrows {
+        let index = fields.firstIndex { $0.field >= field } ?? fields.count
+        if index == fields.count || fields[index].field != field {
+            fields.insert((field, Register()), at: index)
+        }
+        defer { if fields[index].register.versions.isEmpty { fields.remove(at: index) } }
+        try body(&fields[index].register)
+    }
+
     package static func == (left: RecordState, right: RecordState) -> Bool {
         left.fields.elementsEqual(right.fields) {
             $0.field == $1.field && $0.register == $1.register
@@ -105,25 +115,34 @@ package struct RecordState: Hashable, Sendable {
     /// By sequence, so that what created the record comes first.
     private func origins() -> [Origin] {
         var origins: [Origin] = []
-        for entry in fields {
-            for version in entry.register.versions {
+        // By index: an element taken out is copied, with all that it refers to counted.
+        for field in fields.indices {
+            for place in fields[field].register.versions.indices {
                 // Few commands have a share in one record, so a search is faster than a table.
-                guard let index = origins.firstIndex(where: { $0.bears(version) }) else {
+                guard let index = index(among: origins, field, place) else {
+                    let version = fields[field].register.versions[place]
                     origins.append(
                         Origin(
                             dot: version.dot, sequence: version.sequence,
                             stamp: version.stamp.milliseconds, clock: version.clock))
                     continue
                 }
-                if version.sequence < origins[index].sequence {
-                    origins[index].sequence = version.sequence
-                    origins[index].dot = version.dot
-                    origins[index].stamp = version.stamp.milliseconds
+                let sequence = fields[field].register.versions[place].sequence
+                if sequence < origins[index].sequence {
+                    let stamp = fields[field].register.versions[place].stamp
+                    origins[index].sequence = sequence
+                    origins[index].dot = stamp.dot
+                    origins[index].stamp = stamp.milliseconds
                 }
             }
         }
         if origins.count > 1 { origins.sort { $0.sequence < $1.sequence } }
         return origins
+    }
+
+    /// Of the version at a place of a field.
+    private func index(among origins: [Origin], _ field: Int, _ place: Int) -> Int? {
+        origins.indices.first { origins[$0].bears(fields[field].register.versions[place]) }
     }
 
     /// - Parameters:
@@ -166,9 +185,9 @@ package struct RecordState: Hashable, Sendable {
             writer.put(raw: value)
         }
         var lastField: UInt64 = 0
-        for (position, entry) in fields.enumerated() {
-            let versions = entry.register.versions
-            let field = UInt64(entry.field)
+        for position in fields.indices {
+            let versions = fields[position].register.versions
+            let field = UInt64(fields[position].field)
             if hasPositions {
                 writer.put(field)
             } else {
@@ -184,8 +203,9 @@ package struct RecordState: Hashable, Sendable {
                 }
             }
             writer.put(versions.count)
-            for version in versions {
-                let index = origins.firstIndex { $0.bears(version) }!
+            for place in versions.indices {
+                let version = versions[place]
+                let index = index(among: origins, position, place)!
                 writer.put(index)
                 writer.put(version.dot.counter &- origins[index].dot.counter)
                 // Wrapping: a clock may have claimed any time at all.

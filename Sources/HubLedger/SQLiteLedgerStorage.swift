@@ -14,6 +14,9 @@ final class SQLiteLedgerStorage: LedgerStorage {
     /// Records as this part of the transaction under way has stored them: most of them are wanted
     /// again for the answer. Nobody else can write meanwhile.
     private var storedRecords: [Int64: StoredRecord] = [:]
+    /// The key where a record was last sought and none found in the transaction under way: whoever
+    /// creates a record has looked for it just before.
+    private var freeKey: Int64?
 
     /// - Parameter creates: Whether the file must not exist yet; otherwise it must.
     init(
@@ -56,6 +59,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func transaction<R>(_ body: () throws -> R) throws -> R {
+        freeKey = nil
         defer { storedRecords.removeAll() }
         do {
             return try connection.transaction(.immediate, body)
@@ -449,7 +453,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
     // MARK: Records
 
     func record(_ id: RecordID) throws -> StoredRecord? {
-        guard let key = try key(of: id), let record = try record(key: key) else { return nil }
+        guard let key = try key(of: id) else { return nil }
+        guard let record = try record(key: key) else {
+            freeKey = key
+            return nil
+        }
         if record.id == id { return record }
         let overflow = try connection.first(
             "SELECT key FROM record_overflow WHERE id = ?", .bytes(id.bytes)
@@ -472,9 +480,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
             try rowOfReplica(id.replica) << Int64(RecordID.numberBitCount) | Int64(id.number)
         let isTaken =
             try reserved.contains(key)
-            || connection.first("SELECT 1 FROM record WHERE key = ?", .integer(key)) { _ in
-                true
-            } ?? false
+            || key != freeKey
+                && connection.first("SELECT 1 FROM record WHERE key = ?", .integer(key)) { _ in
+                    true
+                } ?? false
         if !isTaken { return key }
         let next = try connection.first(
             "SELECT COALESCE(MAX(key), 0) + 1 FROM record_overflow"
@@ -513,14 +522,23 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func insertRecord(_ record: StoredRecord) throws {
-        try connection.run(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            .integer(record.key), .bytes(record.id.bytes), .integer(Int(record.kind)),
-            .integer(record.createdMilliseconds), SQLValue(record.device),
-            SQLValue(record.parent), SQLValue(record.grid), SQLValue(record.team),
-            sequence(record.firstSequence), sequence(record.lastSequence),
-            sequence(record.leftSequence), record.isInConflict ? .integer(1) : .null,
-            .bytes(try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)))
+        let state = try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)
+        let statement = try connection.prepare(
+            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        try statement.bind(1, record.key)
+        try statement.bind(2, record.id.bytes)
+        try statement.bind(3, Int64(record.kind))
+        try statement.bind(4, record.createdMilliseconds)
+        try statement.bind(5, SQLValue(record.device))
+        try statement.bind(6, SQLValue(record.parent))
+        try statement.bind(7, SQLValue(record.grid))
+        try statement.bind(8, SQLValue(record.team))
+        try statement.bind(9, Int64(bitPattern: record.firstSequence))
+        try statement.bind(10, Int64(bitPattern: record.lastSequence))
+        try statement.bind(11, Int64(bitPattern: record.leftSequence))
+        try statement.bind(12, record.isInConflict ? .integer(1) : .null)
+        try state.withUnsafeBytes { try statement.withBytes(13, $0) { try statement.run() } }
+        if record.key == freeKey { freeKey = nil }
         remember(record)
     }
 

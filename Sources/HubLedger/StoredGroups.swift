@@ -47,7 +47,7 @@ final class StoredGroups {
         guard let batch = try storage.batch(replicaRow: replicaRow, holding: counter) else {
             return
         }
-        let content = try StoredContent.decode(batch.content)
+        let content = try StoredContent.decode(batch)
         let outcomes = try StoredOutcome.decode(batch.outcomes)
         guard content.count == outcomes.count else {
             throw LedgerError.damaged("a batch whose outcomes are not its own")

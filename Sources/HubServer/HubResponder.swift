@@ -160,9 +160,9 @@ struct HubResponder: Sendable {
             decoded = .failure(error)
         }
         while true {
-            let reply = await ledger.sync(token: token, request: decoded)
+            let reply = await ledger.sync(token: token, request: decoded, frame: frame)
             device = reply.device
-            let message = try reply.answer.get().encoded(for: decoded.get())
+            let message = try reply.answer.get()
             do {
                 return try .frame(message, usesDictionary: usedDictionary, borders: .answer)
             } catch {
@@ -196,8 +196,12 @@ struct HubResponder: Sendable {
     private func checkHead(of request: Request, route: Route) throws(HubFault) {
         if route != .enroll { _ = try bearerToken(of: request) }
         // Media types ignore case, and parameters may follow (RFC 9110 §8.3.1).
-        let mediaType = request.headers[.contentType]?.prefix { $0 != ";" && $0 != " " }
-        guard mediaType?.lowercased() == Frame.mediaType else { throw .mediaType }
+        let mediaType = request.headers[.contentType]?.utf8.prefix {
+            $0 != UInt8(ascii: ";") && $0 != UInt8(ascii: " ")
+        }
+        guard mediaType.map({ Substring($0).lowercased() }) == Frame.mediaType else {
+            throw .mediaType
+        }
         if let length = request.headers[.contentLength].flatMap({ Int($0) }),
             length > Limits.frameBytesMax
         {
@@ -206,12 +210,13 @@ struct HubResponder: Sendable {
     }
 
     private func bearerToken(of request: Request) throws(HubFault) -> String {
-        let scheme = "bearer "
-        guard let credentials = request.headers[.authorization],
-            credentials.prefix(scheme.count).lowercased() == scheme,
-            credentials.utf8.count <= scheme.count + HubLimits.tokenBytesMax
+        // Bytes: to tell characters apart costs more than the rest of the head.
+        let scheme = "bearer ".utf8
+        guard let credentials = request.headers[.authorization]?.utf8,
+            credentials.count <= scheme.count + HubLimits.tokenBytesMax,
+            Substring(credentials.prefix(scheme.count)).lowercased().utf8.elementsEqual(scheme)
         else { throw .unknownToken }
-        return String(credentials.dropFirst(scheme.count))
+        return String(Substring(credentials.dropFirst(scheme.count)))
     }
 
     // MARK: The operator's addresses

@@ -21,13 +21,15 @@ package final class LedgerThread: Sendable {
     private struct SyncJob {
         var token: String
         var request: Result<SyncRequest, any Error>
+        var frame: [UInt8]
         var reply: @Sendable (SyncReply) -> Void
     }
 
     /// What became of one sync request. `device` is known once the token was recognised.
     package struct SyncReply: Sendable {
         package var device: Int64?
-        package var answer: Result<SyncAnswer, any Error>
+        /// The message that goes into the answer's frame.
+        package var answer: Result<[UInt8], any Error>
     }
 
     private struct State {
@@ -86,9 +88,14 @@ package final class LedgerThread: Sendable {
     ///   - token: Looked up first, whatever the request is.
     ///   - request: The request, or why it could not be read: known callers are told, others only
     ///     that they are unknown.
-    package func sync(token: String, request: Result<SyncRequest, any Error>) async -> SyncReply {
+    ///   - frame: What brought the request.
+    package func sync(
+        token: String, request: Result<SyncRequest, any Error>, frame: [UInt8]
+    ) async -> SyncReply {
         await withCheckedContinuation { (result: CheckedContinuation<SyncReply, Never>) in
-            let job = SyncJob(token: token, request: request) { result.resume(returning: $0) }
+            let job = SyncJob(token: token, request: request, frame: frame) {
+                result.resume(returning: $0)
+            }
             if let fault = enqueue(.sync(job)) {
                 result.resume(returning: SyncReply(device: nil, answer: .failure(fault)))
             }
@@ -113,9 +120,11 @@ package final class LedgerThread: Sendable {
 
     /// Recognises a device by its token, on the thread.
     static func device(withToken token: String, in ledger: Ledger) throws -> Device {
-        guard let device = try ledger.device(withToken: token) else {
-            throw LedgerThreadFault.unknownToken
-        }
+        try recognised(ledger.devices(withTokens: [token])[0])
+    }
+
+    private static func recognised(_ device: Device?) throws -> Device {
+        guard let device else { throw LedgerThreadFault.unknownToken }
         guard !device.isRevoked else { throw LedgerError.revoked }
         return device
     }
@@ -172,10 +181,11 @@ package final class LedgerThread: Sendable {
 
     private func answer(_ jobs: some Sequence<SyncJob>, from ledger: Ledger) {
         var admitted: [(job: SyncJob, device: Int64, request: SyncRequest)] = []
-        for job in jobs {
+        let known = Result { try ledger.devices(withTokens: jobs.map(\.token)) }
+        for (index, job) in jobs.enumerated() {
             var device: Int64?
             do {
-                let id = try Self.device(withToken: job.token, in: ledger).id
+                let id = try Self.recognised(known.get()[index]).id
                 device = id
                 admitted.append((job, id, try job.request.get()))
             } catch {
@@ -185,7 +195,9 @@ package final class LedgerThread: Sendable {
         guard !admitted.isEmpty else { return }
         do {
             let (answers, figures) = try ledger.sync(
-                admitted.map { (device: $0.device, request: $0.request) })
+                admitted.map {
+                    (device: $0.device, request: $0.request, frame: $0.job.frame)
+                }, reply: { $0.encoded(for: $1) })
             precondition(answers.count == admitted.count, "the ledger answers every request")
             onCommit(figures)
             for (entry, answer) in zip(admitted, answers) {

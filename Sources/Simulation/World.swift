@@ -676,7 +676,7 @@ package final class World {
         defer { hub.disk.cancelFaults() }
         let answer: SyncAnswer
         do {
-            let results = try ledger.sync([(device.number, request)])
+            let results = try ledger.sync([(device.number, request, frame)])
             answer = try results.answers[0].get()
         } catch let error as LedgerError {
             if hub.disk.isDown {

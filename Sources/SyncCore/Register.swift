@@ -94,6 +94,10 @@ package struct Register: Hashable, Sendable {
     /// - Returns: Whether the version is live afterwards.
     @discardableResult
     package mutating func insert(_ incoming: Version) -> Bool {
+        if versions.isEmpty {
+            versions = [incoming]
+            return true
+        }
         if versions.contains(where: { $0.dot == incoming.dot }) { return true }
         if versions.contains(where: { $0.covers(incoming) }) {
             drop(coveredBy: incoming)

@@ -2,7 +2,8 @@
 ///
 /// The same bytes as `protocol/dictionary.txt` (a test compares them). It is a literal because a
 /// program must find it wherever it was moved to; it is text so that it can be read. A frame names
-/// it by its Adler-32, so a changed dictionary is a new dictionary, never a misread frame.
+/// it by its Adler-32, so a changed dictionary is a new dictionary, never a misread frame. Ledgers
+/// keep frames as they came: whoever makes a new one lets ``Frame`` know the old ones too.
 package enum CompressionDictionary {
     package static let bytes = Array(text.utf8)
 

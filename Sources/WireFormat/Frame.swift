@@ -10,7 +10,7 @@ import SyncCore
 //          3     4  CRC-32 of everything from offset 7, little-endian
 //          7     3  length of the message once inflated, little-endian
 //         10     1  0; 1: not compressed; 3: the same, and the sender has the dictionary named
-//         11     …  0: the message, in zlib format (RFC 1950), window 32 KiB
+//         11     …  0: the message, in zlib format (RFC 1950), window 8 to 32 KiB
 //                   1: the message; 3: Adler-32 of the sender's dictionary (4, big-endian), the
 //                   message
 //
@@ -34,9 +34,25 @@ package enum Frame {
     private static let requestLevel: Int32 = 9
     private static let answerLevel: Int32 = 6
 
-    /// zlib's memory level 6 gathers 4,096 symbols into a block, so a message of at most as many
-    /// bytes is one block, as at level 9.
+    /// zlib's header, the dictionary's name and the checksum are 10 bytes, and what stands in so
+    /// small a message are mostly numbers.
+    private static let compressedBytesMin = 40
+
+    /// Columns of a smaller message are not worth blocks of their own.
     private static let smallMessageBytes = 4_096
+
+    /// A window that holds dictionary and message, and room for as many symbols as bytes. Most
+    /// messages are small, and zlib at its greatest takes, clears and copies 300 KB for each.
+    private static func size(
+        for count: Int
+    ) -> (windowBits: Int32, memoryLevel: Int32) {
+        // zlib leaves 262 bytes of its window unused.
+        switch count + 262 {
+        case ...(1 << 13): (13, 7)
+        case ...(1 << 14): (14, 8)
+        default: (15, 9)
+        }
+    }
 
     /// Wraps a message.
     ///
@@ -52,15 +68,18 @@ package enum Frame {
         borders: ColumnBorders = .none
     ) throws(FrameError) -> [UInt8] {
         guard message.count <= Limits.inflatedBytesMax else { throw .tooLarge }
-        var body = deflated(
-            message, dictionary: usesDictionary ? CompressionDictionary.bytes : [], borders,
-            level: namesDictionary ? requestLevel : answerLevel)
-        var form: UInt32 = 0
-        // Of a few random numbers compression makes more.
         let name = usesDictionary && namesDictionary ? dictionaryName : []
-        if !message.isEmpty, name.count + message.count <= body.count {
-            form = name.isEmpty ? plainForm : plainFormNamingDictionary
-            body = name + message
+        var form = name.isEmpty ? plainForm : plainFormNamingDictionary
+        var body = name + message
+        // Of a few random numbers compression makes more.
+        if message.isEmpty || message.count >= compressedBytesMin {
+            let compressed = deflated(
+                message, dictionary: usesDictionary ? CompressionDictionary.bytes : [], borders,
+                level: namesDictionary ? requestLevel : answerLevel)
+            if message.isEmpty || compressed.count < body.count {
+                form = 0
+                body = compressed
+            }
         }
         var frame: [UInt8] = [0x57, 0x59, version, 0, 0, 0, 0]
         frame.reserveCapacity(headerBytes + body.count)
@@ -117,11 +136,11 @@ package enum Frame {
         _ message: [UInt8], dictionary: [UInt8], _ borders: ColumnBorders, level: Int32
     ) -> [UInt8] {
         var stream = z_stream()
+        let (windowBits, memoryLevel) = size(for: dictionary.count + message.count)
         // Only running out of memory or a mismatched zlib can fail here.
-        // Most messages are small, and for them zlib would clear more memory than it reads.
-        let memoryLevel: Int32 = message.count <= smallMessageBytes ? 6 : 9
         precondition(
-            waystation_deflate_init(&stream, level, memoryLevel) == Z_OK, "zlib does not start")
+            waystation_deflate_init(&stream, level, windowBits, memoryLevel) == Z_OK,
+            "zlib does not start")
         defer { deflateEnd(&stream) }
         if !dictionary.isEmpty {
             let status = dictionary.withUnsafeBufferPointer {

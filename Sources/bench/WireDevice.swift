@@ -280,7 +280,9 @@ final class Link {
             return response.body
         case .inProcess(let ledger):
             let request = try SyncRequest(decoding: Frame.decode(frame).message)
-            let answers = try ledger.sync([(device: device.device, request: request)]).answers
+            let answers = try ledger.sync([
+                (device: device.device, request: request, frame: frame)
+            ]).answers
             guard let answer = answers.first else { throw BenchError("no answer") }
             let body = try Frame.encode(
                 try answer.get().encoded(for: request), usesDictionary: true,

@@ -227,7 +227,7 @@ import WireFormat
         func answer(schema: UInt32, refusing: Bool) throws -> Absorbed {
             let request = try bench.request(batchBytesMax: 1)
             let group = try #require(request.groups.first)
-            return try bench.journal.absorb(
+            return try bench.absorb(
                 SyncAnswer(
                     attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
                     outcomes: Outcomes(
@@ -239,7 +239,7 @@ import WireFormat
                                     code: RejectionCode.upgrade.rawValue, field: 0,
                                     reason: "unknown kind")
                             ] : []), page: bench.lastPage([]), schema: schema),
-                for: request, clocks: bench.now)
+                for: request)
         }
         #expect(try answer(schema: 2, refusing: false).answer.groupsWait)
         #expect(try answer(schema: 2, refusing: true).answer.groupsWait)
@@ -258,10 +258,10 @@ import WireFormat
         let before = try #require(try bench.request().groups.first)
         _ = try refuse(bench, [(0, .upgrade)])
         let request = try bench.request()
-        _ = try bench.journal.absorb(
+        try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
-                page: bench.lastPage([]), schema: 2), for: request, clocks: bench.now)
+                page: bench.lastPage([]), schema: 2), for: request)
         let after = try #require(try bench.request().groups.first)
         #expect(after.record == id && after.createdKind == 77)
         #expect(after.changes == before.changes && after.firstCounter > before.firstCounter)

@@ -219,7 +219,7 @@ struct LedgerHistory {
             try hub.storage.forEachBatch { batch in
                 let replica = try hub.storage.replica(row: batch.replicaRow)
                 let outcomes = try StoredOutcome.decode(batch.outcomes)
-                let groups = try StoredContent.decode(batch.content)
+                let groups = try StoredContent.decode(batch)
                 try check(outcomes.count == groups.count, "a group without its outcome")
                 try check(batch.firstSequence == sequence + 1, "a hole in the sequence")
                 sequence = batch.lastSequence
@@ -255,7 +255,7 @@ struct LedgerHistory {
             try hub.storage.forEachBatch { batch in
                 guard let writer = try hub.storage.replica(row: batch.replicaRow) else { return }
                 let outcomes = try StoredOutcome.decode(batch.outcomes)
-                for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes) {
+                for (group, outcome) in zip(try StoredContent.decode(batch), outcomes) {
                     guard case .applied(let superseded) = outcome.outcome else { continue }
                     let base = min(
                         terms.cut(group.base, head: head),

@@ -502,8 +502,8 @@ struct LedgerSyncTests {
     func largeBatch() throws {
         try worker.sync()
         var generator = SplitMix64(seed: 4)
-        // Incompressible, so that it does not fit a frame without the dictionary.
-        for _ in 0..<160 {
+        // Incompressible, so that its frame is nearly as large as one may be.
+        for _ in 0..<128 {
             let bytes = (0..<8_000).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
             worker.addNeed("缺路灯", [Change(field: 900, value: bytes)])
         }

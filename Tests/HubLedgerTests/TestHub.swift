@@ -248,7 +248,7 @@ final class TestHub {
             try storage.forEachBatch { batch in
                 let replica = try #require(try storage.replica(row: batch.replicaRow))
                 let outcomes = try StoredOutcome.decode(batch.outcomes)
-                for (group, outcome) in zip(try StoredContent.decode(batch.content), outcomes) {
+                for (group, outcome) in zip(try StoredContent.decode(batch), outcomes) {
                     guard case .applied = outcome.outcome else { continue }
                     for (index, change) in group.changes.enumerated() {
                         changes.append(
@@ -273,6 +273,24 @@ final class TestHub {
 
     func sync(_ device: TestDevice, _ request: SyncRequest) throws -> SyncAnswer {
         try #require(try ledger.sync([(device.id, request)]).answers.first).get()
+    }
+}
+
+extension Ledger {
+    func device(withToken token: String) throws -> Device? { try devices(withTokens: [token])[0] }
+
+    /// Requests of devices, each in a frame.
+    func sync(
+        _ requests: [(device: Int64, request: SyncRequest)]
+    ) throws -> (answers: [Result<SyncAnswer, any Error>], figures: SyncFigures) {
+        try sync(
+            requests.map {
+                (
+                    $0.device, $0.request,
+                    try Frame.encode(
+                        $0.request.encoded(), usesDictionary: true, borders: .request)
+                )
+            })
     }
 }
 

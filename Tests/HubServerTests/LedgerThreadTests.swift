@@ -62,8 +62,10 @@ import WireFormat
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for (token, request) in requests {
                     group.addTask {
-                        _ = try await thread.sync(token: token, request: .success(request))
-                            .answer.get()
+                        let frame = try Frame.encode(request.encoded(), usesDictionary: true)
+                        _ = try await thread.sync(
+                            token: token, request: .success(request), frame: frame
+                        ).answer.get()
                     }
                 }
                 // The gate opens when all of them wait.
@@ -152,10 +154,10 @@ import WireFormat
                 role: .worker, territory: TestHub.grid, team: nil, name: "d", lifetimeSeconds: 60)
             let enrolled = try ledger.enroll(EnrollRequest(code: code, replica: .none))
             let stranger = await thread.sync(
-                token: "stranger", request: .failure(FrameError.damaged))
+                token: "stranger", request: .failure(FrameError.damaged), frame: [])
             #expect(throws: LedgerThreadFault.unknownToken) { _ = try stranger.answer.get() }
             let known = await thread.sync(
-                token: enrolled.token, request: .failure(FrameError.damaged))
+                token: enrolled.token, request: .failure(FrameError.damaged), frame: [])
             #expect(throws: FrameError.damaged) { _ = try known.answer.get() }
             #expect(known.device == enrolled.assignment.device)
         }

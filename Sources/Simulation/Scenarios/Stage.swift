@@ -118,7 +118,7 @@ final class Stage {
     func answer(_ request: SyncRequest, to device: StageDevice) throws -> SyncAnswer {
         let frame = try Frame.encode(request.encoded(), usesDictionary: true)
         let received = try SyncRequest(decoding: Frame.decode(frame).message)
-        let answers = try ledger.sync([(device.machine.number, received)]).answers
+        let answers = try ledger.sync([(device.machine.number, received, frame)]).answers
         let answer = try Frame.encode(
             answers[0].get().encoded(for: received), usesDictionary: true)
         return try SyncAnswer(decoding: Frame.decode(answer).message, for: request)
