@@ -124,7 +124,8 @@ final class CommandChecker {
         for key in order {
             guard let command = commands[key] else { continue }
             let count = applied[key, default: 0] + rejected[key, default: 0]
-            if count == 0 && !command.isLost {
+            // A hub that was restored has lost the refusal too; what replaced it is followed.
+            if count == 0 && !command.isLost && !command.isReplaced {
                 throw Violation(invariant: 2, what: "a command for \(key.record) vanished")
             }
             if count > 1 && !copiedDevices.contains(command.device) {
