@@ -204,7 +204,8 @@ extension SyncRequest {
                     $0.elapsedMilliseconds = clocks.elapsedMilliseconds
                 }
                 $0.resume = Data(resume)
-                $0.pageBytes = UInt32(clamping: pageBytes)
+                $0.pageBytes =
+                    pageBytes == Limits.pageBytesStart ? 0 : UInt32(clamping: pageBytes)
                 if !groups.isEmpty { $0.batch = BatchCoding.wire(groups, in: batchContext) }
                 $0.ancestors = ancestors.map(\.wire)
                 $0.heldFrom = heldFrom ?? 0
@@ -226,8 +227,9 @@ extension SyncRequest {
                 wallMilliseconds: wire.clocks.wallMilliseconds, boot: wire.clocks.boot,
                 elapsedMilliseconds: wire.clocks.elapsedMilliseconds),
             resume: Array(wire.resume),
-            pageBytes: min(
-                max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
+            pageBytes: wire.pageBytes == 0
+                ? Limits.pageBytesStart
+                : min(max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
             groups: [],
             ancestors: wire.ancestors.map { Dot($0) }.sorted(),
             heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom,

@@ -96,7 +96,7 @@ import WireFormat
         var random = RandomMessages(generator: SplitMix64(seed: 1))
         var request = random.request()
         for (asked, given) in [
-            (0, Limits.pageBytesMin), (1, Limits.pageBytesMin), (70_000, 70_000),
+            (0, Limits.pageBytesStart), (1, Limits.pageBytesMin), (70_000, 70_000),
             (.max, Limits.pageBytesMax),
         ] {
             request.pageBytes = asked

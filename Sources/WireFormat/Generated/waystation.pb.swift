@@ -133,7 +133,7 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
     set {_uniqueStorage()._resume = newValue}
   }
 
-  /// How much page content the device asks for, in bytes before compression.
+  /// How much page content the device asks for, in bytes before compression; absent for 64 KiB.
   package var pageBytes: UInt32 {
     get {_storage._pageBytes}
     set {_uniqueStorage()._pageBytes = newValue}
