@@ -660,7 +660,7 @@ final class Admitter {
             if touched.isNew {
                 try storage.insertRecord(touched.record)
             } else {
-                try storage.updateRecord(touched.record)
+                try storage.updateRecord(touched.record, isMoved: moved)
             }
             entries.append(
                 TouchedRecords.Entry(

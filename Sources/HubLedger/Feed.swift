@@ -123,7 +123,8 @@ struct Feed {
                     : .walk(bucket: 0, key: .min, headAtStart: head))
         }
         var collector = PageCollector(
-            bytesMax: request.pageBytes, scope: scope, replica: request.replica, sent: sent)
+            bytesMax: min(request.pageBytes, LedgerLimits.pageBytesMax), scope: scope,
+            replica: request.replica, sent: sent)
         if case .walk(let bucket, let key, let headAtStart) = progress.phase {
             progress.phase = try walk(
                 added, from: bucket, after: key, headAtStart: headAtStart,

@@ -575,7 +575,7 @@ package final class Ledger {
             writer: Writer(
                 replica: row, device: device, scope: .empty,
                 namingReplicas: try namingReplicas(
-                    request, replica: request.replica, device: device),
+                    request, replica: request.replica, device: device, terms: session.terms),
                 clocks: request.clocks))
         let lost = LostPart(
             reached: recovery.reached, line: session.terms, head: session.head)
@@ -688,7 +688,7 @@ package final class Ledger {
                 writer: Writer(
                     replica: replica, device: device, scope: scope,
                     namingReplicas: try namingReplicas(
-                        request, replica: replica.id, device: device),
+                        request, replica: replica.id, device: device, terms: session.terms),
                     clocks: request.clocks), frame: frame)
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {
@@ -747,7 +747,7 @@ package final class Ledger {
     /// descends from, unless they are another person's: a journal that was enrolled anew as
     /// another device told its replica then.
     private func namingReplicas(
-        _ request: SyncRequest, replica: ReplicaID, device: Device
+        _ request: SyncRequest, replica: ReplicaID, device: Device, terms: TermLine
     ) throws -> Set<ReplicaID> {
         var formerDevices: Set<Int64> = [device.id]
         var frontier = [device.id]
@@ -768,7 +768,7 @@ package final class Ledger {
             }
         }
         // A term is a replica without a device, and nobody's ancestor.
-        return result.subtracting(try storage.terms().entries.map(\.term))
+        return result.subtracting(terms.entries.map(\.term))
     }
 
     private func store(_ replica: inout ReplicaRow) throws {

@@ -11,6 +11,9 @@ enum LedgerLimits {
     /// Batches of the feed looked through for one page, so that a long absence does not hold up
     /// everybody else.
     static let feedBatchesPerPageMax = 8_192
+    /// Bytes of one page, whatever its device wishes: its records take ten times as much memory
+    /// while it is made.
+    static let pageBytesMax = 512 << 10
     /// Records of a bucket read at once.
     static let recordsPerReadMax = 256
     /// Records looked through for the audit of one page, but for the first part that is asked about:

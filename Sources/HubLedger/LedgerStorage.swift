@@ -69,7 +69,8 @@ protocol LedgerStorage: AnyObject {
     /// - Parameter reserved: Keys that were given out and whose records are not stored yet.
     func newKey(for id: RecordID, reserved: Set<Int64>) throws -> Int64
     func insertRecord(_ record: StoredRecord) throws
-    func updateRecord(_ record: StoredRecord) throws
+    /// - Parameter isMoved: Whether it lies elsewhere than before.
+    func updateRecord(_ record: StoredRecord, isMoved: Bool) throws
     /// The keys of the notes on a need.
     func children(of key: Int64) throws -> [Int64]
     /// The records of a bucket in the order of their keys, beyond `key`.

@@ -105,10 +105,10 @@ package struct RecordState: Hashable, Sendable {
         var stamp: Int64
         var clock: ShortClock
 
-        func bears(_ version: Version) -> Bool {
-            version.dot.replica == dot.replica
-                && version.dot.counter &- version.sequence == dot.counter &- sequence
-                && version.clock == clock
+        /// Whether a version is of this command.
+        func bears(_ dot: Dot, sequence: UInt64, clock: ShortClock) -> Bool {
+            dot.counter &- sequence == self.dot.counter &- self.sequence
+                && dot.replica.rawValue == self.dot.replica.rawValue && clock == self.clock
         }
     }
 
@@ -142,7 +142,11 @@ package struct RecordState: Hashable, Sendable {
 
     /// Of the version at a place of a field.
     private func index(among origins: [Origin], _ field: Int, _ place: Int) -> Int? {
-        origins.indices.first { origins[$0].bears(fields[field].register.versions[place]) }
+        let versions = fields[field].register.versions
+        let (dot, sequence, clock) = (
+            versions[place].stamp.dot, versions[place].sequence, versions[place].clock
+        )
+        return origins.firstIndex { $0.bears(dot, sequence: sequence, clock: clock) }
     }
 
     /// - Parameters:
@@ -192,9 +196,12 @@ package struct RecordState: Hashable, Sendable {
                 writer.put(field)
             } else {
                 let isAsCreated =
-                    versions.count == 1 && origins[0].bears(versions[0])
-                    && versions[0].stamp.milliseconds == origins[0].stamp
+                    versions.count == 1
                     && versions[0].sequence == first &+ UInt64(position)
+                    && versions[0].stamp.milliseconds == origins[0].stamp
+                    && origins[0].bears(
+                        versions[0].stamp.dot, sequence: versions[0].sequence,
+                        clock: versions[0].clock)
                 writer.put((field - lastField) << 1 | (isAsCreated ? 1 : 0))
                 lastField = field
                 if isAsCreated {

@@ -542,16 +542,25 @@ final class SQLiteLedgerStorage: LedgerStorage {
         remember(record)
     }
 
-    func updateRecord(_ record: StoredRecord) throws {
-        try connection.run(
+    func updateRecord(_ record: StoredRecord, isMoved: Bool) throws {
+        if isMoved {
+            // SQLite writes anew all indexes whose columns are named, whether they change or not.
+            try connection.run(
+                "UPDATE record SET device = ?, grid = ?, team = ? WHERE key = ?",
+                SQLValue(record.device), SQLValue(record.grid), SQLValue(record.team),
+                .integer(record.key))
+        }
+        let state = try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)
+        let statement = try connection.prepare(
             """
-            UPDATE record SET device = ?, parent = ?, grid = ?, team = ?, last_sequence = ?,
-                left_sequence = ?, conflicted = ?, state = ? WHERE key = ?
-            """, SQLValue(record.device), SQLValue(record.parent), SQLValue(record.grid),
-            SQLValue(record.team), sequence(record.lastSequence), sequence(record.leftSequence),
-            record.isInConflict ? .integer(1) : .null,
-            .bytes(try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)),
-            .integer(record.key))
+            UPDATE record SET last_sequence = ?, left_sequence = ?, conflicted = ?, state = ?
+            WHERE key = ?
+            """)
+        try statement.bind(1, Int64(bitPattern: record.lastSequence))
+        try statement.bind(2, Int64(bitPattern: record.leftSequence))
+        try statement.bind(3, record.isInConflict ? .integer(1) : .null)
+        try statement.bind(5, record.key)
+        try state.withUnsafeBytes { try statement.withBytes(4, $0) { try statement.run() } }
         remember(record)
     }
 

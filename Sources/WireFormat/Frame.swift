@@ -41,18 +41,39 @@ package enum Frame {
     /// Columns of a smaller message are not worth blocks of their own.
     private static let smallMessageBytes = 4_096
 
-    /// A window that holds dictionary and message, and room for as many symbols as bytes. Most
-    /// messages are small, and zlib at its greatest takes, clears and copies 300 KB for each.
-    private static func size(
-        for count: Int
-    ) -> (windowBits: Int32, memoryLevel: Int32) {
-        // zlib leaves 262 bytes of its window unused.
-        switch count + 262 {
-        case ...(1 << 13): (13, 7)
-        case ...(1 << 14): (14, 8)
-        default: (15, 9)
+    /// zlib looks no farther back than its window's size without these.
+    private static let windowBytesUnused = 262
+    private static let smallWindowBits: Int32 = 13
+
+    /// Begins a stream whose window holds dictionary and message, with room for as many symbols as
+    /// bytes. Most messages are small, and zlib at its greatest takes and clears 300 KB for each.
+    private static func start(
+        _ stream: inout z_stream, for bytes: Int, usesDictionary: Bool, level: Int32
+    ) {
+        let (windowBits, memoryLevel): (Int32, Int32) =
+            switch bytes + windowBytesUnused {
+            case ...(1 << smallWindowBits): (smallWindowBits, 7)
+            case ...(1 << 14): (14, 8)
+            default: (15, 9)
+            }
+        precondition(
+            waystation_deflate_init(&stream, level, windowBits, memoryLevel) == Z_OK,
+            "zlib does not start")
+        guard usesDictionary else { return }
+        let status = CompressionDictionary.bytes.withUnsafeBufferPointer {
+            deflateSetDictionary(&stream, $0.baseAddress, UInt32($0.count))
         }
+        precondition(status == Z_OK, "zlib takes a dictionary before the first byte")
     }
+
+    /// A small stream that has read the dictionary, to be copied: reading takes longer than most
+    /// messages do. Nothing changes it, so any thread may.
+    private nonisolated(unsafe) static let smallStream: UnsafeMutablePointer<z_stream> = {
+        let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
+        stream.initialize(to: z_stream())
+        start(&stream.pointee, for: 0, usesDictionary: true, level: answerLevel)
+        return stream
+    }()
 
     /// Wraps a message.
     ///
@@ -74,7 +95,7 @@ package enum Frame {
         // Of a few random numbers compression makes more.
         if message.isEmpty || message.count >= compressedBytesMin {
             let compressed = deflated(
-                message, dictionary: usesDictionary ? CompressionDictionary.bytes : [], borders,
+                message, usesDictionary: usesDictionary, borders,
                 level: namesDictionary ? requestLevel : answerLevel)
             if message.isEmpty || compressed.count < body.count {
                 form = 0
@@ -133,21 +154,22 @@ package enum Frame {
     }()
 
     private static func deflated(
-        _ message: [UInt8], dictionary: [UInt8], _ borders: ColumnBorders, level: Int32
+        _ message: [UInt8], usesDictionary: Bool, _ borders: ColumnBorders, level: Int32
     ) -> [UInt8] {
         var stream = z_stream()
-        let (windowBits, memoryLevel) = size(for: dictionary.count + message.count)
+        let bytes = (usesDictionary ? CompressionDictionary.bytes.count : 0) + message.count
         // Only running out of memory or a mismatched zlib can fail here.
-        precondition(
-            waystation_deflate_init(&stream, level, windowBits, memoryLevel) == Z_OK,
-            "zlib does not start")
-        defer { deflateEnd(&stream) }
-        if !dictionary.isEmpty {
-            let status = dictionary.withUnsafeBufferPointer {
-                deflateSetDictionary(&stream, $0.baseAddress, UInt32($0.count))
+        if usesDictionary, bytes + windowBytesUnused <= 1 << smallWindowBits {
+            let status = deflateCopy(&stream, smallStream)
+            precondition(status == Z_OK, "zlib copies a stream")
+            if level != answerLevel {
+                let status = deflateParams(&stream, level, Z_DEFAULT_STRATEGY)
+                precondition(status == Z_OK, "nothing was compressed that would have to end")
             }
-            precondition(status == Z_OK, "zlib takes a dictionary before the first byte")
+        } else {
+            start(&stream, for: bytes, usesDictionary: usesDictionary, level: level)
         }
+        defer { deflateEnd(&stream) }
         let offsets = message.count <= smallMessageBytes ? [] : borders.offsets(in: message)
         // The bound knows nothing of blocks that end early: each may cost a header and a byte's
         // rest, and is stored as it is when that is smaller.

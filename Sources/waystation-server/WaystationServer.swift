@@ -1,10 +1,26 @@
 import ArgumentParser
+import CMalloc
+import Dispatch
+
+/// Sets up the process before it has a second thread.
+@main
+enum Start {
+    static func main() {
+        // glibc would give each thread a heap of its own, and none gives back what a large page
+        // once took. All but two threads wait most of the time, so one heap does.
+        mallopt(M_ARENA_MAX, 1)
+        Task {
+            await WaystationServer.main()
+            WaystationServer.exit()
+        }
+        dispatchMain()
+    }
+}
 
 /// The hub's program: makes, fills, serves, inspects and backs up one ledger.
 ///
 /// Exit codes: 0 done; 1 failed, also a `check` with findings; 64 wrong usage or settings; 65 bad
 /// input data; 74 disk; 75 busy, try again. Data goes to standard output, talk to standard error.
-@main
 struct WaystationServer: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "waystation-server",
