@@ -73,7 +73,8 @@ struct SchemaChecker {
                     throw fail("\(device.name) holds other new fields of \(id) than the ledger")
                 }
             }
-            for entry in inspection.commands.refused where entry.code == RejectionCode.upgrade.rawValue {
+            for entry in inspection.commands.refused
+            where entry.code == RejectionCode.upgrade.rawValue {
                 guard entry.createdKind.flatMap({ hub.kind($0) }) == nil else {
                     throw fail("\(device.name) keeps \(entry.record) back from an upgraded hub")
                 }

@@ -111,12 +111,12 @@ struct SimulationTests {
                 }
             }
         case .deviceForgets:
-            for index in journals.indices { journals[index].1.refused = [] }
+            for index in journals.indices { journals[index].1.commands.refused = [] }
         case .deviceKeepsBack:
-            let index = try #require(journals.firstIndex { !$0.1.refused.isEmpty })
-            journals[index].1.refused.append(journals[index].1.refused[0])
-            journals[index].1.refused[0].createdKind = Kind.note.rawValue
-            journals[index].1.refused[0].code = RejectionCode.upgrade.rawValue
+            let index = try #require(journals.firstIndex { !$0.1.commands.refused.isEmpty })
+            journals[index].1.commands.refused.append(journals[index].1.commands.refused[0])
+            journals[index].1.commands.refused[0].createdKind = Kind.note.rawValue
+            journals[index].1.commands.refused[0].code = RejectionCode.upgrade.rawValue
         }
         let error = #expect(throws: Violation.self) {
             try world.schemas.check(
