@@ -158,6 +158,9 @@ final class Admitter {
             }
         }
         if let invalid = faultInValues(of: group, kind: kind) { return invalid }
+        // Admitted before the restore, and whole: what the hub has lost beside it (a scope, a team,
+        // an answer) is no reason to refuse it now.
+        if let stored, try cameBack(group, of: stored) { return nil }
         let size = (stored?.state.size ?? 0) + group.changes.reduce(0) { $0 + $1.size }
         if size > LedgerLimits.recordBytesMax {
             return rejected(.invalid, "the record is full")
@@ -171,8 +174,26 @@ final class Admitter {
         return nil
     }
 
+    /// Whether somebody who held a change of the group brought it back before its writer sent it
+    /// again.
+    private func cameBack(_ group: ChangeGroup, of record: StoredRecord) throws -> Bool {
+        if writer.device == nil { return false }
+        return try earlierBrought.of(record).contains { brought in
+            let dot = brought.version.dot
+            guard dot.replica == writer.replica.id, group.firstCounter <= dot.counter,
+                dot.counter < group.nextCounter
+            else { return false }
+            let change = group.changes[Int(dot.counter - group.firstCounter)]
+            return change.field == brought.field && change.value == brought.version.value
+        }
+    }
+
     /// Whether a record is only here because somebody who held it brought it back before its
     /// recorder sent it again.
+    ///
+    /// It stays so for ever: whether its creation came since is not kept. So a copy of the
+    /// recorder's journal that creates it once more is not refused later either, and its values,
+    /// which are equal, stand beside those that are there; no other writer may name the record.
     private func wasBroughtBack(_ record: StoredRecord) throws -> Bool {
         try earlierBrought.of(record).contains { $0.version.sequence == record.firstSequence }
     }
@@ -350,8 +371,8 @@ final class Admitter {
             writer.device == nil
             ? ShortClock(base: head)
             : terms.clock(
-                base: try lostTermOnly(group.base), admittedAt: headBefore + 1,
-                ancestors: replica.ancestors)
+                base: try storage.lostTermOnly(group.base, terms: terms, head: headBefore),
+                admittedAt: headBefore + 1, ancestors: replica.ancestors)
         let base = clock.base
         let estimate = try estimate(of: group)
         let newestSeen = try newestStamp(at: base)
@@ -453,12 +474,6 @@ final class Admitter {
         let seen = VectorClock(version.clock.ancestors + lost).entries
         // Fewer err toward a conflict.
         if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
-    }
-
-    /// A base that names a device's replica as its term would claim to have seen that device.
-    private func lostTermOnly(_ base: Position) throws -> Position {
-        if terms.contains(base, head: headBefore) { return base }
-        return try storage.replica(base.term)?.device == nil ? base : .origin
     }
 
     /// Keeps the register of late answers up to date.

@@ -81,10 +81,13 @@ struct BroughtChange: Hashable {
     }
 }
 
-/// Finds what was brought back of a record before; reads each batch once.
+/// Finds what was brought back of a record before. Keeps the batches that it read, up to
+/// ``LedgerLimits/broughtBytesKeptMax``, since records that were brought together are asked for
+/// together.
 final class BroughtChanges {
     private let storage: any LedgerStorage
     private var batches: [Int64: [RecordID: [BroughtChange]]] = [:]
+    private var keptBytes = 0
     private lazy var isEmpty: Result<Bool, any Error> = Result { try !storage.hasBrought() }
 
     init(storage: any LedgerStorage) { self.storage = storage }
@@ -98,6 +101,11 @@ final class BroughtChanges {
                 guard let batch = try storage.batch(number: number) else {
                     throw LedgerError.damaged("a batch that was brought back is missing")
                 }
+                if keptBytes + batch.content.count > LedgerLimits.broughtBytesKeptMax {
+                    batches.removeAll()
+                    keptBytes = 0
+                }
+                keptBytes += batch.content.count
                 batches[number] = Dictionary(
                     grouping: try StoredContent.decodeBrought(batch.content), by: \.record)
             }

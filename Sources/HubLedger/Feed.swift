@@ -102,6 +102,9 @@ struct Feed {
             : request.scope == scope.id
                 ? scope : try storage.scope(device: device.id, id: request.scope) ?? .empty
         let isUnheld = held.buckets.isEmpty
+        // A scope that was told in a part that a restore lost: all comes anew, and what left the
+        // buckets since the cursor must be told, too.
+        let feedStart = isUnheld && cursor == 0 ? head : cursor
         let added = held == scope ? [] : scope.buckets.filter { !held.contains($0) }
         var page = Page()
         var progress: Progress
@@ -116,7 +119,7 @@ struct Feed {
                 scopeID: scope.id, served: Position(term: terms.current, sequence: head),
                 cursor: cursor,
                 phase: added.isEmpty
-                    ? .feed(position: isUnheld ? head : cursor, offset: 0)
+                    ? .feed(position: feedStart, offset: 0)
                     : .walk(bucket: 0, key: .min, headAtStart: head))
         }
         var collector = PageCollector(
@@ -124,7 +127,7 @@ struct Feed {
         if case .walk(let bucket, let key, let headAtStart) = progress.phase {
             progress.phase = try walk(
                 added, from: bucket, after: key, headAtStart: headAtStart,
-                into: &collector, thenFeedFrom: isUnheld ? headAtStart : cursor)
+                into: &collector, thenFeedFrom: isUnheld && cursor == 0 ? headAtStart : cursor)
         }
         if case .feed(let position, let offset) = progress.phase, !collector.isFull {
             let next = try follow(

@@ -25,6 +25,9 @@ package final class Ledger {
     private var hasTerm = false
     /// Last-sync times that are not stored yet: an empty sync is not worth a commit of its own.
     private var pendingSyncNotes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
+    /// How many replicas that never wrote here were stored since this start because a device named
+    /// them: as writers of what it brought back, or as its ancestors.
+    private var namedReplicas: [Int64: Int] = [:]
 
     /// Creates a ledger; the file must not exist.
     package static func create(
@@ -167,14 +170,18 @@ package final class Ledger {
         _ cursor: Position, device: Int64, session: Session, figures: inout SyncFigures
     ) throws {
         guard !session.terms.contains(cursor, head: session.head) else { return }
-        let known = try storage.events()
-        guard known.count < LedgerLimits.eventsMax,
-            !known.contains(where: { $0.kind == .deviceAhead && $0.term == cursor.term })
+        guard
+            try !storage.events().contains(where: {
+                $0.kind == .deviceAhead && $0.term == cursor.term
+            })
         else { return }
         let event = LedgerEvent(
             kind: .deviceAhead, milliseconds: session.now, term: cursor.term,
             sequence: cursor.sequence, device: device)
         try storage.appendEvent(event)
+        // A device that makes up terms crowds out none but its own.
+        try storage.forgetEvents(
+            .deviceAhead, device: device, keepingNewest: LedgerLimits.aheadEventsPerDeviceMax)
         figures.events.append(event)
     }
 
@@ -413,6 +420,11 @@ package final class Ledger {
         let answers = try write { session in
             let answers = try requests.map { entry -> Result<SyncAnswer, any Error> in
                 let before = (session.head, session.terms, session.openedTerm)
+                let namedBefore = storage.namedReplicaCount
+                defer {
+                    let named = storage.namedReplicaCount - namedBefore
+                    if named > 0 { namedReplicas[entry.device, default: 0] += named }
+                }
                 do {
                     var own = SyncFigures()
                     let answer = try storage.savepoint {
@@ -507,6 +519,9 @@ package final class Ledger {
         answer.page = served.page
         if served.needsAssignment {
             answer.assignment = assignment(of: device, scope: scope, session: session)
+        }
+        // After a recovery the device may hold a scope that it was told in the lost part.
+        if served.needsAssignment || answer.recovered != nil {
             try noteScope(scope, device: id, session: session)
         }
         return answer
@@ -516,6 +531,12 @@ package final class Ledger {
     private func bringBack(
         _ recovery: SyncRequest.Recovery, request: SyncRequest, device: Device, session: Session
     ) throws {
+        guard !hasNamedTooMany(device.id) else {
+            throw LedgerError.invalid(
+                "this device has named more than \(LedgerLimits.namedReplicasPerDeviceMax) "
+                    + "writers that are unknown here",
+                hint: "if that many are lost, start the hub anew; otherwise revoke the device")
+        }
         try openTerm(session)
         guard let row = try storage.replica(session.terms.current) else {
             throw LedgerError.damaged("a term without its replica")
@@ -532,6 +553,10 @@ package final class Ledger {
         for record in recovery.records { try admitter.bring(record, lost: lost) }
         session.head = try admitter.finish().head
         try admitter.storeBroughtReferences()
+    }
+
+    private func hasNamedTooMany(_ device: Int64) -> Bool {
+        namedReplicas[device, default: 0] >= LedgerLimits.namedReplicasPerDeviceMax
     }
 
     /// Remembers how wrong the device's wall clock is in this boot, for changes that it made in
@@ -669,7 +694,9 @@ package final class Ledger {
         try ancestors.filter { ancestor in
             // With nothing shared there is nothing to cover.
             if ancestor.counter == 0 { return false }
-            guard let row = try storage.replica(ancestor.replica) else { return true }
+            guard let row = try storage.replica(ancestor.replica) else {
+                return !hasNamedTooMany(device)
+            }
             if let owner = row.device { return owner == device }
             // Never wrote here, and is only known as somebody's ancestor; or is the hub itself.
             return !terms.entries.contains { $0.term == ancestor.replica }
@@ -954,17 +981,20 @@ package final class Ledger {
             func append(
                 _ field: UInt32, _ version: Version, writer: String, isTimeUncertain: Bool
             ) throws {
-                let base = version.clock.base
-                let admitted = try clocks[base] ?? clock(at: base, terms: terms)
-                clocks[base] = admitted
                 let register = record.state[field]
+                let live = register.versions.first { $0.dot == version.dot }
+                // After a restore the merge may have learned more than the change itself tells.
+                let clock = live?.clock ?? version.clock
+                let base = clock.base
+                let admitted = try clocks[base] ?? self.clock(at: base, terms: terms)
+                clocks[base] = admitted
                 entries.append(
                     HistoryEntry(
                         field: field, value: version.value, stamp: version.stamp,
                         sequence: version.sequence, writer: writer,
-                        clock: version.clock.expanded(
+                        clock: clock.expanded(
                             for: version.dot, term: terms.term(at: base), admitted: admitted),
-                        isLive: register.versions.contains { $0.dot == version.dot },
+                        isLive: live != nil,
                         isWinner: register.winner?.dot == version.dot,
                         isTimeUncertain: isTimeUncertain))
             }
@@ -985,7 +1015,8 @@ package final class Ledger {
                     guard outcome.stamps.count == group.changes.count else {
                         throw LedgerError.damaged("a batch whose outcomes are not its own")
                     }
-                    let clock = batch.clock(of: group, writer: writer, terms: terms)
+                    let clock = try batch.clock(
+                        of: group, writer: writer, terms: terms, in: storage)
                     for (index, change) in group.changes.enumerated() {
                         let dot = Dot(writer.id, group.firstCounter + UInt64(index))
                         // Told already, with the stamp and the place that count.

@@ -81,7 +81,8 @@ extension Ledger {
                             replica: writer.id, device: writer.device, group: group,
                             outcome: outcome.outcome, sequence: outcome.sequence,
                             stamps: outcome.stamps,
-                            clock: batch.clock(of: group, writer: writer, terms: terms)))
+                            clock: try batch.clock(
+                                of: group, writer: writer, terms: terms, in: storage)))
                 }
             }
         }

@@ -25,9 +25,16 @@ enum LedgerLimits {
     static let hubChangesPerBatchMax = 8_000
     /// Last-sync times kept in memory until the next commit or ``Ledger/flush()``.
     static let pendingSyncNotesMax = 10_000
-    /// Events kept; a device could make up any number of terms.
-    static let eventsMax = 1_000
+    /// Times that one device was ahead of this ledger, the newest; a device could make up any
+    /// number of terms.
+    static let aheadEventsPerDeviceMax = 16
+    /// Replicas that never wrote here and that one device may name between two starts of the hub.
+    /// A banner has some hundreds of writers, and a restore loses few of them.
+    static let namedReplicasPerDeviceMax = 4_096
     /// How far beyond now the stamp of a change that is brought back may be.
     static let broughtAheadMillisecondsMax: Int64 = 60_000
+    /// Content of batches that devices brought back, kept while one request or history is read; a
+    /// batch is never larger than a frame's message.
+    static let broughtBytesKeptMax = 16 << 20
     static let inviteSecondsMax: Int64 = 366 * 86_400
 }

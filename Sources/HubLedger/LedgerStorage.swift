@@ -24,6 +24,8 @@ protocol LedgerStorage: AnyObject {
     // Events, oldest first
     func events() throws -> [LedgerEvent]
     func appendEvent(_ event: LedgerEvent) throws
+    /// Removes a device's oldest events of one kind.
+    func forgetEvents(_ kind: LedgerEvent.Kind, device: Int64, keepingNewest count: Int) throws
 
     // Devices, invites, scopes
     func device(_ id: Int64) throws -> DeviceRow?
@@ -51,6 +53,9 @@ protocol LedgerStorage: AnyObject {
     func appendScope(_ scope: Scope, device: Int64, sequence: UInt64) throws
 
     // Replicas
+    /// Replicas that were stored through this connection only because something names them, also
+    /// in what was undone.
+    var namedReplicaCount: Int { get }
     func replica(_ id: ReplicaID) throws -> ReplicaRow?
     func replica(row: Int64) throws -> ReplicaRow?
     func insertReplica(_ row: ReplicaRow) throws -> Int64
@@ -128,6 +133,14 @@ protocol LedgerStorage: AnyObject {
     func check() throws -> [String]
     func backup(to path: String) throws
     func figures(nowMilliseconds: Int64) throws -> LedgerFigures
+}
+
+extension LedgerStorage {
+    /// A base that names a device's replica as its term would claim to have seen that device.
+    func lostTermOnly(_ base: Position, terms: TermLine, head: UInt64) throws -> Position {
+        if terms.contains(base, head: head) { return base }
+        return try replica(base.term)?.device == nil ? base : .origin
+    }
 }
 
 struct LedgerSettings: Hashable {
@@ -290,10 +303,13 @@ struct BatchRow: Hashable {
 
 extension BatchRow {
     /// What a group's writer had seen, as it was judged when the batch was admitted.
-    func clock(of group: ChangeGroup, writer: ReplicaRow, terms: TermLine) -> ShortClock {
+    func clock(
+        of group: ChangeGroup, writer: ReplicaRow, terms: TermLine, in storage: any LedgerStorage
+    ) throws -> ShortClock {
         writer.device == nil
             ? ShortClock(base: group.base.sequence)
             : terms.clock(
-                base: group.base, admittedAt: firstSequence, ancestors: writer.ancestors)
+                base: try storage.lostTermOnly(group.base, terms: terms, head: firstSequence - 1),
+                admittedAt: firstSequence, ancestors: writer.ancestors)
     }
 }

@@ -10,6 +10,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     /// Rows and ids of replicas never change once committed; emptied whenever something is undone.
     private var replicaRows: [ReplicaID: Int64] = [:]
     private var replicaIDs: [Int64: ReplicaID] = [:]
+    private(set) var namedReplicaCount = 0
     /// Records as this part of the transaction under way has stored them: most of them are wanted
     /// again for the answer. Nobody else can write meanwhile.
     private var storedRecords: [Int64: StoredRecord] = [:]
@@ -159,6 +160,17 @@ final class SQLiteLedgerStorage: LedgerStorage {
             """, .integer(event.kind.rawValue), .integer(event.milliseconds),
             .integer(Int64(event.term.rawValue)), sequence(event.sequence),
             SQLValue(event.device))
+    }
+
+    func forgetEvents(
+        _ kind: LedgerEvent.Kind, device: Int64, keepingNewest count: Int
+    ) throws {
+        try connection.run(
+            """
+            DELETE FROM ledger_event WHERE kind = ?1 AND device = ?2 AND number NOT IN (
+                SELECT number FROM ledger_event WHERE kind = ?1 AND device = ?2
+                ORDER BY number DESC LIMIT ?3)
+            """, .integer(kind.rawValue), .integer(device), .integer(count))
     }
 
     // MARK: Devices
@@ -418,6 +430,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
             "SELECT row FROM replica WHERE id = ?", .integer(Int64(id.rawValue))
         ) { $0.integer(at: 0) }
         // An ancestor may be a replica that never wrote here; it needs a row to be named.
+        if found == nil { namedReplicaCount += 1 }
         let row = try found ?? insertReplica(ReplicaRow(id: id))
         replicaRows[id] = row
         return row

@@ -135,6 +135,34 @@ import WireFormat
         #expect(try copy.ledger.check() == [])
     }
 
+    @Test("what came back is not judged by what was lost beside it when its writer sends it again")
+    func judgedOnce() throws {
+        let recorder = try hub.worker("v1")
+        try recorder.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        let need = recorder.addNeed("新")
+        try recorder.sync()
+        try worker.sync()
+        let group = worker.edit(need, .address, .text("一"))
+        let other = worker.edit(need, .phone, .text("120"))
+        try worker.sync()
+        try office.sync()
+        // Where it lay at the change's base is nowhere written any more.
+        office.edit(need, .grid, .text("g4"))
+        office.edit(need, .phone, .text("119"))
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        try bring(office, to: copy)
+        worker.cursor = .origin
+        worker.scopeID = 0
+        let request = worker.request(groups: [group, other])
+        let outcomes = try #require(try copy.sync(worker, request).outcomes)
+        // The one that nobody brought is late work on a need that lies elsewhere.
+        #expect(outcomes.refusals.map(\.firstCounter) == [other.firstCounter])
+        #expect(outcomes.refusals.map(\.code) == [RejectionCode.scope.rawValue])
+        #expect(try copy.register(.address, of: need).versions.count == 1)
+    }
+
     @Test("a copy of the journal that used the same counters for something else is told to fork")
     func otherContent() throws {
         let (_, new, copy) = try loseWork()
@@ -336,6 +364,104 @@ import WireFormat
         #expect(
             try copy.register(.address, of: old).versions.map(\.value)
                 == [FieldValue.text("三").bytes])
+    }
+
+    @Test("a device that names more writers than there can be is refused, and nobody else")
+    func madeUpWriters() throws {
+        let (_, new, copy) = try loseWork()
+        let position = Position(term: office.cursor.term, sequence: 1 << 40)
+        office.cursor = position
+        var request = office.request(groups: [])
+        let confirmed = try #require(try copy.sync(office, request).recovered)
+        func page(_ number: UInt64) -> PageRecord {
+            let replica = ReplicaID(truncating: 0xF000_0000 + number)
+            return PageRecord(
+                id: RecordID(milliseconds: hub.time.now, replica: replica, number: 1),
+                kind: Kind.need.rawValue, createdMilliseconds: hub.time.now, contested: [],
+                places: [],
+                fields: [
+                    PageRecord.Field(
+                        field: NeedField.text.rawValue,
+                        versions: [
+                            PageRecord.Version(
+                                value: .bytes(FieldValue.text("假").bytes),
+                                stamp: Stamp(milliseconds: hub.time.now, dot: Dot(replica, 1)),
+                                sequence: position.sequence)
+                        ])
+                ])
+        }
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [position],
+            records: (0..<UInt64(LedgerLimits.namedReplicasPerDeviceMax)).map(page))
+        let recovered = try #require(try copy.sync(office, request).recovered)
+        request.recovery = SyncRequest.Recovery(
+            confirmed: recovered, reached: [position], records: [page(1 << 20)])
+        #expect(throws: LedgerError.self) { _ = try copy.sync(office, request) }
+        try bring(worker, to: copy)
+        #expect(try copy.record(new) != nil)
+    }
+
+    @Test("the history shows what a change that came back, and one after it, had seen")
+    func historyClocks() throws {
+        let (old, _, copy) = try loseWork()
+        try office.sync()
+        let seen = office.cursor
+        office.edit(old, .address, .text("三"))
+        let position = try bring(office, to: copy)
+        var request = office.request()
+        request.heldFrom = office.waiting.first?.firstCounter
+        request.recovery = SyncRequest.Recovery(
+            confirmed: position, reached: [seen], records: [])
+        _ = try copy.sync(office, request)
+        let live = try #require(try copy.register(.address, of: old).winner)
+        let entry = try #require(
+            try copy.ledger.history(of: old, for: office.id).first {
+                $0.stamp.dot == live.dot
+            })
+        #expect(entry.clock[seen.term] >= seen.sequence)
+        for entry in live.clock.ancestors {
+            #expect(
+                try copy.ledger.history(of: old, for: office.id).contains {
+                    $0.stamp.dot == live.dot && $0.clock.contains(entry)
+                })
+        }
+    }
+
+    /// Simulator seed 30214: what the device was told of its scope is lost, and it is still told
+    /// what leaves it.
+    @Test("a scope of which the ledger knows nothing any more is left like any other")
+    func unknownScope() throws {
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        let other = try hub.worker("v1")
+        try other.sync()
+        #expect(other.state[old] != nil)
+        try office.sync()
+        office.edit(old, .grid, .text("g4"))
+        try office.sync()
+        other.scopeID = 0xABC
+        let answer = try hub.sync(other, other.request())
+        #expect(answer.page?.departed == [old])
+        #expect(answer.assignment != nil)
+    }
+
+    @Test("the scope that a device holds after a recovery is remembered")
+    func rememberedScope() throws {
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        _ = try hub.ledger.importTable(
+            .territory, csv: "code,name,level,parent\ng5,五网格,grid,v1\n")
+        try worker.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        let confirmed = try bring(worker, to: copy)
+        var request = worker.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [worker.cursor], records: [])
+        let answer = try copy.sync(worker, request)
+        #expect(answer.page?.cursor != nil && answer.assignment == nil)
+        #expect(
+            try copy.storage.snapshot {
+                try copy.storage.scope(device: worker.id, id: worker.scopeID)
+            } != nil)
     }
 
     @Test("reference data comes back, unless its code was imported anew")

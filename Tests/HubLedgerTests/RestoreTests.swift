@@ -217,11 +217,19 @@ struct RestoreTests {
 
     @Test("a device that makes up terms fills no disk")
     func bounded() throws {
-        var request = worker.request()
-        for number in 1...UInt64(LedgerLimits.eventsMax + 10) {
+        let other = try hub.office("b")
+        var request = other.request()
+        request.cursor = Position(term: TermID(truncating: 0xABC), sequence: 1)
+        _ = try hub.ledger.sync([(other.id, request)])
+        let count = UInt64(LedgerLimits.aheadEventsPerDeviceMax + 10)
+        for number in 1...count {
             request.cursor = Position(term: TermID(truncating: number), sequence: 1)
             _ = try hub.ledger.sync([(worker.id, request)])
         }
-        #expect(try hub.ledger.events().count == LedgerLimits.eventsMax)
+        let events = try hub.ledger.events()
+        // What another device told of stays.
+        #expect(events.count == LedgerLimits.aheadEventsPerDeviceMax + 1)
+        #expect(events.first?.device == other.id)
+        #expect(events.last?.term == TermID(truncating: count))
     }
 }
