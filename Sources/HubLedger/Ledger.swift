@@ -236,7 +236,8 @@ package final class Ledger {
     ///
     /// A journal that was enrolled before, by the same person in the same place, goes on as the
     /// same device with a new token; any other journal becomes a new device, and if its replica is
-    /// known here, it is told to go on under a new one.
+    /// another device's, it is told to go on under a new one. A replica that is only known because
+    /// others brought back what it wrote is nobody's yet, and so may be this journal's.
     package func enroll(_ request: EnrollRequest) throws -> EnrollAnswer {
         try write { session in
             let hash = Secrets.hash(request.code.uppercased())
@@ -271,7 +272,7 @@ package final class Ledger {
                             territory: invite.territory, team: invite.team, isRevoked: false),
                         enrolledMilliseconds: session.now, lastSequence: 0, refusedGroups: 0,
                         lostChanges: 0), tokenHash: Secrets.hash(token))
-                forkCounter = replica?.nextCounter
+                forkCounter = replica?.device == nil ? nil : replica?.nextCounter
             }
             try storage.useInvite(
                 codeHash: hash, device: id, replica: request.replica,
@@ -537,22 +538,34 @@ package final class Ledger {
                     + "writers that are unknown here",
                 hint: "if that many are lost, start the hub anew; otherwise revoke the device")
         }
+        // Whoever is told of what comes back is told who wrote it.
+        var replica = try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
+        if replica.device == nil, try bind(&replica, request, device: device, session: session) {
+            try store(&replica)
+        }
+        let admitter = try bringer(request, device: device, session: session)
+        let lost = LostPart(
+            reached: recovery.reached, line: session.terms, head: session.head)
+        for record in recovery.records { try admitter.bring(record, lost: lost) }
+        session.head = try admitter.finish().head
+        try admitter.storeBroughtReferences()
+    }
+
+    /// Writes in the hub's name what a device brought.
+    private func bringer(
+        _ request: SyncRequest, device: Device, session: Session
+    ) throws -> Admitter {
         try openTerm(session)
         guard let row = try storage.replica(session.terms.current) else {
             throw LedgerError.damaged("a term without its replica")
         }
-        let admitter = try Admitter(
+        return try Admitter(
             storage: storage, terms: session.terms, head: session.head, now: session.now,
             writer: Writer(
                 replica: row, device: device, scope: .empty,
                 namingReplicas: try namingReplicas(
                     request, replica: request.replica, device: device),
                 clocks: request.clocks))
-        let lost = LostPart(
-            reached: recovery.reached, line: session.terms, head: session.head)
-        for record in recovery.records { try admitter.bring(record, lost: lost) }
-        session.head = try admitter.finish().head
-        try admitter.storeBroughtReferences()
     }
 
     private func hasNamedTooMany(_ device: Int64) -> Bool {
@@ -579,28 +592,58 @@ package final class Ledger {
         var figures = SyncFigures()
     }
 
+    /// Makes a replica the device's own, unless it is another's or one of the ledger's terms.
+    ///
+    /// - Returns: Whether it is the device's.
+    private func bind(
+        _ replica: inout ReplicaRow, _ request: SyncRequest, device: Device, session: Session
+    ) throws -> Bool {
+        if let owner = replica.device {
+            if owner != device.id { return false }
+            // Its first batch names its ancestors, and that may still be to come.
+            if replica.nextCounter > 1 { return true }
+        } else if session.terms.entries.contains(where: { $0.term == replica.id }) {
+            return false
+        }
+        let wasNamedByOthers = replica.row != 0 && replica.device == nil
+        replica.device = device.id
+        replica.ancestors = try ownAncestors(
+            request.ancestors, device: device.id, terms: session.terms)
+        replica.newestStamp = try inheritedStamp(replica.ancestors)
+        if wasNamedByOthers {
+            try store(&replica)
+            if try storage.hasBrought() {
+                // Whoever has pulled what others brought back was not told who wrote it.
+                let admitter = try bringer(request, device: device, session: session)
+                try admitter.touchBrought(of: replica.id)
+                session.head = try admitter.finish().head
+            }
+        }
+        return true
+    }
+
     private func admit(
         _ request: SyncRequest, device: Device, scope: Scope, session: Session
     ) throws -> Admitted {
         var replica =
             try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
         let first = request.groups.first?.firstCounter ?? request.nextCounter
-        if replica.row == 0 || replica.device == nil {
-            if session.terms.entries.contains(where: { $0.term == request.replica }) {
-                return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
-            }
-            replica.device = device.id
-            replica.ancestors = try ownAncestors(
-                request.ancestors, device: device.id, terms: session.terms)
-            replica.newestStamp = try inheritedStamp(replica.ancestors)
-        } else if replica.device != device.id {
+        guard try bind(&replica, request, device: device, session: session) else {
             // Two devices drew one replica, or a journal was copied to another person's machine.
             return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
+        }
+        // With a recovery it has just brought back all that it holds of what it does not send.
+        if request.recovery != nil, !session.terms.contains(request.cursor, head: session.head),
+            first > max(replica.nextCounter, replica.accountedCounter)
+        {
+            replica.accountedCounter = min(first, Self.counterMax)
+            try store(&replica)
         }
         if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter,
             heldFrom <= min(request.nextCounter, Self.counterMax)
         {
-            replica.lostChanges += heldFrom - replica.nextCounter
+            let accounted = max(replica.nextCounter, replica.accountedCounter)
+            replica.lostChanges += heldFrom - min(heldFrom, accounted)
             replica.nextCounter = heldFrom
             try store(&replica)
         }
@@ -780,6 +823,8 @@ package final class Ledger {
                 routes.updateValue(try route(of: category, from: grid), forKey: place)
             }
             guard case .some(.some(let route)) = routes[place] else { continue }
+            // After a restore a route may be here before its team comes back.
+            guard try storage.team(route.team) != nil else { continue }
             orders.append(
                 (
                     need.id, nil,

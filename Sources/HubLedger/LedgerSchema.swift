@@ -12,7 +12,7 @@ enum LedgerSchema {
     static var steps: [Migration] {
         [
             Migration(version: 1, sql: version1),
-            Migration(version: 2, sql: version2Events + version2Brought),
+            Migration(version: 2, sql: version2Events + version2Brought + version2Replica),
         ]
     }
 
@@ -23,6 +23,11 @@ enum LedgerSchema {
             batch INTEGER NOT NULL,
             PRIMARY KEY (record, batch)
         ) WITHOUT ROWID;
+        """
+
+    /// See ``ReplicaRow/accountedCounter``.
+    private static let version2Replica = """
+        ALTER TABLE replica ADD COLUMN accounted_counter INTEGER NOT NULL DEFAULT 0;
         """
 
     /// See ``LedgerEvent``; `kind` is its number.

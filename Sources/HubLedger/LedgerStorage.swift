@@ -109,6 +109,8 @@ protocol LedgerStorage: AnyObject {
     func appendHistory(record: Int64, batch: Int64) throws
     /// Whether anything was ever brought back after a restore.
     func hasBrought() throws -> Bool
+    /// All batches in which devices brought back something.
+    func broughtBatches() throws -> [Int64]
     /// The batches in which devices brought back something of a record.
     func broughtBatches(of key: Int64) throws -> [Int64]
     func appendBrought(record: Int64, batch: Int64) throws
@@ -184,6 +186,9 @@ struct ReplicaRow: Hashable {
     var ancestors: [Dot] = []
     /// Changes that were acknowledged before a restore and that its journal holds no more.
     var lostChanges: UInt64 = 0
+    /// What it had written below this counter and does not send again is not lost: the device had
+    /// brought back all of it that still counts.
+    var accountedCounter: UInt64 = 0
 }
 
 struct TeamRow: Hashable {

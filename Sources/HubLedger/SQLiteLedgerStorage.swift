@@ -366,7 +366,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
     func replica(_ id: ReplicaID) throws -> ReplicaRow? {
         try connection.first(
             """
-            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes
+            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes,
+                accounted_counter
             FROM replica WHERE id = ?
             """, .integer(Int64(id.rawValue)), read: replicaRow)
     }
@@ -374,7 +375,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
     func replica(row: Int64) throws -> ReplicaRow? {
         try connection.first(
             """
-            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes
+            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes,
+                accounted_counter
             FROM replica WHERE row = ?
             """, .integer(row), read: replicaRow)
     }
@@ -392,17 +394,20 @@ final class SQLiteLedgerStorage: LedgerStorage {
             device: row.optionalInteger(at: 2),
             nextCounter: UInt64(bitPattern: row.integer(at: 3)),
             newestStamp: row.optionalInteger(at: 4), ancestors: ancestors,
-            lostChanges: UInt64(bitPattern: row.integer(at: 6)))
+            lostChanges: UInt64(bitPattern: row.integer(at: 6)),
+            accountedCounter: UInt64(bitPattern: row.integer(at: 7)))
     }
 
     func insertReplica(_ row: ReplicaRow) throws -> Int64 {
         try connection.run(
             """
-            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors, lost_changes)
-            VALUES (?, ?, ?, ?, ?, ?)
+            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors, lost_changes,
+                accounted_counter)
+            VALUES (?, ?, ?, ?, ?, ?, ?)
             """, .integer(Int64(row.id.rawValue)), SQLValue(row.device),
             sequence(row.nextCounter), SQLValue(row.newestStamp),
-            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges),
+            sequence(row.accountedCounter))
         return connection.lastInsertedRow
     }
 
@@ -419,9 +424,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.run(
             """
             UPDATE replica SET device = ?, next_counter = ?, newest_stamp = ?, ancestors = ?,
-                lost_changes = ? WHERE row = ?
+                lost_changes = ?, accounted_counter = ? WHERE row = ?
             """, SQLValue(row.device), sequence(row.nextCounter), SQLValue(row.newestStamp),
-            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges), .integer(row.row))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges),
+            sequence(row.accountedCounter), .integer(row.row))
     }
 
     private func rowOfReplica(_ id: ReplicaID) throws -> Int64 {
@@ -773,6 +779,12 @@ final class SQLiteLedgerStorage: LedgerStorage {
 
     func hasBrought() throws -> Bool {
         try connection.first("SELECT 1 FROM brought", read: { _ in true }) ?? false
+    }
+
+    func broughtBatches() throws -> [Int64] {
+        try connection.all("SELECT DISTINCT batch FROM brought ORDER BY batch") {
+            $0.integer(at: 0)
+        }
     }
 
     func broughtBatches(of key: Int64) throws -> [Int64] {
