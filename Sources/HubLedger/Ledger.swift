@@ -185,6 +185,23 @@ package final class Ledger {
         figures.events.append(event)
     }
 
+    /// Remembers, once for each, records that are not served because the disk has altered them.
+    private func noteAltered(
+        _ records: Set<UInt64>, session: Session, figures: inout SyncFigures
+    ) throws {
+        if records.isEmpty { return }
+        var known = Set(
+            try storage.events().filter { $0.kind == .recordAltered }.map(\.sequence))
+        for sequence in records.sorted()
+        where known.count < LedgerLimits.alteredEventsMax && known.insert(sequence).inserted {
+            let event = LedgerEvent(
+                kind: .recordAltered, milliseconds: session.now,
+                term: session.terms.term(at: sequence), sequence: sequence)
+            try storage.appendEvent(event)
+            figures.events.append(event)
+        }
+    }
+
     /// What befell the ledger as a whole, oldest first.
     package func events() throws -> [LedgerEvent] { try storage.snapshot { try storage.events() } }
 
@@ -518,6 +535,7 @@ package final class Ledger {
             scope: scope)
         let served = try feed.serve(request, sent: admitted.sent)
         answer.page = served.page
+        try noteAltered(served.alteredRecords, session: session, figures: &figures)
         if served.needsAssignment {
             answer.assignment = assignment(of: device, scope: scope, session: session)
         }
@@ -1100,8 +1118,8 @@ package final class Ledger {
 
     // MARK: Care
 
-    /// Looks for damage: the file's structure, every record's content and place, every batch, and
-    /// the digests.
+    /// Looks for damage: the file's structure, every record's content and place, every batch, the
+    /// digests, and whether every live version is what its batch says.
     ///
     /// - Returns: One line a finding; none when all is well.
     package func check() throws -> [String] {
@@ -1120,6 +1138,7 @@ package final class Ledger {
 
     private func checkRecords(_ findings: inout [String]) throws {
         var digests: [Bucket: UInt64] = [:]
+        let sources = RecordSources(storage: storage, terms: try storage.terms())
         try storage.forEachRecord { key, result, isListed in
             guard case .success(let record) = result else {
                 findings.append("the record with key \(key) cannot be read")
@@ -1127,6 +1146,10 @@ package final class Ledger {
             }
             let digest = record.digest
             for bucket in record.placement.buckets { digests[bucket, default: 0] &+= digest }
+            // What its batch cannot tell is a finding of the batch.
+            if case .altered = try sources.verdict(of: record) {
+                findings.append("record \(record.id) is not as it was admitted")
+            }
             if record.isInConflict != isListed {
                 findings.append("record \(record.id) is wrongly listed as to its conflicts")
             }
@@ -1156,6 +1179,9 @@ package final class Ledger {
                 findings.append("batch \(batch.number) does not follow sequence \(head)")
             }
             head = batch.lastSequence
+            if !batch.isSound {
+                findings.append("batch \(batch.number) is not as it was stored")
+            }
             let groups = try? StoredContent.decode(batch.content)
             let outcomes = try? StoredOutcome.decode(batch.outcomes)
             let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
@@ -1190,6 +1216,10 @@ package final class Ledger {
     ///
     /// - Parameter path: Nothing may be there yet: an older backup is not replaced.
     package func backup(to path: String) throws {
+        guard !path.isEmpty else {
+            throw LedgerError.file(
+                "the file to make has no name", hint: "give the path of a new file")
+        }
         guard access(path, F_OK) != 0 else {
             throw LedgerError.file(
                 "there is a file at \(path) already", hint: "choose another name")

@@ -692,13 +692,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.run(
             """
             INSERT INTO batch (first_sequence, last_sequence, replica, first_counter,
-                next_counter, received_milliseconds, newest_stamp, content, outcomes, touched)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                next_counter, received_milliseconds, newest_stamp, content, outcomes, touched,
+                checksum)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """, sequence(batch.firstSequence), sequence(batch.lastSequence),
             .integer(batch.replicaRow), sequence(batch.firstCounter),
             sequence(batch.nextCounter), .integer(batch.receivedMilliseconds),
             SQLValue(batch.newestStamp), .bytes(batch.content), .bytes(batch.outcomes),
-            .bytes(batch.touched))
+            .bytes(batch.touched), .integer(batch.checksum))
         return connection.lastInsertedRow
     }
 
@@ -706,7 +707,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             WHERE replica = ? AND first_counter <= ? ORDER BY first_counter DESC LIMIT 1
             """, .integer(replicaRow), sequence(counter), read: Self.batchRow
         ).flatMap { counter < $0.nextCounter ? $0 : nil }
@@ -716,7 +718,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             WHERE last_sequence >= ? ORDER BY last_sequence, number LIMIT 1
             """, self.sequence(sequence), read: Self.batchRow
         ).flatMap { $0.firstSequence <= sequence ? $0 : nil }
@@ -726,7 +729,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             WHERE number = ?
             """, .integer(number), read: Self.batchRow)
     }
@@ -735,7 +739,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.forEach(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             ORDER BY number
             """
         ) { try body(Self.batchRow($0)) }
@@ -748,7 +753,29 @@ final class SQLiteLedgerStorage: LedgerStorage {
             firstCounter: UInt64(bitPattern: row.integer(at: 4)),
             nextCounter: UInt64(bitPattern: row.integer(at: 5)),
             receivedMilliseconds: row.integer(at: 6), newestStamp: row.optionalInteger(at: 7),
-            content: row.bytes(at: 8), outcomes: row.bytes(at: 9), touched: row.bytes(at: 10))
+            content: row.bytes(at: 8), outcomes: row.bytes(at: 9), touched: row.bytes(at: 10),
+            storedChecksum: row.optionalInteger(at: 11))
+    }
+
+    /// Gives all batches of an older schema their checksums.
+    static func storeChecksums(_ connection: Connection) throws {
+        var number: Int64 = .min
+        while true {
+            let batches = try connection.all(
+                """
+                SELECT number, first_sequence, last_sequence, replica, first_counter,
+                    next_counter, received_milliseconds, newest_stamp, content, outcomes, touched,
+                    checksum
+                FROM batch WHERE number > ? ORDER BY number LIMIT 16
+                """, .integer(number), read: batchRow)
+            guard let last = batches.last else { return }
+            for batch in batches {
+                try connection.run(
+                    "UPDATE batch SET checksum = ? WHERE number = ?", .integer(batch.checksum),
+                    .integer(batch.number))
+            }
+            number = last.number
+        }
     }
 
     func feed(after sequence: UInt64, limit: Int) throws -> [(end: UInt64, touched: [UInt8])] {
