@@ -77,8 +77,11 @@ extension Feed {
         // Ids whose whole hashes are equal cannot be told apart; nobody has more than a few.
         if total > Limits.auditListMax && isDivisible { return .digests(digests) }
         return .records(
-            try listed.filter { try sources.vouches(for: $0) }.map {
-                AuditFinding.Record(id: $0.id, digest: $0.digest)
+            try listed.compactMap { record in
+                let digest =
+                    try sources.vouches(for: record)
+                    ? record.digest : sources.admittedDigest(of: record)
+                return digest.map { AuditFinding.Record(id: record.id, digest: $0) }
             })
     }
 }

@@ -68,6 +68,32 @@ final class RecordSources {
         return true
     }
 
+    /// The digest of a record as it was admitted, so that whoever holds it rightly sees no
+    /// difference.
+    ///
+    /// - Returns: `nil` when what the record says of its versions leads nowhere.
+    func admittedDigest(of record: StoredRecord) throws -> UInt64? {
+        var digest = RecordDigest(of: record.id)
+        do {
+            for entry in record.state.fields {
+                for version in entry.register.versions {
+                    guard let admitted = try change(at: version.sequence),
+                        admitted.record == record.id
+                    else { return nil }
+                    var value = admitted.version.value
+                    if admitted.field != entry.field {
+                        guard entry.field == LateAnswers.field else { return nil }
+                        value = version.value == nil ? nil : [UInt8(admitted.field)] + (value ?? [])
+                    }
+                    digest.add(field: entry.field, dot: admitted.version.dot, value: value)
+                }
+            }
+        } catch is Unreadable {
+            return nil
+        }
+        return digest.value
+    }
+
     private func isAsAdmitted(_ record: StoredRecord) throws -> Bool {
         guard let first = try change(at: record.firstSequence), first.record == record.id,
             first.kind == record.kind,
