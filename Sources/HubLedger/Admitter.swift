@@ -61,7 +61,7 @@ final class Admitter {
     private var movesByKey: [Int64: [(sequence: UInt64, before: Placement)]] = [:]
     /// The keys of the records that this batch creates.
     private var newKeys: Set<Int64> = []
-    /// Whether a need got its place in its recorder's bucket.
+    /// Whether a need got its place in its recorder's bucket, or a writer a name.
     private var hasFoundRecorder = false
     /// The notes that this batch touched, by the key of their need.
     private var touchedNotes: [Int64: [RecordID]] = [:]
@@ -478,7 +478,8 @@ final class Admitter {
         if clock.ancestors.isEmpty { return }
         // Terms, and replicas that never wrote here; all others are told by the base.
         let lost = try clock.ancestors.filter {
-            try storage.replica($0.replica)?.device == nil
+            guard let row = try storage.replica($0.replica) else { return true }
+            return row.device == nil || row.nextCounter == 1
         }
         if lost.isEmpty { return }
         let seen = VectorClock(version.clock.ancestors + lost).entries
@@ -578,6 +579,24 @@ final class Admitter {
         records[id] = touched
         hasFoundRecorder = true
         try moveNotes(on: touched)
+    }
+
+    /// Has everybody who holds something that a replica wrote and others brought back sent it anew,
+    /// whole, now that it is known whose replica that is.
+    func touchBrought(of replica: ReplicaID) throws {
+        for number in try storage.broughtBatches() {
+            guard let batch = try storage.batch(number: number) else {
+                throw LedgerError.damaged("a batch that was brought back is missing")
+            }
+            for change in try StoredContent.decodeBrought(batch.content)
+            where change.version.dot.replica == replica || change.record.replica == replica {
+                guard try load(change.record) != nil else { continue }
+                try noteRecorder(of: change.record)
+                records[change.record]?.isChanged = true
+                records[change.record]?.hasLessThanBefore = true
+                hasFoundRecorder = true
+            }
+        }
     }
 
     /// Notes lie where their need lies.

@@ -4,15 +4,21 @@ import WireFormat
 
 // What a device asks when it holds something else than the ledger (DESIGN.md §4 rule 17). Answered
 // in the transaction of a last page, so that everything is of one state: the page's cursor's.
+//
+// Who asks may hold what is right while this ledger's disk is wrong. So nothing is listed or sent
+// again that is not what the ledger once admitted.
 
 extension Feed {
     /// Adds records that the device asked for again, whole, as far as the page has room; the device
-    /// asks for the rest again. What it may not hold, or what does not exist, departs.
-    func refetch(_ ids: [RecordID], into collector: inout PageCollector) throws {
+    /// asks for the rest again. What it may not hold, or what does not exist, departs; what the disk
+    /// has altered neither comes nor departs.
+    func refetch(
+        _ ids: [RecordID], into collector: inout PageCollector, sources: RecordSources
+    ) throws {
         for id in ids {
             if collector.isFull { return }
             if let record = try storage.record(id), scope.contains(record.placement) {
-                collector.add(record, after: nil)
+                if try sources.vouches(for: record) { collector.add(record, after: nil) }
             } else {
                 collector.depart(id)
             }
@@ -21,7 +27,9 @@ extension Feed {
 
     /// Looks into parts of the scope. One that is beyond ``LedgerLimits/auditRecordsPerPageMax``
     /// records, but for the first, gets no answer; the device asks again.
-    func findings(of parts: [AuditPart]) throws -> [AuditFinding] {
+    func findings(
+        of parts: [AuditPart], sources: RecordSources
+    ) throws -> [AuditFinding] {
         var findings: [AuditFinding] = []
         var recordCount = 0
         for part in parts where recordCount < LedgerLimits.auditRecordsPerPageMax {
@@ -33,7 +41,8 @@ extension Feed {
             }
             guard scope.buckets.indices.contains(index) else { continue }
             let content = try content(
-                of: scope.buckets[index], prefix: part.prefix, counting: &recordCount)
+                of: scope.buckets[index], prefix: part.prefix, counting: &recordCount,
+                sources: sources)
             findings.append(AuditFinding(part: part, content: content))
         }
         return findings
@@ -41,9 +50,10 @@ extension Feed {
 
     /// Lists the records of a part when they are few, and divides it otherwise.
     private func content(
-        of bucket: Bucket, prefix: [UInt8], counting recordCount: inout Int
+        of bucket: Bucket, prefix: [UInt8], counting recordCount: inout Int,
+        sources: RecordSources
     ) throws -> AuditFinding.Content {
-        var listed: [AuditFinding.Record] = []
+        var listed: [StoredRecord] = []
         var digests = [UInt64](repeating: 0, count: 256)
         let isDivisible = prefix.count < Limits.auditPrefixBytesMax
         var total = 0
@@ -61,12 +71,17 @@ extension Feed {
                 let digest = record.digest
                 total += 1
                 if isDivisible { digests[Int(hash.byte(prefix.count))] &+= digest }
-                if total <= Limits.auditListMax {
-                    listed.append(AuditFinding.Record(id: record.id, digest: digest))
-                }
+                if total <= Limits.auditListMax { listed.append(record) }
             }
         }
         // Ids whose whole hashes are equal cannot be told apart; nobody has more than a few.
-        return total > Limits.auditListMax && isDivisible ? .digests(digests) : .records(listed)
+        if total > Limits.auditListMax && isDivisible { return .digests(digests) }
+        return .records(
+            try listed.compactMap { record in
+                let digest =
+                    try sources.vouches(for: record)
+                    ? record.digest : sources.admittedDigest(of: record)
+                return digest.map { AuditFinding.Record(id: record.id, digest: $0) }
+            })
     }
 }

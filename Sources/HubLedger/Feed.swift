@@ -20,6 +20,9 @@ struct Feed {
         var page: Page
         /// Whether the device must be told its assignment.
         var needsAssignment: Bool
+        /// The first sequences of records that it asked for and that are withheld, because the
+        /// ledger's disk has altered them.
+        var alteredRecords: Set<UInt64> = []
     }
 
     /// Where a pull stands between two pages; travels as the page's `resume`.
@@ -140,12 +143,17 @@ struct Feed {
                 page.cursor = Position(term: terms.term(at: head), sequence: head)
             }
         }
+        var alteredRecords: Set<UInt64> = []
         if page.cursor == nil {
             page.resume = progress.bytes
         } else if let audit = request.audit {
-            try refetch(audit.refetch, into: &collector)
+            let sources = RecordSources(storage: storage, terms: terms)
+            try refetch(audit.refetch, into: &collector, sources: sources)
             // Indexes mean the scope that the device holds.
-            if request.scope == scope.id { page.findings = try findings(of: audit.parts) }
+            if request.scope == scope.id {
+                page.findings = try findings(of: audit.parts, sources: sources)
+            }
+            alteredRecords = sources.alteredRecords
         }
         page.records = collector.records
         page.departed = collector.departed
@@ -158,7 +166,8 @@ struct Feed {
         }
         return Served(
             page: page,
-            needsAssignment: request.scope != scope.id && (request.resume.isEmpty || page.restart))
+            needsAssignment: request.scope != scope.id && (request.resume.isEmpty || page.restart),
+            alteredRecords: alteredRecords)
     }
 
     private func isValid(_ progress: Progress) -> Bool {

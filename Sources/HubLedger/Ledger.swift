@@ -187,6 +187,23 @@ package final class Ledger {
         figures.events.append(event)
     }
 
+    /// Remembers, once for each, records that are not served because the disk has altered them.
+    private func noteAltered(
+        _ records: Set<UInt64>, session: Session, figures: inout SyncFigures
+    ) throws {
+        if records.isEmpty { return }
+        var known = Set(
+            try storage.events().filter { $0.kind == .recordAltered }.map(\.sequence))
+        for sequence in records.sorted()
+        where known.count < LedgerLimits.alteredEventsMax && known.insert(sequence).inserted {
+            let event = LedgerEvent(
+                kind: .recordAltered, milliseconds: session.now,
+                term: session.terms.term(at: sequence), sequence: sequence)
+            try storage.appendEvent(event)
+            figures.events.append(event)
+        }
+    }
+
     /// What befell the ledger as a whole, oldest first.
     package func events() throws -> [LedgerEvent] { try storage.snapshot { try storage.events() } }
 
@@ -242,7 +259,8 @@ package final class Ledger {
     ///
     /// A journal that was enrolled before, by the same person in the same place, goes on as the
     /// same device with a new token; any other journal becomes a new device, and if its replica is
-    /// known here, it is told to go on under a new one.
+    /// another device's, it is told to go on under a new one. A replica that is only known because
+    /// others brought back what it wrote is nobody's yet, and so may be this journal's.
     package func enroll(_ request: EnrollRequest) throws -> EnrollAnswer {
         try write { session in
             let hash = Secrets.hash(request.code.uppercased())
@@ -277,7 +295,7 @@ package final class Ledger {
                             territory: invite.territory, team: invite.team, isRevoked: false),
                         enrolledMilliseconds: session.now, lastSequence: 0, refusedGroups: 0,
                         lostChanges: 0), tokenHash: Secrets.hash(token))
-                forkCounter = replica?.nextCounter
+                forkCounter = replica?.device == nil ? nil : replica?.nextCounter
             }
             try storage.useInvite(
                 codeHash: hash, device: id, replica: request.replica,
@@ -537,6 +555,7 @@ package final class Ledger {
             scope: scope)
         let served = try feed.serve(request, sent: admitted.sent)
         answer.page = served.page
+        try noteAltered(served.alteredRecords, session: session, figures: &figures)
         if served.needsAssignment {
             answer.assignment = assignment(of: device, scope: scope, session: session)
         }
@@ -565,11 +584,29 @@ package final class Ledger {
             throw LedgerError.invalid(
                 "a place in a term that is a device's replica", hint: "revoke the device")
         }
+        // Whoever is told of what comes back is told who wrote it.
+        var replica = try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
+        if replica.device == nil, try bind(&replica, request, device: device, session: session) {
+            try store(&replica)
+        }
+        let admitter = try bringer(request, device: device, session: session)
+        let lost = LostPart(
+            reached: recovery.reached, line: session.terms, head: session.head)
+        for record in recovery.records { try admitter.bring(record, lost: lost) }
+        session.head = try admitter.finish().head
+        try admitter.storeBroughtReferences()
+        return admitter.brought.count
+    }
+
+    /// Writes in the hub's name what a device brought.
+    private func bringer(
+        _ request: SyncRequest, device: Device, session: Session
+    ) throws -> Admitter {
         try openTerm(session)
         guard let row = try storage.replica(session.terms.current) else {
             throw LedgerError.damaged("a term without its replica")
         }
-        let admitter = try Admitter(
+        return try Admitter(
             storage: storage, terms: session.terms, head: session.head, now: session.now,
             schema: schema,
             writer: Writer(
@@ -577,12 +614,6 @@ package final class Ledger {
                 namingReplicas: try namingReplicas(
                     request, replica: request.replica, device: device, terms: session.terms),
                 clocks: request.clocks))
-        let lost = LostPart(
-            reached: recovery.reached, line: session.terms, head: session.head)
-        for record in recovery.records { try admitter.bring(record, lost: lost) }
-        session.head = try admitter.finish().head
-        try admitter.storeBroughtReferences()
-        return admitter.brought.count
     }
 
     private func hasNamedTooMany(_ device: Int64) -> Bool {
@@ -609,28 +640,58 @@ package final class Ledger {
         var figures = SyncFigures()
     }
 
+    /// Makes a replica the device's own, unless it is another's or one of the ledger's terms.
+    ///
+    /// - Returns: Whether it is the device's.
+    private func bind(
+        _ replica: inout ReplicaRow, _ request: SyncRequest, device: Device, session: Session
+    ) throws -> Bool {
+        if let owner = replica.device {
+            if owner != device.id { return false }
+            // Its first batch names its ancestors, and that may still be to come.
+            if replica.nextCounter > 1 { return true }
+        } else if session.terms.entries.contains(where: { $0.term == replica.id }) {
+            return false
+        }
+        let wasNamedByOthers = replica.row != 0 && replica.device == nil
+        replica.device = device.id
+        replica.ancestors = try ownAncestors(
+            request.ancestors, device: device.id, terms: session.terms)
+        replica.newestStamp = try inheritedStamp(replica.ancestors)
+        if wasNamedByOthers {
+            try store(&replica)
+            if try storage.hasBrought() {
+                // Whoever has pulled what others brought back was not told who wrote it.
+                let admitter = try bringer(request, device: device, session: session)
+                try admitter.touchBrought(of: replica.id)
+                session.head = try admitter.finish().head
+            }
+        }
+        return true
+    }
+
     private func admit(
         _ request: SyncRequest, frame: [UInt8], device: Device, scope: Scope, session: Session
     ) throws -> Admitted {
         var replica =
             try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
         let first = request.groups.first?.firstCounter ?? request.nextCounter
-        if replica.row == 0 || replica.device == nil {
-            if session.terms.entries.contains(where: { $0.term == request.replica }) {
-                return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
-            }
-            replica.device = device.id
-            replica.ancestors = try ownAncestors(
-                request.ancestors, device: device.id, terms: session.terms)
-            replica.newestStamp = try inheritedStamp(replica.ancestors)
-        } else if replica.device != device.id {
+        guard try bind(&replica, request, device: device, session: session) else {
             // Two devices drew one replica, or a journal was copied to another person's machine.
             return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
+        }
+        // With a recovery it has just brought back all that it holds of what it does not send.
+        if request.recovery != nil, !session.terms.contains(request.cursor, head: session.head),
+            first > max(replica.nextCounter, replica.accountedCounter)
+        {
+            replica.accountedCounter = min(first, Self.counterMax)
+            try store(&replica)
         }
         if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter,
             heldFrom <= min(request.nextCounter, Self.counterMax)
         {
-            replica.lostChanges += heldFrom - replica.nextCounter
+            let accounted = max(replica.nextCounter, replica.accountedCounter)
+            replica.lostChanges += heldFrom - min(heldFrom, accounted)
             replica.nextCounter = heldFrom
             try store(&replica)
         }
@@ -811,6 +872,8 @@ package final class Ledger {
                 routes.updateValue(try route(of: category, from: grid), forKey: place)
             }
             guard case .some(.some(let route)) = routes[place] else { continue }
+            // After a restore a route may be here before its team comes back.
+            guard try storage.team(route.team) != nil else { continue }
             orders.append(
                 (
                     need.id, nil,
@@ -1086,8 +1149,8 @@ package final class Ledger {
 
     // MARK: Care
 
-    /// Looks for damage: the file's structure, every record's content and place, every batch, and
-    /// the digests.
+    /// Looks for damage: the file's structure, every record's content and place, every batch, the
+    /// digests, and whether every live version is what its batch says.
     ///
     /// - Returns: One line a finding; none when all is well.
     package func check() throws -> [String] {
@@ -1106,6 +1169,7 @@ package final class Ledger {
 
     private func checkRecords(_ findings: inout [String]) throws {
         var digests: [Bucket: UInt64] = [:]
+        let sources = RecordSources(storage: storage, terms: try storage.terms())
         try storage.forEachRecord { key, result, isListed in
             guard case .success(let record) = result else {
                 findings.append("the record with key \(key) cannot be read")
@@ -1113,6 +1177,10 @@ package final class Ledger {
             }
             let digest = record.digest
             for bucket in record.placement.buckets { digests[bucket, default: 0] &+= digest }
+            // What its batch cannot tell is a finding of the batch.
+            if case .altered = try sources.verdict(of: record) {
+                findings.append("record \(record.id) is not as it was admitted")
+            }
             if record.isInConflict != isListed {
                 findings.append("record \(record.id) is wrongly listed as to its conflicts")
             }
@@ -1142,6 +1210,9 @@ package final class Ledger {
                 findings.append("batch \(batch.number) does not follow sequence \(head)")
             }
             head = batch.lastSequence
+            if !batch.isSound {
+                findings.append("batch \(batch.number) is not as it was stored")
+            }
             let groups = try? StoredContent.decode(batch)
             let outcomes = try? StoredOutcome.decode(batch.outcomes)
             let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
@@ -1176,6 +1247,10 @@ package final class Ledger {
     ///
     /// - Parameter path: Nothing may be there yet: an older backup is not replaced.
     package func backup(to path: String) throws {
+        guard !path.isEmpty else {
+            throw LedgerError.file(
+                "the file to make has no name", hint: "give the path of a new file")
+        }
         guard access(path, F_OK) != 0 else {
             throw LedgerError.file(
                 "there is a file at \(path) already", hint: "choose another name")

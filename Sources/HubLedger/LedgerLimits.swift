@@ -39,5 +39,9 @@ enum LedgerLimits {
     /// Content of batches that devices brought back, kept while one request or history is read; a
     /// batch is never larger than a frame's message.
     static let broughtBytesKeptMax = 16 << 20
+    /// Batches kept decoded while records are compared with them.
+    static let decodedBatchesMax = 8
+    /// Events of records that were found to be other than admitted.
+    static let alteredEventsMax = 100
     static let inviteSecondsMax: Int64 = 366 * 86_400
 }

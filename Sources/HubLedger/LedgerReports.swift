@@ -94,12 +94,15 @@ package struct LedgerEvent: Hashable, Sendable {
         case restored = 1
         /// A device had pulled what this ledger never gave out: the ledger is an older copy.
         case deviceAhead = 2
+        /// A record is not what was admitted: the disk has altered it.
+        case recordAltered = 3
 
         /// For JSON and logs; never renamed.
         package var name: String {
             switch self {
             case .restored: "restored"
             case .deviceAhead: "device-ahead"
+            case .recordAltered: "record-altered"
             }
         }
     }
@@ -107,9 +110,10 @@ package struct LedgerEvent: Hashable, Sendable {
     package var kind: Kind
     package var milliseconds: Int64
     /// Restored: the term that was opened then. Device ahead: its cursor's, which is foreign or
-    /// went further than this ledger knows.
+    /// went further than this ledger knows. Record altered: in which it was created.
     package var term: TermID
-    /// Restored: the last sequence of the backup. Device ahead: its cursor's.
+    /// Restored: the last sequence of the backup. Device ahead: its cursor's. Record altered: of
+    /// the record's first change.
     package var sequence: UInt64
     /// Of the device ahead, the first of its term.
     package var device: Int64?

@@ -14,6 +14,11 @@ package struct RestoreReport: Sendable {
     package var needs: Int
     /// Where the former ledger lies now; `nil` if there was none.
     package var keptAs: String?
+    /// What was taken over from it; `nil` if there was none that could be read.
+    package var carriedOver: CarriedOver?
+    /// Codes that were open in the backup and are void now, since nothing tells whether they were
+    /// used meanwhile.
+    package var endedCodes = 0
 }
 
 extension Ledger {
@@ -23,6 +28,9 @@ extension Ledger {
     /// all beside the ledger under a temporary name (`LEDGER.restoring`); then the two exchange
     /// names, and the former ledger is kept as `LEDGER.replaced-TIME`. Until the exchange nothing
     /// has happened, whatever goes wrong. The backup itself is only read.
+    ///
+    /// What devices cannot bring back is carried over from the former ledger, if that can be read:
+    /// see ``CarriedOver``. Otherwise codes that are still open are ended.
     ///
     /// - Parameters:
     ///   - backup: What ``backup(to:)`` made, or a former ledger with its log.
@@ -59,6 +67,10 @@ extension Ledger {
             try DatabaseFile.copy(backup, to: staged, ownedLike: present.map { _ in ledger })
             var report = try prepare(staged, of: backup, clock: clock)
             if present != nil { try requireSameBanner(ledger, as: report.banner) }
+            try carryOver(
+                from: present.map { _ in ledger }, into: staged, at: clock(), &report)
+            // The ledger is closed by now, so its log can go.
+            try DatabaseFile.fold(staged)
             let kept = freeName(for: ledger, at: clock())
             try DatabaseFile.replace(ledger, with: staged, keepingAs: kept)
             report.keptAs = present.map { _ in kept }
@@ -107,9 +119,21 @@ extension Ledger {
         } catch let error as SQLiteError where error.kind == .corrupt {
             throw damaged(backup, [error.description])
         }
-        // The ledger is closed by now, so its log can go.
-        try DatabaseFile.fold(staged)
         return report
+    }
+
+    private static func carryOver(
+        from former: String?, into staged: String, at milliseconds: Int64,
+        _ report: inout RestoreReport
+    ) throws {
+        let connection = try Connection(path: staged, mode: .readWrite)
+        if let former = former.flatMap({ OperatorData.read(at: $0) }) {
+            // What contradicts itself is as good as unreadable.
+            report.carriedOver = try? former.carry(into: connection)
+        }
+        if report.carriedOver == nil {
+            report.endedCodes = try OperatorData.endOpenCodes(in: connection, at: milliseconds)
+        }
     }
 
     /// Before it is opened as a ledger, which would make one of an empty file.

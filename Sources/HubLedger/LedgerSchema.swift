@@ -12,9 +12,18 @@ enum LedgerSchema {
     static var steps: [Migration] {
         [
             Migration(version: 1, sql: version1),
-            Migration(version: 2, sql: version2Events + version2Brought),
+            Migration(version: 2) { connection in
+                try connection.execute(
+                    version2Events + version2Brought + version2Replica + version2Batch)
+                try SQLiteLedgerStorage.storeChecksums(connection)
+            },
         ]
     }
+
+    /// See ``BatchRow/checksum``.
+    private static let version2Batch = """
+        ALTER TABLE batch ADD COLUMN checksum INTEGER;
+        """
 
     /// In which batches devices brought back something of a record, after a restore.
     private static let version2Brought = """
@@ -23,6 +32,11 @@ enum LedgerSchema {
             batch INTEGER NOT NULL,
             PRIMARY KEY (record, batch)
         ) WITHOUT ROWID;
+        """
+
+    /// See ``ReplicaRow/accountedCounter``.
+    private static let version2Replica = """
+        ALTER TABLE replica ADD COLUMN accounted_counter INTEGER NOT NULL DEFAULT 0;
         """
 
     /// See ``LedgerEvent``; `kind` is its number.

@@ -110,6 +110,8 @@ protocol LedgerStorage: AnyObject {
     func appendHistory(record: Int64, batch: Int64) throws
     /// Whether anything was ever brought back after a restore.
     func hasBrought() throws -> Bool
+    /// All batches in which devices brought back something.
+    func broughtBatches() throws -> [Int64]
     /// The batches in which devices brought back something of a record.
     func broughtBatches(of key: Int64) throws -> [Int64]
     func appendBrought(record: Int64, batch: Int64) throws
@@ -185,6 +187,9 @@ struct ReplicaRow: Hashable {
     var ancestors: [Dot] = []
     /// Changes that were acknowledged before a restore and that its journal holds no more.
     var lostChanges: UInt64 = 0
+    /// What it had written below this counter and does not send again is not lost: the device had
+    /// brought back all of it that still counts.
+    var accountedCounter: UInt64 = 0
 }
 
 struct TeamRow: Hashable {
@@ -300,9 +305,32 @@ struct BatchRow: Hashable {
     var content: [UInt8]
     var outcomes: [UInt8]
     var touched: [UInt8]
+    /// As it was stored; `nil` before.
+    var storedChecksum: Int64?
 }
 
 extension BatchRow {
+    /// Of all columns but the number, 31 bits, so that it takes four bytes of a row. A batch is
+    /// written once; what it says of stamps, places and outcomes stands nowhere else.
+    var checksum: Int64 {
+        var hash = ContentHash()
+        for number in [
+            firstSequence, lastSequence, UInt64(bitPattern: replicaRow), firstCounter, nextCounter,
+            UInt64(bitPattern: receivedMilliseconds), newestStamp == nil ? 0 : 1,
+            UInt64(bitPattern: newestStamp ?? 0),
+        ] {
+            hash.combine(number)
+        }
+        for bytes in [content, outcomes, touched] {
+            hash.combine(UInt64(bytes.count))
+            hash.combine(bytes)
+        }
+        return Int64(hash.value >> 33)
+    }
+
+    /// Whether it is as it was stored.
+    var isSound: Bool { storedChecksum == checksum }
+
     /// What a group's writer had seen, as it was judged when the batch was admitted.
     func clock(
         of group: ChangeGroup, writer: ReplicaRow, terms: TermLine, in storage: any LedgerStorage

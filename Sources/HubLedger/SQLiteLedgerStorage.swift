@@ -370,7 +370,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
     func replica(_ id: ReplicaID) throws -> ReplicaRow? {
         try connection.first(
             """
-            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes
+            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes,
+                accounted_counter
             FROM replica WHERE id = ?
             """, .integer(Int64(id.rawValue)), read: replicaRow)
     }
@@ -378,7 +379,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
     func replica(row: Int64) throws -> ReplicaRow? {
         try connection.first(
             """
-            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes
+            SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes,
+                accounted_counter
             FROM replica WHERE row = ?
             """, .integer(row), read: replicaRow)
     }
@@ -396,17 +398,20 @@ final class SQLiteLedgerStorage: LedgerStorage {
             device: row.optionalInteger(at: 2),
             nextCounter: UInt64(bitPattern: row.integer(at: 3)),
             newestStamp: row.optionalInteger(at: 4), ancestors: ancestors,
-            lostChanges: UInt64(bitPattern: row.integer(at: 6)))
+            lostChanges: UInt64(bitPattern: row.integer(at: 6)),
+            accountedCounter: UInt64(bitPattern: row.integer(at: 7)))
     }
 
     func insertReplica(_ row: ReplicaRow) throws -> Int64 {
         try connection.run(
             """
-            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors, lost_changes)
-            VALUES (?, ?, ?, ?, ?, ?)
+            INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors, lost_changes,
+                accounted_counter)
+            VALUES (?, ?, ?, ?, ?, ?, ?)
             """, .integer(Int64(row.id.rawValue)), SQLValue(row.device),
             sequence(row.nextCounter), SQLValue(row.newestStamp),
-            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges),
+            sequence(row.accountedCounter))
         return connection.lastInsertedRow
     }
 
@@ -423,9 +428,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.run(
             """
             UPDATE replica SET device = ?, next_counter = ?, newest_stamp = ?, ancestors = ?,
-                lost_changes = ? WHERE row = ?
+                lost_changes = ?, accounted_counter = ? WHERE row = ?
             """, SQLValue(row.device), sequence(row.nextCounter), SQLValue(row.newestStamp),
-            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges), .integer(row.row))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges),
+            sequence(row.accountedCounter), .integer(row.row))
     }
 
     private func rowOfReplica(_ id: ReplicaID) throws -> Int64 {
@@ -713,13 +719,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.run(
             """
             INSERT INTO batch (first_sequence, last_sequence, replica, first_counter,
-                next_counter, received_milliseconds, newest_stamp, content, outcomes, touched)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                next_counter, received_milliseconds, newest_stamp, content, outcomes, touched,
+                checksum)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """, sequence(batch.firstSequence), sequence(batch.lastSequence),
             .integer(batch.replicaRow), sequence(batch.firstCounter),
             sequence(batch.nextCounter), .integer(batch.receivedMilliseconds),
             SQLValue(batch.newestStamp), .bytes(batch.content), .bytes(batch.outcomes),
-            .bytes(batch.touched))
+            .bytes(batch.touched), .integer(batch.checksum))
         return connection.lastInsertedRow
     }
 
@@ -727,7 +734,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             WHERE replica = ? AND first_counter <= ? ORDER BY first_counter DESC LIMIT 1
             """, .integer(replicaRow), sequence(counter), read: Self.batchRow
         ).flatMap { counter < $0.nextCounter ? $0 : nil }
@@ -737,7 +745,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             WHERE last_sequence >= ? ORDER BY last_sequence, number LIMIT 1
             """, self.sequence(sequence), read: Self.batchRow
         ).flatMap { $0.firstSequence <= sequence ? $0 : nil }
@@ -747,7 +756,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             WHERE number = ?
             """, .integer(number), read: Self.batchRow)
     }
@@ -756,7 +766,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.forEach(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched FROM batch
+                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+            FROM batch
             ORDER BY number
             """
         ) { try body(Self.batchRow($0)) }
@@ -769,7 +780,29 @@ final class SQLiteLedgerStorage: LedgerStorage {
             firstCounter: UInt64(bitPattern: row.integer(at: 4)),
             nextCounter: UInt64(bitPattern: row.integer(at: 5)),
             receivedMilliseconds: row.integer(at: 6), newestStamp: row.optionalInteger(at: 7),
-            content: row.bytes(at: 8), outcomes: row.bytes(at: 9), touched: row.bytes(at: 10))
+            content: row.bytes(at: 8), outcomes: row.bytes(at: 9), touched: row.bytes(at: 10),
+            storedChecksum: row.optionalInteger(at: 11))
+    }
+
+    /// Gives all batches of an older schema their checksums.
+    static func storeChecksums(_ connection: Connection) throws {
+        var number: Int64 = .min
+        while true {
+            let batches = try connection.all(
+                """
+                SELECT number, first_sequence, last_sequence, replica, first_counter,
+                    next_counter, received_milliseconds, newest_stamp, content, outcomes, touched,
+                    checksum
+                FROM batch WHERE number > ? ORDER BY number LIMIT 16
+                """, .integer(number), read: batchRow)
+            guard let last = batches.last else { return }
+            for batch in batches {
+                try connection.run(
+                    "UPDATE batch SET checksum = ? WHERE number = ?", .integer(batch.checksum),
+                    .integer(batch.number))
+            }
+            number = last.number
+        }
     }
 
     func feed(after sequence: UInt64, limit: Int) throws -> [(end: UInt64, touched: [UInt8])] {
@@ -800,6 +833,12 @@ final class SQLiteLedgerStorage: LedgerStorage {
 
     func hasBrought() throws -> Bool {
         try connection.first("SELECT 1 FROM brought", read: { _ in true }) ?? false
+    }
+
+    func broughtBatches() throws -> [Int64] {
+        try connection.all("SELECT DISTINCT batch FROM brought ORDER BY batch") {
+            $0.integer(at: 0)
+        }
     }
 
     func broughtBatches(of key: Int64) throws -> [Int64] {

@@ -74,7 +74,7 @@ package struct HubApplication: Sendable {
             let keyHash = options.certificate?.publicKeyHash
             try await ledger.call { try $0.setServerKey(keyHash) }
             let events = try await ledger.call { try $0.events() }
-            for kind in [LedgerEvent.Kind.restored, .deviceAhead] {
+            for kind in [LedgerEvent.Kind.restored, .deviceAhead, .recordAltered] {
                 if let event = events.last(where: { $0.kind == kind }) { Self.tell(event, logger) }
             }
             let server = try Self.server(options, logger: logger, onListening: onListening) {
@@ -156,6 +156,10 @@ package struct HubApplication: Sendable {
             metadata["device"] = "\(event.device ?? 0)"
             logger.warning(
                 "a device was ahead of this ledger, which is an older copy", metadata: metadata)
+        case .recordAltered:
+            logger.error(
+                "the disk has altered a record, which is withheld from devices; run check",
+                metadata: metadata)
         }
     }
 

@@ -226,7 +226,8 @@ struct CheckCommand: AsyncParsableCommand {
             Prints one line a finding and exits with 1 if there are any. What befell the ledger \
             without being damage, such as a restore, is told on standard error. --json prints an \
             object: sound, findings (an array of texts), sequence (the newest), needs, bytes, \
-            events (kind: restored or device-ahead, time, term, sequence, device or null).
+            events (kind: restored, device-ahead or record-altered, time, term, sequence, device \
+            or null).
             """)
 
     @OptionGroup var common: CommonOptions
@@ -259,7 +260,18 @@ struct CheckCommand: AsyncParsableCommand {
                     program.console.note("\(time, .dim)  \(Self.phrase(event), program.language)")
                 }
             }
-            guard findings.isEmpty else { throw ExitCode(CommandFailure.Code.failed.rawValue) }
+            guard findings.isEmpty else {
+                throw CommandFailure(
+                    .failed,
+                    Phrase(
+                        "the ledger is damaged; findings: \(findings.count)",
+                        "账本有损坏，共 \(findings.count) 处")(program.language),
+                    hint: Phrase(
+                        "stop the server and restore the newest backup that restore finds sound; "
+                            + "devices bring back what came later, and the damaged ledger is kept",
+                        "请停止服务器，并用 restore 恢复最近一份完好的备份；此后的内容由各设备补回，"
+                            + "损坏的账本会保留下来")(program.language))
+            }
             if !json {
                 program.console.note("\(Phrase("the ledger is sound", "账本完好"), program.language)")
             }
@@ -277,6 +289,11 @@ struct CheckCommand: AsyncParsableCommand {
                 "device \(event.device ?? 0) was ahead of this ledger, which is an older copy; "
                     + "devices bring back what they hold",
                 "设备 \(event.device ?? 0) 的进度超前，说明账本是较旧的副本；各设备会自动补回其保存的内容")
+        case .recordAltered:
+            Phrase(
+                "the record that begins at sequence \(event.sequence) is not as it was admitted: "
+                    + "the disk has altered it, and no device is sent it in place of its own",
+                "始于序号 \(event.sequence) 的记录与接收时不符：磁盘已将其改动，不会用它替换设备上的内容")
         }
     }
 

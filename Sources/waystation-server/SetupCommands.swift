@@ -189,9 +189,10 @@ struct RestoreCommand: AsyncParsableCommand {
         commandName: "restore", abstract: "Put a backup in place of the ledger.",
         discussion: """
             Stop the server first. The backup is checked before anything happens, and is only \
-            read. The former ledger is kept beside the new one, as LEDGER.replaced-TIME. \
-            Devices bring back what they hold when they next sync. Needs as much free space as \
-            the backup is large.
+            read. The former ledger is kept beside the new one, as LEDGER.replaced-TIME; if it \
+            can be read, devices, revocations, codes and routes that came after the backup are \
+            taken over from it. Devices bring back what they hold when they next sync. Needs \
+            free space for two copies of the backup, for a while.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -221,28 +222,77 @@ struct RestoreCommand: AsyncParsableCommand {
 
     private static func tell(_ report: RestoreReport, from file: String, program: Program) {
         let language = program.language
-        let newest =
-            report.newestMilliseconds.map {
-                CivilTime.rfc3339(milliseconds: $0, offsetMinutes: report.offsetMinutes)
-            } ?? "-"
-        let lines = [
+        let newest = report.newestMilliseconds.map {
+            CivilTime.rfc3339(milliseconds: $0, offsetMinutes: report.offsetMinutes)
+        }
+        let needs = report.needs == 1 ? "1 need" : "\(report.needs) needs"
+        var lines: [Phrase] = [
             Phrase(
-                "restored the ledger of \(report.name) from \(file): "
-                    + "\(report.needs) needs, up to sequence \(report.sequence) of \(newest)",
-                "已从 \(file) 恢复\(report.name)的账本：\(report.needs) 条需求，"
-                    + "截至序号 \(report.sequence)（\(newest)）"),
-            report.keptAs.map {
-                Phrase("the former ledger is kept as \($0)", "原账本保留为 \($0)")
-            },
-            Phrase(
-                "start the server: devices bring back what they hold when they next sync, and "
-                    + "nothing else needs doing for that",
-                "请启动服务器：各设备下次同步时会自动补回其保存的内容，无需其他操作"),
-            Phrase(
-                "devices that were enrolled after the backup need a new code, and those that were "
-                    + "revoked after it must be revoked again",
-                "备份之后登记的设备需要新的邀请码，备份之后停用的设备需要重新停用"),
+                "restored the ledger of \(report.name) from \(file): \(needs); "
+                    + (newest.map {
+                        "its last change is number \(report.sequence) and came at \($0)"
+                    } ?? "it holds no changes yet"),
+                "已从 \(file) 恢复\(report.name)的账本：\(report.needs) 条需求；"
+                    + (newest.map { "最后一处改动为第 \(report.sequence) 处，收到于 \($0)" } ?? "尚无改动"))
         ]
-        for line in lines.compactMap({ $0 }) { program.console.note("\(line, language)") }
+        if let kept = report.keptAs {
+            lines.append(Phrase("the former ledger is kept as \(kept)", "原账本保留为 \(kept)"))
+        }
+        if let carried = report.carriedOver {
+            lines += phrases(of: carried)
+        } else {
+            lines += phrasesWithoutFormer(report)
+        }
+        lines += [
+            Phrase(
+                "start the server: devices bring back what they hold when they next sync",
+                "请启动服务器：各设备下次同步时会自动补回其保存的内容"),
+            Phrase(
+                "territories, teams and categories that were imported after the backup come back "
+                    + "with the devices that had them; to import them again does no harm",
+                "备份之后导入的辖区、队伍和类别由已有这些数据的设备补回；重新导入也无妨"),
+        ]
+        for line in lines { program.console.note("\(line, language)") }
+    }
+
+    private static func phrases(of carried: CarriedOver) -> [Phrase] {
+        var phrases = [
+            Phrase(
+                "taken over from the former ledger, as of after the backup: devices enrolled "
+                    + "\(carried.devices), devices revoked \(carried.revocations), codes given out "
+                    + "or used \(carried.codes), routes \(carried.routes)",
+                "已从原账本接续备份之后的：新登记设备 \(carried.devices)、停用设备 "
+                    + "\(carried.revocations)、发出或用过的邀请码 \(carried.codes)、派单路线 \(carried.routes)")
+        ]
+        if carried.devicesLeftOut > 0 {
+            phrases.append(
+                Phrase(
+                    "devices of the former ledger that could not be taken over and need a new "
+                        + "code: \(carried.devicesLeftOut)",
+                    "原账本中无法接续、需要新邀请码的设备：\(carried.devicesLeftOut)"))
+        }
+        return phrases
+    }
+
+    private static func phrasesWithoutFormer(_ report: RestoreReport) -> [Phrase] {
+        [
+            report.keptAs == nil
+                ? Phrase(
+                    "there was no former ledger to take anything over from",
+                    "没有原账本可供接续")
+                : Phrase(
+                    "the former ledger cannot be read, so nothing was taken over from it",
+                    "原账本无法读取，未能接续其内容"),
+            Phrase(
+                "therefore: devices that were enrolled after the backup need a new code; revoke "
+                    + "again those that were revoked after it (see devices); import routes that "
+                    + "were imported after it again",
+                "因此：备份之后登记的设备需要新的邀请码；备份之后停用的设备需要重新停用（见 devices）；"
+                    + "备份之后导入的派单路线需要重新导入"),
+            Phrase(
+                "codes that were still open in the backup are void, since they may have been used "
+                    + "(\(report.endedCodes)); give out new ones",
+                "备份中尚未使用的邀请码可能已被用过，现已全部作废（\(report.endedCodes) 个）；请重新发放"),
+        ]
     }
 }

@@ -275,7 +275,8 @@ import Testing
     @Test func serverCheck() async throws {
         let world = try await World(serving: false)
         let event = Shape.object([
-            "kind": .oneOf(["restored", "device-ahead"]), "time": .time, "term": .text,
+            "kind": .oneOf(["restored", "device-ahead", "record-altered"]), "time": .time,
+            "term": .text,
             "sequence": .integer, "device": .optional(.integer),
         ])
         let shape = Shape.object([

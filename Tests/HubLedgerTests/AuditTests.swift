@@ -1,5 +1,6 @@
 import HubLedger
 import NeedModel
+import SQLiteStore
 import SyncCore
 import Testing
 import WireFormat
@@ -79,6 +80,40 @@ struct AuditTests {
         let bytes = answer.encoded().count
         answer.page?.scopeDigest = nil
         #expect(bytes - answer.encoded().count == 10)
+    }
+
+    @Test("what the ledger's own disk has altered replaces nobody's good copy, and is told")
+    func alteredRecord() throws {
+        let stored = try #require(try hub.record(need))
+        let note = try #require(try hub.records().first { $0.kind == Kind.note.rawValue })
+        let connection = try Connection(path: hub.path, mode: .readWrite)
+        let state = try #require(
+            try connection.first("SELECT state FROM record WHERE kind = 1") { $0.bytes(at: 0) })
+        let bucket = try #require(office.scope.buckets.firstIndex(of: .grid("g1")))
+        let part = AuditPart(bucket: bucket)
+        func store(_ bytes: [UInt8]) throws {
+            try connection.run("UPDATE record SET state = ? WHERE kind = 1", .bytes(bytes))
+        }
+        var altered = state
+        altered[altered.count - 1] ^= 1
+        try store(altered)
+        #expect(try hub.record(need)?.state != stored.state)
+        for _ in 0..<2 {
+            let page = try ask(office, [part], refetch: [need, note.id])
+            #expect(page.records.map(\.id) == [note.id])
+            #expect(page.departed == [])
+            // As it was admitted, so that a good copy is not taken for a bad one.
+            let listed = try records(try #require(page.findings.first))
+            #expect(Set(listed.map(\.digest)) == [stored.digest, note.digest])
+            let events = try hub.ledger.events()
+            #expect(events.map(\.kind) == [.recordAltered])
+            #expect(events.map(\.sequence) == [stored.firstSequence])
+        }
+        try store(state)
+        let page = try ask(office, [part], refetch: [need])
+        #expect(page.records.map(\.id) == [need])
+        #expect(try hub.ledger.events().count == 1)
+        #expect(try hub.ledger.check() == [])
     }
 
     @Test("a record that lies in two buckets held counts twice, and says so")

@@ -314,6 +314,8 @@ import WireFormat
     func recorderComesBeforeItsCopy() throws {
         let (recorder, need, _, copy) = try loseRecorder()
         let copied = TestDevice(hub: hub, id: recorder.id, token: recorder.token)
+        // It has forked, and so does not tell the hub whose the need's replica is.
+        copied.replica = ReplicaID(truncating: 0xB000_0001)
         var request = copied.request(groups: [])
         try copied.absorb(copy.sync(copied, request), of: request)
         #expect(copied.state[need] == nil)
@@ -485,6 +487,87 @@ import WireFormat
             try copy.storage.snapshot {
                 try copy.storage.scope(device: worker.id, id: worker.scopeID)
             } != nil)
+    }
+
+    /// The pull that ends a recovery.
+    @discardableResult
+    private func endRecovery(
+        _ device: TestDevice, at copy: TestHub, confirmed: Position
+    ) throws -> SyncAnswer {
+        var request = device.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [device.cursor], records: [])
+        let answer = try copy.sync(device, request)
+        try device.absorb(answer, of: request)
+        return answer
+    }
+
+    @Test("a writer who enrols anew after a restore goes on as the same replica, under its name")
+    func enrolledAnew() throws {
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        let late = try hub.worker("v1", name: "后来者")
+        try late.sync()
+        let need = late.addNeed("新")
+        try late.sync()
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        try late.sync()
+        late.edit(old, .address, .text("一"))
+        try late.sync()
+        try office.sync()
+        let replica = late.replica
+        #expect(office.names[replica] == "后来者")
+
+        let copy = try hub.opening("copy", seed: 5)
+        try endRecovery(office, at: copy, confirmed: bring(office, to: copy))
+        #expect(office.names[replica] == "")
+        let code = try copy.ledger.invite(
+            role: .worker, territory: "v1", team: nil, name: "后来者", lifetimeSeconds: 60)
+        let enrolled = try copy.ledger.enroll(EnrollRequest(code: code, replica: replica))
+        #expect(enrolled.forkCounter == nil)
+        late.move(to: enrolled.assignment.device, token: enrolled.token)
+        try endRecovery(late, at: copy, confirmed: bring(late, to: copy))
+        #expect(late.replica == replica)
+        let request = office.request(groups: [])
+        let answer = try copy.sync(office, request)
+        #expect(Set(answer.page?.records.map(\.id) ?? []) == [need, old])
+        try office.absorb(answer, of: request)
+        #expect(office.names[replica] == "后来者")
+        #expect(try copy.record(need)?.device == late.id)
+        #expect(try copy.ledger.needs().first { $0.id == need }?.creator == "后来者")
+        // Once is enough.
+        #expect(try copy.sync(office, office.request(groups: [])).page?.records == [])
+        let after = late.edit(need, .address, .text("二"))
+        let pushed = try copy.sync(
+            late, late.request(groups: [after], heldFrom: after.firstCounter))
+        #expect(pushed.outcomes?.forkCounter == nil)
+        #expect(pushed.outcomes?.settledCounter == after.nextCounter)
+        #expect(try copy.ledger.check() == [])
+    }
+
+    @Test("what a device brought back is not counted as lost, and what it lost later is")
+    func nothingLost() throws {
+        let (_, _, copy) = try loseWork()
+        let ended = try endRecovery(worker, at: copy, confirmed: bring(worker, to: copy))
+        let expected = try #require(ended.outcomes?.expectedCounter)
+        #expect(expected < worker.nextCounter)
+        func lost() throws -> UInt64? {
+            try copy.ledger.devices().first { $0.device.id == worker.id }?.lostChanges
+        }
+        _ = try copy.sync(worker, worker.request(groups: [], heldFrom: worker.nextCounter))
+        #expect(try lost() == 0)
+        worker.addNeed("没有送到")
+        _ = try copy.sync(worker, worker.request(groups: [], heldFrom: worker.nextCounter))
+        #expect(try lost() == 2)
+    }
+
+    @Test("a device that brought nothing back has lost what it does not hold")
+    func lostWithoutRecovery() throws {
+        let (_, _, copy) = try loseWork()
+        worker.cursor = .origin
+        _ = try copy.sync(worker, worker.request(groups: [], heldFrom: worker.nextCounter))
+        #expect(
+            try copy.ledger.devices().first { $0.device.id == worker.id }?.lostChanges == 3)
     }
 
     @Test("reference data comes back, unless its code was imported anew")

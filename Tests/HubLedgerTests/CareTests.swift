@@ -137,6 +137,65 @@ struct CareTests {
         #expect(!findings.contains { $0.contains("缺路灯") })
     }
 
+    static let guarded = ["record.state", "batch.content", "batch.outcomes", "batch.touched"]
+
+    /// Stamps, places, outcomes and what was touched too, which no digest guards.
+    @Test("no byte of a record or a batch is altered unseen", arguments: guarded)
+    func everyByte(_ name: String) throws {
+        let parts = name.split(separator: ".")
+        let (table, column) = (parts[0], parts[1])
+        let office = try hub.office("b")
+        try office.sync()
+        office.edit(need, .address, .text("一号"))
+        worker.edit(need, .address, .text("二号"))
+        try office.sync()
+        try worker.sync()
+        let connection = try Connection(path: hub.path, mode: .readWrite)
+        let which =
+            table == "record"
+            ? "kind = 1" : "number = (SELECT MAX(number) FROM batch WHERE length(touched) > 3)"
+        let blob = try #require(
+            try connection.prepare(uncached: "SELECT \(column) FROM \(table) WHERE \(which)")
+                .first { $0.bytes(at: 0) })
+        func store(_ bytes: [UInt8]) throws {
+            try connection.prepare(
+                uncached: "UPDATE \(table) SET \(column) = ? WHERE \(which)"
+            ).run(.bytes(bytes))
+        }
+        #expect(blob.count > 8)
+        for index in blob.indices {
+            var altered = blob
+            altered[index] ^= 1 << (index % 8)
+            try store(altered)
+            let findings = try hub.secondProcess(seed: 9).check()
+            #expect(!findings.isEmpty, "byte \(index) of \(blob.count)")
+        }
+        try store(blob)
+        #expect(try hub.secondProcess(seed: 9).check() == [])
+    }
+
+    @Test("a batch's other columns are guarded, too")
+    func batchColumns() throws {
+        let connection = try Connection(path: hub.path, mode: .readWrite)
+        for column in ["received_milliseconds", "newest_stamp", "replica", "next_counter"] {
+            let change = "UPDATE batch SET \(column) = \(column)"
+            try connection.execute("\(change) + 1 WHERE number = 2")
+            let findings = try hub.secondProcess(seed: 9).check()
+            #expect(findings.contains("batch 2 is not as it was stored"), "\(column)")
+            try connection.execute("\(change) - 1 WHERE number = 2")
+        }
+        #expect(try hub.secondProcess(seed: 9).check() == [])
+    }
+
+    @Test("a record says when it was created, and what it is")
+    func creation() throws {
+        let connection = try Connection(path: hub.path, mode: .readWrite)
+        try connection.execute(
+            "UPDATE record SET created_milliseconds = created_milliseconds + 1 WHERE kind = 5")
+        let findings = try hub.secondProcess(seed: 9).check()
+        #expect(findings.contains { $0.contains("not as it was admitted") }, "\(findings)")
+    }
+
     @Test("random damage to a record or a batch stops nothing but what touches it")
     func randomDamage() throws {
         forEachSeed(200) { generator in
@@ -175,6 +234,15 @@ struct CareTests {
     }
 
     // MARK: Backup
+
+    @Test("a backup without a name is refused as such")
+    func namelessBackup() throws {
+        guard case .file(let what, _) = try failure({ try hub.ledger.backup(to: "") }) else {
+            Issue.record("another error")
+            return
+        }
+        #expect(what.contains("no name"))
+    }
 
     @Test("a backup opens, checks clean, and holds what was there")
     func backup() throws {

@@ -173,6 +173,122 @@ struct RestoreTests {
         #expect(try needs(in: path) == 1)
     }
 
+    // MARK: What no device holds
+
+    private func invite(_ name: String) throws -> String {
+        try hub.ledger.invite(
+            role: .worker, territory: "v1", team: nil, name: name, lifetimeSeconds: 60)
+    }
+
+    private func outcome(of code: String, at ledger: Ledger) -> String {
+        do {
+            return try ledger.enroll(EnrollRequest(code: code, replica: .none)).assignment
+                .deviceName
+        } catch { return "\(error)" }
+    }
+
+    @Test("who may come, and the routes, are as the former ledger had them")
+    func carriesOver() throws {
+        let used = try invite("后来者")
+        let open = try invite("未来者")
+        let revoked = try hub.office("b")
+        let file = hub.scratch.path("before")
+        try hub.ledger.backup(to: file)
+        let given = try invite("再来者")
+        let late = ReplicaID(truncating: 0xB0B)
+        let answer = try hub.ledger.enroll(EnrollRequest(code: used, replica: late))
+        hub.time.now += 1_000
+        try hub.ledger.revoke(device: revoked.id)
+        // The worker's machine was stolen; the same journal lies on another one now.
+        let again = try hub.ledger.enroll(
+            EnrollRequest(code: invite("网格员"), replica: worker.replica))
+        #expect(again.assignment.device == worker.id)
+        _ = try hub.ledger.importTable(
+            .routes, csv: "category,territory,team,due_days\nlight,t1,A,7\n")
+
+        let path = try closedCopy()
+        let report = try restore(file, to: path)
+        #expect(
+            report.carriedOver
+                == CarriedOver(
+                    devices: 1, devicesLeftOut: 0, revocations: 1, codes: 3, routes: 1))
+        #expect(report.endedCodes == 0)
+        let ledger = try Ledger(opening: path, clock: { TestHub.start + 5_000 })
+        #expect(outcome(of: used, at: ledger) == LedgerError.codeUsed.description)
+        #expect(try ledger.device(withToken: answer.token)?.name == "后来者")
+        #expect(try ledger.device(withToken: worker.token) == nil)
+        #expect(try ledger.device(withToken: again.token)?.id == worker.id)
+        #expect(try ledger.device(withToken: revoked.token)?.isRevoked == true)
+        #expect(
+            try ledger.storage.snapshot {
+                try ledger.storage.route(category: "light", territory: "t1")?.team
+            } == "A")
+        #expect(
+            try ledger.storage.snapshot { try ledger.storage.replica(late)?.device } == nil)
+        #expect(outcome(of: open, at: ledger) == "未来者")
+        #expect(outcome(of: given, at: ledger) == "再来者")
+        // Nobody has got a number that stood for somebody else.
+        #expect(Set(try ledger.devices().map(\.device.id)).count == 5)
+        #expect(try ledger.check() == [])
+    }
+
+    @Test("the writers of the former ledger keep their names, also those who do not come again")
+    func carriesNames() throws {
+        let late = try hub.worker("v1", name: "后来者")
+        try late.sync()
+        late.addNeed("积雪")
+        try late.sync()
+        let path = try closedCopy()
+        _ = try restore(backup, to: path)
+        let ledger = try Ledger(opening: path, clock: { TestHub.start })
+        let row = try #require(
+            try ledger.storage.snapshot { try ledger.storage.replica(late.replica) })
+        #expect(row.device == late.id && row.nextCounter == 1)
+        #expect(try ledger.device(withToken: late.token)?.name == "后来者")
+    }
+
+    @Test("a restore that is undone gives nobody back what was ended meanwhile")
+    func undoneAccess() throws {
+        let path = try closedCopy()
+        let kept = try #require(try restore(backup, to: path).keptAs)
+        do {
+            let ledger = try Ledger(opening: path, clock: { TestHub.start + 6_000 })
+            try ledger.revoke(device: worker.id)
+        }
+        #expect(try restore(kept, to: path).carriedOver?.revocations == 1)
+        let ledger = try Ledger(opening: path, clock: { TestHub.start })
+        #expect(try ledger.device(withToken: worker.token)?.isRevoked == true)
+    }
+
+    @Test("where the former ledger cannot be read, no code of the backup is open any more")
+    func endsCodes() throws {
+        let open = try invite("未来者")
+        let file = hub.scratch.path("before")
+        try hub.ledger.backup(to: file)
+        let path = hub.scratch.path("other")
+        try Data(repeating: 0x41, count: 9_000).write(to: URL(filePath: path))
+        let report = try restore(file, to: path)
+        #expect(report.carriedOver == nil && report.endedCodes == 1)
+        let ledger = try Ledger(opening: path, clock: { TestHub.start + 5_000 })
+        #expect(outcome(of: open, at: ledger) == LedgerError.codeUsed.description)
+        #expect(try ledger.device(withToken: worker.token)?.id == worker.id)
+    }
+
+    @Test("a route whose team is not there yet stops nobody's sync")
+    func routeWithoutTeam() throws {
+        _ = try hub.ledger.importTable(.teams, csv: "id,name,territory\nN,新队,t1\n")
+        _ = try hub.ledger.importTable(
+            .routes, csv: "category,territory,team,due_days\nlight,t1,N,7\n")
+        let path = try closedCopy()
+        _ = try restore(backup, to: path)
+        let restored = try hub.opening("closed", seed: 6)
+        let other = TestDevice(hub: restored, id: worker.id, token: worker.token)
+        other.replica = ReplicaID(truncating: 0xC0C)
+        let need = other.addNeed("缺路灯", category: "light")
+        try other.sync()
+        #expect(try restored.record(need)?.progress.status == .recorded)
+    }
+
     // MARK: Devices ahead
 
     /// The hub as it was at the backup, put back by hand.

@@ -1,0 +1,248 @@
+import NeedModel
+import SyncCore
+
+/// Compares records with the batches in which their live versions came.
+///
+/// A record's row is what devices are served. Digests say whether its dots and values are those
+/// that were once stored, but neither its stamps and places nor, in the row itself, which of both
+/// is right. A batch is written once, has a checksum of its own, and tells all of it.
+final class RecordSources {
+    enum Verdict {
+        case sound
+        /// Something of it is not what was admitted.
+        case altered
+        /// A batch that tells of it is damaged itself.
+        case unknown
+    }
+
+    private struct Unreadable: Error {}
+
+    /// A batch as it was admitted, without what was refused.
+    private struct Decoded {
+        var number: Int64
+        var sequences: ClosedRange<UInt64>
+        var groups: [(group: ChangeGroup, outcome: StoredOutcome, clock: ShortClock)]
+        var brought: [BroughtChange]
+        var writer: ReplicaID
+    }
+
+    /// One admitted change.
+    private struct Admitted {
+        var record: RecordID
+        /// Of the record, where this is the first change of it or was brought back.
+        var kind: UInt32?
+        /// The stamp of the record's creation, where this is the first change of it.
+        var createdMilliseconds: Int64?
+        var field: UInt32
+        var version: Version
+    }
+
+    private let storage: any LedgerStorage
+    private let terms: TermLine
+    /// The last ones asked for, newest first: records that lie side by side came together.
+    private var batches: [Decoded] = []
+    /// The first sequences of the records that were found to be other than admitted.
+    private(set) var alteredRecords: Set<UInt64> = []
+
+    /// - Parameter terms: The ledger's.
+    init(storage: any LedgerStorage, terms: TermLine) {
+        self.storage = storage
+        self.terms = terms
+    }
+
+    func verdict(of record: StoredRecord) throws -> Verdict {
+        do {
+            return try isAsAdmitted(record) ? .sound : .altered
+        } catch is Unreadable {
+            return .unknown
+        }
+    }
+
+    /// Whether a record can be sent to somebody who holds it otherwise; remembers those that
+    /// cannot.
+    func vouches(for record: StoredRecord) throws -> Bool {
+        guard case .sound = try verdict(of: record) else {
+            alteredRecords.insert(record.firstSequence)
+            return false
+        }
+        return true
+    }
+
+    /// The digest of a record as it was admitted, so that whoever holds it rightly sees no
+    /// difference.
+    ///
+    /// - Returns: `nil` when what the record says of its versions leads nowhere.
+    func admittedDigest(of record: StoredRecord) throws -> UInt64? {
+        var digest = RecordDigest(of: record.id)
+        do {
+            for entry in record.state.fields {
+                for version in entry.register.versions {
+                    guard let admitted = try change(at: version.sequence),
+                        admitted.record == record.id
+                    else { return nil }
+                    var value = admitted.version.value
+                    if admitted.field != entry.field {
+                        guard entry.field == LateAnswers.field else { return nil }
+                        value = version.value == nil ? nil : [UInt8(admitted.field)] + (value ?? [])
+                    }
+                    digest.add(field: entry.field, dot: admitted.version.dot, value: value)
+                }
+            }
+        } catch is Unreadable {
+            return nil
+        }
+        return digest.value
+    }
+
+    private func isAsAdmitted(_ record: StoredRecord) throws -> Bool {
+        guard let first = try change(at: record.firstSequence), first.record == record.id,
+            first.kind == record.kind,
+            first.createdMilliseconds.map({ $0 == record.createdMilliseconds }) ?? true
+        else { return false }
+        for entry in record.state.fields {
+            for version in entry.register.versions {
+                guard let admitted = try change(at: version.sequence),
+                    admitted.record == record.id,
+                    Self.isLike(admitted, field: entry.field, value: version.value),
+                    admitted.version.stamp == version.stamp,
+                    admitted.version.formerPositions == version.formerPositions,
+                    try mayBeKnown(version.clock, from: admitted.version.clock, of: record)
+                else { return false }
+            }
+        }
+        return true
+    }
+
+    /// Field 64 keeps what late answers say under their own dots, and the dispatch that decided.
+    private static func isLike(_ admitted: Admitted, field: UInt32, value: [UInt8]?) -> Bool {
+        if admitted.field == field { return admitted.version.value == value }
+        guard field == LateAnswers.field, let source = NeedField(rawValue: admitted.field) else {
+            return false
+        }
+        guard let value else { return source == .dispatch }
+        return LateAnswers.sources.contains(source)
+            && value == [UInt8(admitted.field)] + (admitted.version.value ?? [])
+    }
+
+    /// Whether a version may be known to have seen so much: what its batch says, or that and what
+    /// other versions of the record had seen, which the merge hands on after a restore.
+    private func mayBeKnown(
+        _ clock: ShortClock, from own: ShortClock, of record: StoredRecord
+    ) throws -> Bool {
+        if clock.base == own.base && clock.ancestors.sorted() == own.ancestors.sorted() {
+            return true
+        }
+        guard clock.base >= own.base,
+            own.ancestors.allSatisfy({ seen in
+                clock.ancestors.contains {
+                    $0.replica == seen.replica && $0.counter >= seen.counter
+                }
+            })
+        else { return false }
+        var bases: Set<UInt64> = []
+        var entries: Set<Dot> = []
+        var numbers = try storage.historyBatches(of: record.key)
+        numbers += try storage.broughtBatches(of: record.key)
+        if let first = try storage.batch(holding: record.firstSequence) {
+            numbers.append(first.number)
+        }
+        for number in Set(numbers).sorted() {
+            let batch = try batch(number: number)
+            for entry in batch.groups where entry.group.record == record.id {
+                bases.insert(entry.clock.base)
+                entries.formUnion(entry.clock.ancestors)
+                // A base that named nobody's replica as its term, which is somebody's by now.
+                entries.insert(Dot(entry.group.base.term, entry.group.base.sequence))
+            }
+            for change in batch.brought where change.record == record.id {
+                bases.insert(change.version.clock.base)
+                entries.formUnion(change.version.clock.ancestors)
+            }
+        }
+        return bases.contains(clock.base) && clock.ancestors.allSatisfy { entries.contains($0) }
+    }
+
+    private func change(at sequence: UInt64) throws -> Admitted? {
+        guard let batch = try batch(holding: sequence) else { return nil }
+        let offset = sequence - batch.sequences.lowerBound
+        if offset < UInt64(batch.brought.count) {
+            let change = batch.brought[Int(offset)]
+            guard change.version.sequence == sequence else { return nil }
+            return Admitted(
+                record: change.record, kind: change.kind, createdMilliseconds: nil,
+                field: change.field, version: change.version)
+        }
+        // The groups' sequences ascend.
+        var low = 0
+        var high = batch.groups.count
+        while low < high {
+            let middle = (low + high) / 2
+            if batch.groups[middle].outcome.sequence <= sequence {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        guard low > 0 else { return nil }
+        let (group, outcome, clock) = batch.groups[low - 1]
+        let index = sequence - outcome.sequence
+        guard index < UInt64(group.changes.count) else { return nil }
+        let change = group.changes[Int(index)]
+        return Admitted(
+            record: group.record, kind: index == 0 ? group.createdKind : nil,
+            createdMilliseconds: index == 0 ? outcome.stamps[0] : nil, field: change.field,
+            version: Version(
+                value: change.value,
+                stamp: Stamp(
+                    milliseconds: outcome.stamps[Int(index)],
+                    dot: Dot(batch.writer, group.firstCounter + index)),
+                sequence: sequence, clock: clock))
+    }
+
+    private func batch(holding sequence: UInt64) throws -> Decoded? {
+        if let index = batches.firstIndex(where: { $0.sequences.contains(sequence) }) {
+            return recall(index)
+        }
+        guard let row = try storage.batch(holding: sequence) else { return nil }
+        return try keep(row)
+    }
+
+    private func batch(number: Int64) throws -> Decoded {
+        if let index = batches.firstIndex(where: { $0.number == number }) { return recall(index) }
+        guard let row = try storage.batch(number: number), row.firstSequence <= row.lastSequence
+        else { throw Unreadable() }
+        return try keep(row)
+    }
+
+    private func recall(_ index: Int) -> Decoded {
+        if index > 0 { batches.insert(batches.remove(at: index), at: 0) }
+        return batches[0]
+    }
+
+    private func keep(_ row: BatchRow) throws -> Decoded {
+        let batch = try decode(row)
+        if batches.count >= LedgerLimits.decodedBatchesMax { batches.removeLast() }
+        batches.insert(batch, at: 0)
+        return batch
+    }
+
+    private func decode(_ row: BatchRow) throws -> Decoded {
+        guard row.isSound, let writer = try storage.replica(row: row.replicaRow),
+            let groups = try? StoredContent.decode(row),
+            let outcomes = try? StoredOutcome.decode(row.outcomes),
+            let brought = try? StoredContent.decodeBrought(row.content),
+            groups.count == outcomes.count, row.firstSequence <= row.lastSequence
+        else { throw Unreadable() }
+        // As the line was when the batch came: where a term ended was not known before its end.
+        let line = TermLine(terms.entries.filter { $0.first <= row.firstSequence })
+        var decoded = Decoded(
+            number: row.number, sequences: row.firstSequence...row.lastSequence, groups: [],
+            brought: brought, writer: writer.id)
+        for (group, outcome) in zip(groups, outcomes) where outcome.isApplied {
+            guard outcome.stamps.count == group.changes.count else { throw Unreadable() }
+            let clock = try row.clock(of: group, writer: writer, terms: line, in: storage)
+            decoded.groups.append((group, outcome, clock))
+        }
+        return decoded
+    }
+}
