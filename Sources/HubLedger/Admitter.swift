@@ -694,7 +694,8 @@ final class Admitter {
                 nextCounter: replica.nextCounter, receivedMilliseconds: now,
                 newestStamp: newestStamp,
                 content: groups.isEmpty
-                    ? StoredContent.encode(brought: brought) : StoredContent.encode(groups),
+                    ? StoredContent.encode(brought: brought, by: writer.device?.id ?? 0)
+                    : StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: TouchedRecords(entries: entries).encoded()))
         for entry in entries {

@@ -245,7 +245,8 @@ struct TouchedRecords: Hashable {
 enum StoredContent {
     /// Stands where a frame has its magic, before a message that is kept as it is.
     private static let plain: UInt8 = 0
-    /// Stands there before changes that a device brought back; such a batch has no groups.
+    /// Stands there before the number of the device (a varint) and the changes that it brought
+    /// back; such a batch has no groups.
     private static let brought: UInt8 = 1
 
     static func encode(_ groups: [ChangeGroup]) -> [UInt8] {
@@ -255,8 +256,12 @@ enum StoredContent {
             + message
     }
 
-    static func encode(brought changes: [BroughtChange]) -> [UInt8] {
-        [brought] + BroughtChange.encode(changes)
+    /// - Parameter device: Who brought them, whoever wrote them.
+    static func encode(brought changes: [BroughtChange], by device: Int64) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.put(byte: brought)
+        writer.put(UInt64(bitPattern: device))
+        return writer.bytes + BroughtChange.encode(changes)
     }
 
     /// Whether a device came to bring back what a restore had lost; of what was here already, only
@@ -264,7 +269,12 @@ enum StoredContent {
     static func isBrought(_ bytes: [UInt8]) -> Bool { bytes.first == brought }
 
     static func decodeBrought(_ bytes: [UInt8]) throws -> [BroughtChange] {
-        isBrought(bytes) ? try BroughtChange.decode(Array(bytes.dropFirst())) : []
+        isBrought(bytes) ? try BroughtChange.decode(bytes).changes : []
+    }
+
+    /// Who brought back what a batch holds; `nil` for any other batch.
+    static func bringer(_ bytes: [UInt8]) throws -> Int64? {
+        isBrought(bytes) ? try BroughtChange.decode(bytes).device : nil
     }
 
     static func decode(_ bytes: [UInt8]) throws -> [ChangeGroup] {

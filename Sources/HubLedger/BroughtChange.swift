@@ -45,8 +45,11 @@ struct BroughtChange: Hashable {
         return writer.bytes
     }
 
-    static func decode(_ bytes: [UInt8]) throws -> [BroughtChange] {
+    /// - Parameter bytes: Of a batch: its form, the device that brought it, and the changes.
+    static func decode(_ bytes: [UInt8]) throws -> (device: Int64, changes: [BroughtChange]) {
         var reader = ByteReader(bytes)
+        _ = try reader.byte()
+        let device = Int64(bitPattern: try reader.number())
         var result: [BroughtChange] = []
         while !reader.isAtEnd {
             guard let record = RecordID(bytes: try reader.raw(16)) else {
@@ -77,7 +80,7 @@ struct BroughtChange: Hashable {
                         value: value, stamp: stamp, sequence: sequence, clock: clock,
                         formerPositions: positions)))
         }
-        return result
+        return (device, result)
     }
 }
 

@@ -520,7 +520,9 @@ package final class Ledger {
                 return answer
             }
             if !recovery.records.isEmpty {
-                try bringBack(recovery, request: request, device: device, session: session)
+                let count = try bringBack(
+                    recovery, request: request, device: device, session: session)
+                if count > 0 { figures.brought.append((id, count)) }
                 answer.recovered = session.position
                 return answer
             }
@@ -547,14 +549,22 @@ package final class Ledger {
     }
 
     /// Takes in what a device still holds of what a restore lost.
+    ///
+    /// - Returns: How many changes were new.
     private func bringBack(
         _ recovery: SyncRequest.Recovery, request: SyncRequest, device: Device, session: Session
-    ) throws {
+    ) throws -> Int {
         guard !hasNamedTooMany(device.id) else {
             throw LedgerError.invalid(
                 "this device has named more than \(LedgerLimits.namedReplicasPerDeviceMax) "
                     + "writers that are unknown here",
                 hint: "if that many are lost, start the hub anew; otherwise revoke the device")
+        }
+        // Who claims to have pulled in one would have seen all that its writer will ever write.
+        for position in recovery.reached
+        where try storage.replica(position.term)?.device != nil {
+            throw LedgerError.invalid(
+                "a place in a term that is a device's replica", hint: "revoke the device")
         }
         // Whoever is told of what comes back is told who wrote it.
         var replica = try storage.replica(request.replica) ?? ReplicaRow(id: request.replica)
@@ -567,6 +577,7 @@ package final class Ledger {
         for record in recovery.records { try admitter.bring(record, lost: lost) }
         session.head = try admitter.finish().head
         try admitter.storeBroughtReferences()
+        return admitter.brought.count
     }
 
     /// Writes in the hub's name what a device brought.
@@ -1272,6 +1283,7 @@ extension SyncFigures {
         changesSuperseded += other.changesSuperseded
         changesRejected += other.changesRejected
         events += other.events
+        brought += other.brought
     }
 }
 

@@ -33,6 +33,8 @@ package struct InspectedBrought: Sendable {
     package var record: RecordID
     package var field: UInt32
     package var version: Version
+    /// Who brought it, whoever wrote it.
+    package var device: Int64
 }
 
 extension Ledger {
@@ -41,10 +43,12 @@ extension Ledger {
         var result: [InspectedBrought] = []
         try storage.snapshot {
             try storage.forEachBatch { batch in
+                guard let device = try StoredContent.bringer(batch.content) else { return }
                 for change in try StoredContent.decodeBrought(batch.content) {
                     result.append(
                         InspectedBrought(
-                            record: change.record, field: change.field, version: change.version))
+                            record: change.record, field: change.field, version: change.version,
+                            device: device))
                 }
             }
         }

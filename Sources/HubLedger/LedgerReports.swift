@@ -82,6 +82,8 @@ package struct SyncFigures: Sendable {
     package var changesRejected = 0
     /// What was noted for the first time, for the log.
     package var events: [LedgerEvent] = []
+    /// How many changes devices brought back, of a part that a restore lost; for the log.
+    package var brought: [(device: Int64, changes: Int)] = []
 }
 
 /// Something that befell the ledger as a whole, which its operator should know of.

@@ -60,6 +60,13 @@ package struct HubApplication: Sendable {
             onCommit: { [logger] figures in
                 metrics.count(commit: figures)
                 for event in figures.events { Self.tell(event, logger) }
+                for entry in figures.brought {
+                    logger.notice(
+                        "a device brought back what this ledger had lost",
+                        metadata: [
+                            "device": "\(entry.device)", "changes": "\(entry.changes)",
+                        ])
+                }
             })
         let responder = HubResponder(ledger: ledger, metrics: metrics, logger: logger)
         do {

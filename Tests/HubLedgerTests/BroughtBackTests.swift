@@ -92,6 +92,29 @@ import WireFormat
         #expect(try copy.record(new)?.placement == hub.record(new)?.placement)
     }
 
+    @Test("who brought what is kept, and told")
+    func bringers() throws {
+        let (old, _, copy) = try loseWork()
+        try bring(worker, to: copy)
+        try bring(office, to: copy)
+        let addresses = try copy.ledger.inspectBrought().filter {
+            $0.record == old && $0.field == NeedField.address.rawValue
+        }
+        #expect(addresses.map(\.device) == [worker.id, office.id])
+    }
+
+    @Test("a device cannot claim to have seen all that another will write")
+    func replicaAsTerm() throws {
+        let (_, _, copy) = try loseWork()
+        let claimed = Position(term: worker.replica, sequence: 1 << 40)
+        office.cursor = claimed
+        var request = office.request(groups: [])
+        let confirmed = try #require(try copy.sync(office, request).recovered)
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [claimed], records: held(office, beyond: 0))
+        #expect(throws: LedgerError.self) { _ = try copy.sync(office, request) }
+    }
+
     @Test("what was superseded where one device had pulled is not shown again by another")
     func staleDevice() throws {
         let (old, _, copy) = try loseWork()
