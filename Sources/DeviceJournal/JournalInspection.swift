@@ -24,6 +24,8 @@ package struct JournalInspection: Sendable {
     package var scopeDigest: UInt64
     /// Records that are to be fetched again.
     package var suspects: Set<RecordID>
+    /// Whether a difference from the hub is being looked for.
+    package var isSearching: Bool
     package var commands: InspectedCommands
 
     package var outbox: [(replica: ReplicaID, group: ChangeGroup, isSettled: Bool)] {
@@ -73,6 +75,7 @@ extension Journal {
                 cursor: try readPull().cursor, records: [:], scopeDigest: try readAudit().digest,
                 suspects: Set(
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
+                isSearching: try readAudit().isSearching,
                 commands: try readCommands())
             let rows = try connection.all(
                 """

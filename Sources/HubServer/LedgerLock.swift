@@ -26,6 +26,8 @@ final class LedgerLock: Sendable {
     }
 
     deinit {
+        // A child of this process that has not yet come to its own program still holds the file.
+        flock(descriptor, LOCK_UN)
         close(descriptor)
     }
 }

@@ -854,8 +854,11 @@ package final class World {
             device.pending = nil
             device.awayUntil = 0
             if device.journal == nil { try reopen(device) }
-            let isSound = try device.journal?.check().isSound ?? false
-            guard isSound || !device.altered.isEmpty else {
+            guard let journal = device.journal else { continue }
+            let isSearching = try journal.inspect().isSearching
+            let check = try journal.check()
+            // What a pull began to look for is no finding of the check's own.
+            guard check.isSound || isSearching || !device.altered.isEmpty else {
                 throw Violation(invariant: 18, what: "\(device.name) finds damage that is not")
             }
         }
