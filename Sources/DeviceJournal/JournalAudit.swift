@@ -201,7 +201,7 @@ extension Journal {
                 // What is being looked for already is not found yet.
                 isCountOff: walk.isSumOff || audit.isSearching,
                 damagedCommandCount: try readDamagedGroups().count
-                    + readRefused().count { $0.isDamaged })
+                    + countDamagedRefused())
         }
     }
 

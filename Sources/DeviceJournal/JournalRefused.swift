@@ -221,6 +221,16 @@ extension Journal {
         }
     }
 
+    /// Those that are not as they were stored; what was damaged before it was put there is.
+    func countDamagedRefused() throws -> Int {
+        try connection.all("SELECT record, content FROM refused") { row in
+            let content = RecordID(bytes: row.bytes(at: 0)).flatMap {
+                try? GroupContent(bytes: row.bytes(at: 1), of: $0, under: nil)
+            }
+            return content == nil
+        }.count { $0 }
+    }
+
     private func requireRefused(_ number: Int64) throws -> RefusedGroup {
         guard let entry = try readRefused().first(where: { $0.number == number }) else {
             throw JournalError.notRefused("\(number)")

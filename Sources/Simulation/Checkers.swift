@@ -610,6 +610,10 @@ struct LedgerChecker {
             for other in history
             where version.covers(other) && version.stamp <= other.stamp
                 && other.formerPositions.isEmpty
+                // Where the ledger's clock steps back, only what is live then can be outdone.
+                && !history.contains(where: {
+                    $0.sequence < version.sequence && $0.covers(other)
+                })
             {
                 throw Violation(
                     invariant: 4,

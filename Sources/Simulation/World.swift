@@ -859,7 +859,8 @@ package final class World {
             let check = try journal.check()
             // What a pull began to look for is no finding of the check's own.
             guard check.isSound || isSearching || !device.altered.isEmpty else {
-                throw Violation(invariant: 18, what: "\(device.name) finds damage that is not")
+                throw Violation(
+                    invariant: 18, what: "\(device.name) finds damage that is not: \(check)")
             }
         }
         // Clones fork and send; others then have something to pull: a few rounds settle it.
