@@ -200,8 +200,7 @@ extension Journal {
                 damagedCount: try countSuspects(),
                 // What is being looked for already is not found yet.
                 isCountOff: walk.isSumOff || audit.isSearching,
-                damagedCommandCount: try readDamagedGroups().count
-                    + countDamagedRefused())
+                damagedCommandCount: try readDamagedGroups().count + countDamagedRefused())
         }
     }
 

@@ -70,12 +70,13 @@ extension Journal {
     package func inspect() throws(JournalError) -> JournalInspection {
         try reading {
             let writer = try readWriter()
+            let audit = try readAudit()
             var inspection = JournalInspection(
                 replica: writer.replica, nextCounter: writer.nextCounter,
-                cursor: try readPull().cursor, records: [:], scopeDigest: try readAudit().digest,
+                cursor: try readPull().cursor, records: [:], scopeDigest: audit.digest,
                 suspects: Set(
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
-                isSearching: try readAudit().isSearching,
+                isSearching: audit.isSearching,
                 commands: try readCommands())
             let rows = try connection.all(
                 """
