@@ -828,8 +828,9 @@ package final class World {
 
     private func timeOut() throws {
         for (index, device) in devices.enumerated() {
-            guard device.pending != nil, var session = device.session,
-                now - device.pendingSince > Self.answerTimeoutMilliseconds
+            // The time comes first: to look at a request is to copy it.
+            guard now - device.pendingSince > Self.answerTimeoutMilliseconds,
+                device.pending != nil, var session = device.session
             else { continue }
             trace.note("\(device.name) gives up waiting")
             device.pending = nil
