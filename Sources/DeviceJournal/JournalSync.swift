@@ -852,9 +852,12 @@ extension Journal {
             }
             if let row { versions = row.state.versions(changedBy: record.versions) }
         }
-        let new = GuardedRow(
+        var new = GuardedRow(
             record, versions: versions,
             created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds)
+        // What the disk has altered stays marked until it comes whole, or a recovery could bring
+        // it to others as if it were sound.
+        if let held, !isWhole, !held.isSound { new.checksum = ~new.checksum }
         merge.audit.add(new.share &- (held?.share ?? 0), at: new.id)
         if try isWhole && merge.haveSuspects && clear(record.id) {
             merge.progress.clearedCount += 1

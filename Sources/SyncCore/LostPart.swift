@@ -35,7 +35,9 @@ package struct LostPart: Hashable, Sendable {
     ///
     /// Whatever is older than all other live versions is not live any more, so one of them covers
     /// it, and which of them makes no difference. Beyond the oldest of the others nothing is
-    /// claimed: a claim too little can only show a conflict more.
+    /// claimed: a claim too little can only show a conflict more. Nor is, in the term where the
+    /// version stood, its own place and what follows: it had seen none of that, and two contents
+    /// that claim one place must not cover each other.
     ///
     /// - Parameters:
     ///   - index: Of the version.
@@ -46,7 +48,12 @@ package struct LostPart: Hashable, Sendable {
             limit = min(limit, max(sequence, 1) - 1)
         }
         var seen = VectorClock()
-        for position in reached { seen.observe(Dot(position.term, min(position.sequence, limit))) }
+        let own = formerPosition(of: sequences[index])
+        for position in reached {
+            var sequence = min(position.sequence, limit)
+            if let own, own.term == position.term { sequence = min(sequence, own.sequence - 1) }
+            seen.observe(Dot(position.term, sequence))
+        }
         return ShortClock(base: min(shared, limit), ancestors: seen.entries)
     }
 }

@@ -1,4 +1,5 @@
 import NeedModel
+import SQLiteStore
 import SyncCore
 import Testing
 import WireFormat
@@ -55,6 +56,35 @@ import WireFormat
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds, page: page,
                 assignment: bench.current, recovered: Self.restored), for: request)
+    }
+
+    @Test("what the disk has altered is not brought back, even after a change came to it")
+    func alteredThenChanged() throws {
+        let connection = bench.journal.connection
+        let state = try #require(
+            try connection.first("SELECT state FROM record WHERE id = ?", .bytes(new.bytes)) {
+                $0.bytes(at: 0)
+            })
+        let place = try #require(state.firstRange(of: Array("桥头".utf8))?.lowerBound)
+        var altered = state
+        altered[place + 2] ^= 1
+        try connection.run(
+            "UPDATE record SET state = ? WHERE id = ?", .bytes(altered), .bytes(new.bytes))
+        var change = try #require(before.first { $0.id == new })
+        change.createdMilliseconds = nil
+        change.fields = [
+            .init(field: NeedField.phone.rawValue, versions: [bench.version(Array("2".utf8))])
+        ]
+        try bench.pull([change])
+        let request = try bench.request()
+        try bench.absorb(
+            SyncAnswer(
+                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
+                line: [
+                    .init(term: Bench.hub, first: 1),
+                    .init(term: Self.restored.term, first: Self.restored.sequence),
+                ], recovered: Self.restored), for: request)
+        #expect(try bench.request().recovery?.records.map(\.id) == [old, note])
     }
 
     private var kept: [RefusedGroup] { get throws { try bench.journal.refused() } }

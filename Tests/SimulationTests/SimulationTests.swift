@@ -33,6 +33,9 @@ struct SimulationTests {
         (seed: 2_290, events: 300),
         // A record was said to lie in a bucket that the device does not hold.
         (seed: 50, events: 270),
+        // A change to a record that the disk had altered made it look sound, and a recovery
+        // brought it to the hub beside the true one; then each of the two covered the other.
+        (seed: 317_811, events: 300),
     ])
     func failureOfThePastStaysMended(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
