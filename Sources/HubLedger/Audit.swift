@@ -17,8 +17,14 @@ extension Feed {
     ) throws {
         for id in ids {
             if collector.isFull { return }
-            if let record = try storage.record(id), scope.contains(record.placement) {
-                if try sources.vouches(for: record) { collector.add(record, after: nil) }
+            guard let record = try storage.record(id) else {
+                collector.depart(id)
+                continue
+            }
+            // Where it lies is as doubtful as what it says.
+            guard try sources.vouches(for: record) else { continue }
+            if scope.contains(record.placement) {
+                collector.add(record, after: nil)
             } else {
                 collector.depart(id)
             }

@@ -84,6 +84,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
         defer { storedRecords.removeAll() }
         do {
             return try connection.savepoint(body)
+        } catch let error as SQLiteError where error.kind == .corrupt {
+            // Of the file and not of a row, so nothing else is to be stored either; the whole
+            // transaction translates it.
+            forgetReplicas()
+            throw error
         } catch {
             forgetReplicas()
             throw Self.translated(error)
