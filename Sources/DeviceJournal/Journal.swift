@@ -499,7 +499,7 @@ extension Journal {
     }
 
     func readWaitingGroups() throws -> Int {
-        try connection.first("SELECT count(*) FROM outbox WHERE state = 0") {
+        try connection.first("SELECT count(*) FROM outbox WHERE state IS NOT 1") {
             Int($0.integer(at: 0))
         } ?? 0
     }
