@@ -17,7 +17,13 @@ extension Feed {
     ) throws {
         for id in ids {
             if collector.isFull { return }
-            guard let record = try storage.record(id) else {
+            let found: StoredRecord?
+            do {
+                found = try storage.record(id)
+            } catch let error where error.isOfOneRow {
+                continue
+            }
+            guard let record = found else {
                 collector.depart(id)
                 continue
             }
@@ -67,7 +73,8 @@ extension Feed {
         var isMore = true
         while isMore {
             let records = try storage.records(
-                in: bucket, after: key, limit: LedgerLimits.recordsPerReadMax)
+                in: bucket, after: key, limit: LedgerLimits.recordsPerReadMax
+            ) { try sources.withhold($0) }
             isMore = records.count == LedgerLimits.recordsPerReadMax
             key = records.last?.key ?? key
             recordCount += records.count

@@ -68,6 +68,13 @@ final class RecordSources {
         return true
     }
 
+    /// Remembers a record that cannot even be read.
+    func withhold(_ key: Int64) throws {
+        if let sequence = try storage.firstSequence(ofRecord: key) {
+            alteredRecords.insert(sequence)
+        }
+    }
+
     /// Whether a record that is as it was admitted lies where it says, and its recorder's batch.
     private func isInItsPlace(_ record: StoredRecord) throws -> Bool {
         switch Kind(rawValue: record.kind) {
@@ -83,7 +90,11 @@ final class RecordSources {
             else { return true }
             return try storage.replica(first.version.dot.replica)?.device == record.device
         case .note:
-            guard let need = try record.parent.flatMap({ try storage.record(key: $0) }) else {
+            guard
+                let need = try record.parent.flatMap({
+                    try storage.record(key: $0, unreadable: { _ in })
+                })
+            else {
                 return false
             }
             return record.device == need.device && record.grid == need.grid

@@ -31,7 +31,7 @@ struct AlteredLedgerTests {
         try Connection(path: hub.path, mode: .readWrite).execute(sql)
     }
 
-    @Test("a record that cannot be read fails only whoever needs it")
+    @Test("a record that cannot be read fails only whoever changes it")
     func unreadableRecord() throws {
         try alter("UPDATE record SET state = x'ff' WHERE kind = 1")
         office.edit(need, .phone, .text("1"))
@@ -42,6 +42,34 @@ struct AlteredLedgerTests {
         #expect(throws: LedgerError.self) { _ = try answers[0].get() }
         #expect(try answers[1].get().outcomes?.refusals == [])
         #expect(try hub.storage.snapshot { try hub.storage.record(other) } != nil)
+    }
+
+    @Test("a record that cannot be read is left out of what is served, and told")
+    func unreadableIsWithheld() throws {
+        let other = worker.addNeed("井盖")
+        worker.edit(need, .phone, .text("1"))
+        try worker.sync()
+        try alter(
+            "UPDATE record SET state = x'ff' WHERE first_sequence = (SELECT min(first_sequence) FROM record WHERE kind = 1)"
+        )
+        // By the feed, and from the start.
+        try office.sync()
+        #expect(office.state[need] != nil && office.state[other] != nil)
+        let newcomer = try hub.office("t1")
+        try newcomer.sync()
+        #expect(newcomer.state[need] == nil && newcomer.state[other] != nil)
+        #expect(try hub.ledger.events().map(\.kind) == [.recordAltered])
+
+        let bucket = try #require(office.scope.buckets.firstIndex(of: .grid("g1")))
+        var request = office.request()
+        request.audit = AuditRequest(parts: [AuditPart(bucket: bucket)], refetch: [need, other])
+        let page = try #require(try hub.sync(office, request).page)
+        #expect(page.records.map(\.id) == [other] && page.departed == [])
+        guard case .records(let listed)? = page.findings.first?.content else {
+            Issue.record("no list")
+            return
+        }
+        #expect(listed.map(\.id) == [other])
     }
 
     @Test("a batch that cannot be read fails only whoever repeats it")
