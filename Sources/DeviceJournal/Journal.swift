@@ -242,7 +242,7 @@ package struct Notice: Hashable, Sendable {
                 + "record\(amount == 1 ? "" : "s"); it is kept with what was refused."
         case .commandsDamaged:
             "\(amount) command\(amount == 1 ? "" : "s") on this device had been damaged before "
-                + "\(amount == 1 ? "it was" : "they were") sent; what can be read of "
+                + "the server confirmed \(amount == 1 ? "it" : "them"); what can be read of "
                 + "\(amount == 1 ? "it" : "them") is kept with what was refused."
         }
     }

@@ -307,6 +307,7 @@ extension Journal {
     }
 
     func readDamagedGroups() throws -> [DamagedGroup] {
+        let writer = try readWriter()
         var damaged: [DamagedGroup] = []
         /// Those of ``damaged`` behind which nothing sound came yet.
         var open = 0
@@ -324,10 +325,13 @@ extension Journal {
             """
         ) { row in
             if let group = OutboxGroup(row: row) {
+                // Counters of a former replica say nothing of the present one's.
+                guard group.replica == writer.replica else { return }
                 close(at: group.counter)
                 reached = group.nextCounter
             } else if row.integer(at: 4) != JournalSchema.settled {
-                let first = max(row.bits(at: 2), reached)
+                let isOwn = row.replica(at: 1) == writer.replica
+                let first = isOwn ? max(row.bits(at: 2), reached) : .max
                 damaged.append(
                     DamagedGroup(
                         number: row.integer(at: 0), record: RecordID(bytes: row.bytes(at: 3)),
@@ -335,7 +339,7 @@ extension Journal {
                 open += 1
             }
         }
-        close(at: try readWriter().nextCounter)
+        close(at: writer.nextCounter)
         return damaged
     }
 
@@ -349,7 +353,7 @@ extension Journal {
             try storeRefused(
                 row.record ?? RecordID(high: 0, low: 0),
                 GroupContent(salvaging: row.content), code: RefusedGroup.damagedCode, field: 0,
-                reason: "damaged on this device before it was sent", at: milliseconds)
+                reason: "damaged on this device before the server confirmed it", at: milliseconds)
             try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
             try connection.run(
                 "INSERT OR REPLACE INTO set_aside VALUES (?, ?)",

@@ -174,6 +174,21 @@ import WireFormat
         #expect(try bench.journal.status().notices.map(\.kind) == [.gap, .commandsDamaged])
     }
 
+    /// What was damaged under a former replica leaves no gap under the present one.
+    @Test func countersOfAFormerReplicaAreNoGap() throws {
+        let (bench, ids) = try Self.scene()
+        try Self.alter(bench, ids[2], try Self.content(bench, of: ids[2]).dropLast(12))
+        let connection = bench.journal.connection
+        let writer = try bench.journal.readWriter()
+        // As a fork leaves it, which cannot renumber what it cannot read.
+        try connection.run(
+            "UPDATE outbox SET replica = ? WHERE number = 3", .bits(writer.replica.rawValue + 1))
+        for text in Self.texts { try bench.add(text) }
+        let damaged = try bench.journal.readDamagedGroups()
+        #expect(damaged.map(\.record) == [ids[2]])
+        #expect(damaged.first?.counters.isEmpty == true)
+    }
+
     /// Journals from before the checksum.
     @Test func theFormerFormIsRead() throws {
         let (bench, ids) = try Self.scene()
