@@ -242,7 +242,7 @@ package struct Notice: Hashable, Sendable {
                 + "record\(amount == 1 ? "" : "s"); it is kept with what was refused."
         case .commandsDamaged:
             "\(amount) command\(amount == 1 ? "" : "s") on this device had been damaged before "
-                + "\(amount == 1 ? "it was" : "they were") sent; what can be read of "
+                + "the server confirmed \(amount == 1 ? "it" : "them"); what can be read of "
                 + "\(amount == 1 ? "it" : "them") is kept with what was refused."
         }
     }
@@ -499,7 +499,7 @@ extension Journal {
     }
 
     func readWaitingGroups() throws -> Int {
-        try connection.first("SELECT count(*) FROM outbox WHERE state = 0") {
+        try connection.first("SELECT count(*) FROM outbox WHERE state IS NOT 1") {
             Int($0.integer(at: 0))
         } ?? 0
     }

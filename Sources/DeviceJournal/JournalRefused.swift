@@ -88,6 +88,9 @@ extension Journal {
                     content.changes.append(change)
                 }
             }
+            // What a disk made of a command may name a field twice, and no batch can.
+            var fields: Set<UInt32> = []
+            content.changes = content.changes.filter { fields.insert($0.field).inserted }
             // A cleared optional field need not be part of a new record.
             if content.createdKind != nil { content.changes.removeAll { $0.value == nil } }
             var writer = try readWriter()

@@ -8,7 +8,8 @@ import SQLiteStore
 //     enrolment  one row once enrolled: how to reach the hub, and who we are there
 //     pull       one row: where the newest complete pull ended and what it held, the pull under way
 //     staging    the answers of the pull under way but for the last, as they came, and to which
-//                requests, since answers leave out what those said
+//                requests, since answers leave out what those said, with a checksum
+//     set_aside  the counters of commands that were damaged before they were decided
 //     record     what the hub says, as of the last complete pull
 //     outbox     own groups that the pulled state does not contain yet, in the order of writing
 //     refused    own groups that the hub refused, until the person retries or drops them
@@ -35,11 +36,12 @@ enum JournalSchema {
                 try connection.execute(digestsOfVersion2)
                 try JournalDigests.fillIn(connection)
             },
-            Migration(version: 3, sql: endsOfVersion3 + stagingOfVersion3),
+            Migration(
+                version: 3, sql: endsOfVersion3 + stagingOfVersion3 + setAsideOfVersion3),
         ]
     }
 
-    /// Of an outbox row.
+    /// Of an outbox row; any other waits.
     static let waiting: Int64 = 0
     static let settled: Int64 = 1
 
@@ -186,5 +188,15 @@ enum JournalSchema {
     private static let stagingOfVersion3 = """
 
         ALTER TABLE staging ADD COLUMN request BLOB;
+        ALTER TABLE staging ADD COLUMN checksum INTEGER;
+        """
+
+    /// Of the present replica.
+    private static let setAsideOfVersion3 = """
+
+        CREATE TABLE set_aside (
+            first_counter INTEGER PRIMARY KEY,
+            next_counter INTEGER NOT NULL
+        ) STRICT;
         """
 }

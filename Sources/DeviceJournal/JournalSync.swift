@@ -130,6 +130,7 @@ extension Journal {
         }
         try storeWriter(writer)
         try connection.run("UPDATE pull SET held_from = NULL, hub_schema_counter = 0")
+        try connection.run("DELETE FROM set_aside")
     }
 
     /// Puts back among what waits what a former replica had sent and the hub has lost since.
@@ -275,7 +276,7 @@ extension Journal {
         let statement = try connection.prepare(
             """
             SELECT number, replica, counter, record, state, content FROM outbox
-            WHERE state = 0 ORDER BY number
+            WHERE state IS NOT 1 ORDER BY number
             """)
         var groups: [ChangeGroup] = []
         var bytes = 0
@@ -296,20 +297,50 @@ extension Journal {
         return groups
     }
 
-    /// The commands that wait and are not as they were stored.
-    func readDamagedGroups() throws -> [(number: Int64, record: RecordID?, content: [UInt8])] {
-        try connection.all(
+    /// A command that waits and is not as it was stored.
+    struct DamagedGroup {
+        var number: Int64
+        var record: RecordID?
+        var content: [UInt8]
+        /// The counters that are gone with it, as far as the row and those beside it tell.
+        var counters: Range<UInt64>
+    }
+
+    func readDamagedGroups() throws -> [DamagedGroup] {
+        let writer = try readWriter()
+        var damaged: [DamagedGroup] = []
+        /// Those of ``damaged`` behind which nothing sound came yet.
+        var open = 0
+        var reached: UInt64 = 0
+        func close(at counter: UInt64) {
+            for index in damaged.indices.suffix(open) {
+                let first = min(damaged[index].counters.lowerBound, counter)
+                damaged[index].counters = first..<counter
+            }
+            open = 0
+        }
+        try connection.forEach(
             """
-            SELECT number, replica, counter, record, state, content FROM outbox
-            WHERE state = 0 ORDER BY number
+            SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
             """
         ) { row in
-            OutboxGroup(row: row) == nil
-                ? (
-                    number: row.integer(at: 0), record: RecordID(bytes: row.bytes(at: 3)),
-                    content: row.bytes(at: 5)
-                ) : nil
-        }.compactMap { $0 }
+            if let group = OutboxGroup(row: row) {
+                // Counters of a former replica say nothing of the present one's.
+                guard group.replica == writer.replica else { return }
+                close(at: group.counter)
+                reached = group.nextCounter
+            } else if row.integer(at: 4) != JournalSchema.settled {
+                let isOwn = row.replica(at: 1) == writer.replica
+                let first = isOwn ? max(row.bits(at: 2), reached) : .max
+                damaged.append(
+                    DamagedGroup(
+                        number: row.integer(at: 0), record: RecordID(bytes: row.bytes(at: 3)),
+                        content: row.bytes(at: 5), counters: first..<first))
+                open += 1
+            }
+        }
+        close(at: writer.nextCounter)
+        return damaged
     }
 
     /// Moves what a disk made of waiting commands to what was refused, where the person sees what
@@ -322,8 +353,11 @@ extension Journal {
             try storeRefused(
                 row.record ?? RecordID(high: 0, low: 0),
                 GroupContent(salvaging: row.content), code: RefusedGroup.damagedCode, field: 0,
-                reason: "damaged on this device before it was sent", at: milliseconds)
+                reason: "damaged on this device before the server confirmed it", at: milliseconds)
             try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
+            try connection.run(
+                "INSERT OR REPLACE INTO set_aside VALUES (?, ?)",
+                .bits(row.counters.lowerBound), .bits(row.counters.upperBound))
         }
         try storeNotice(.commandsDamaged, at: milliseconds, amount: damaged.count)
     }
@@ -389,7 +423,12 @@ extension Journal {
             var mended = 0
             if answer.page != nil || answer.assignment != nil {
                 if try stage(answer, message, for: request) { progressed = true }
-                if let page = answer.page, let cursor = page.cursor {
+                if answer.page?.cursor != nil, try !isStagingSound() {
+                    // What the disk made of the pull is not shown; it starts anew.
+                    try connection.run("DELETE FROM staging")
+                    try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+                    progressed = true
+                } else if let page = answer.page, let cursor = page.cursor {
                     (auditWaits, mended) = try complete(
                         with: page, at: cursor, milliseconds: answer.hubMilliseconds,
                         isWhole: answer.recovered != nil || request.cursor == .origin,
@@ -498,11 +537,23 @@ extension Journal {
         // In a recovery the journal has brought back what it holds of the gap; of what the disk
         // damaged the person was told.
         if pull.heldFrom != nil, try readRecovery() == nil,
-            try !readRefused().contains(where: { $0.isDamaged })
+            try !wereSetAside(from: expected, to: first)
         {
             try storeNotice(.gap, at: milliseconds, amount: 0)
         }
         return true
+    }
+
+    /// Whether all counters of a gap are those of commands that were damaged here.
+    private func wereSetAside(from expected: UInt64, to first: UInt64) throws -> Bool {
+        var reached = expected
+        for row in try connection.all(
+            "SELECT first_counter, next_counter FROM set_aside ORDER BY first_counter",
+            read: { (first: $0.bits(at: 0), next: $0.bits(at: 1)) })
+        where row.first <= reached {
+            reached = max(reached, row.next)
+        }
+        return reached >= first
     }
 
     /// Keeps a part of the pull under way; its last page is taken in at once.
@@ -525,13 +576,48 @@ extension Journal {
             throw JournalError.badAnswer("a page that neither ends the pull nor goes on")
         }
         if page.cursor == nil {
+            let request = request.encoded()
             try connection.run(
-                "INSERT INTO staging (page, request) VALUES (?, ?)", .bytes(message),
-                .bytes(request.encoded()))
+                "INSERT INTO staging (page, request, checksum) VALUES (?, ?, ?)", .bytes(message),
+                .bytes(request), .bits(Self.checksum(ofStaged: message, request)))
         }
         let resume = page.cursor == nil ? page.resume : []
         try connection.run("UPDATE pull SET resume = ?", .bytes(resume))
         return resume != request.resume || !page.records.isEmpty || !page.departed.isEmpty
+    }
+
+    /// Whether what is staged is as it was stored.
+    private func isStagingSound() throws -> Bool {
+        let assignment = try connection.first("SELECT assignment FROM pull") {
+            $0.optionalBytes(at: 0)
+        }
+        if let assignment = assignment ?? nil, (try? SyncAnswer(decoding: assignment)) == nil {
+            return false
+        }
+        // Page by page, so that memory is bounded by one page.
+        for number in try connection.all(
+            "SELECT number FROM staging", read: { $0.integer(at: 0) })
+        {
+            let isSound = try connection.first(
+                "SELECT page, request, checksum FROM staging WHERE number = ?", .integer(number)
+            ) { row in
+                let page = row.bytes(at: 0)
+                guard let request = row.optionalBytes(at: 1) else {
+                    // A former version staged it.
+                    return (try? Self.answer(in: page, to: nil)) != nil
+                }
+                return Self.checksum(ofStaged: page, request) == row.bits(at: 2)
+            }
+            guard isSound ?? false else { return false }
+        }
+        return true
+    }
+
+    private static func checksum(ofStaged page: [UInt8], _ request: [UInt8]) -> UInt64 {
+        var sum = RowChecksum()
+        sum.combine(page)
+        sum.combine(request)
+        return sum.value
     }
 
     /// Reads an answer.

@@ -117,6 +117,16 @@ package enum SyncError: Error, Hashable, Sendable {
         }
     }
 
+    /// Whether the journal's file could not be read or written rightly, so that nothing can be
+    /// said of what is in it. A full disk keeps what it has.
+    package var isOfJournalFile: Bool {
+        guard case .journal(let error) = self else { return false }
+        return switch error {
+        case .cannotOpen, .ioError, .damaged, .foreign: true
+        default: false
+        }
+    }
+
     init(_ error: TransportError) {
         self = error == .interrupted ? .interrupted : .transport(TransportCase(error))
     }

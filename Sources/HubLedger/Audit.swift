@@ -17,8 +17,20 @@ extension Feed {
     ) throws {
         for id in ids {
             if collector.isFull { return }
-            if let record = try storage.record(id), scope.contains(record.placement) {
-                if try sources.vouches(for: record) { collector.add(record, after: nil) }
+            let found: StoredRecord?
+            do {
+                found = try storage.record(id)
+            } catch let error where error.isOfOneRow {
+                continue
+            }
+            guard let record = found else {
+                collector.depart(id)
+                continue
+            }
+            // Where it lies is as doubtful as what it says.
+            guard try sources.vouches(for: record) else { continue }
+            if scope.contains(record.placement) {
+                collector.add(record, after: nil)
             } else {
                 collector.depart(id)
             }
@@ -61,7 +73,8 @@ extension Feed {
         var isMore = true
         while isMore {
             let records = try storage.records(
-                in: bucket, after: key, limit: LedgerLimits.recordsPerReadMax)
+                in: bucket, after: key, limit: LedgerLimits.recordsPerReadMax
+            ) { try sources.withhold($0) }
             isMore = records.count == LedgerLimits.recordsPerReadMax
             key = records.last?.key ?? key
             recordCount += records.count

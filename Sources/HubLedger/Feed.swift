@@ -20,8 +20,8 @@ struct Feed {
         var page: Page
         /// Whether the device must be told its assignment.
         var needsAssignment: Bool
-        /// The first sequences of records that it asked for and that are withheld, because the
-        /// ledger's disk has altered them.
+        /// The first sequences of records that it asked for, or that cannot be read, and that are
+        /// withheld, because the ledger's disk has altered them.
         var alteredRecords: Set<UInt64> = []
     }
 
@@ -155,6 +155,11 @@ struct Feed {
             }
             alteredRecords = sources.alteredRecords
         }
+        for key in collector.withheld.sorted() {
+            if let sequence = try storage.firstSequence(ofRecord: key) {
+                alteredRecords.insert(sequence)
+            }
+        }
         page.records = collector.records
         page.departed = collector.departed
         page.writers = try writers(of: page.records)
@@ -191,7 +196,8 @@ struct Feed {
         var index = first
         while index < buckets.count {
             let records = try storage.records(
-                in: buckets[index], after: key, limit: LedgerLimits.recordsPerReadMax)
+                in: buckets[index], after: key, limit: LedgerLimits.recordsPerReadMax
+            ) { collector.withhold($0) }
             for record in records {
                 if collector.isFull {
                     return .walk(bucket: index, key: key, headAtStart: headAtStart)
@@ -245,7 +251,8 @@ struct Feed {
                     guard isVisible(entry.buckets) || isVisible(before) else { continue }
                     if collector.isFull { return .feed(position: position, offset: index) }
                     guard seen.insert(entry.key).inserted,
-                        let record = try storage.record(key: entry.key)
+                        let record = try storage.record(
+                            key: entry.key, unreadable: { collector.withhold($0) })
                     else { continue }
                     if !scope.contains(record.placement) {
                         collector.depart(record.id)
@@ -307,6 +314,8 @@ struct PageCollector {
     private var bytes = 0
     private(set) var records: [PageRecord] = []
     private(set) var departed: [RecordID] = []
+    /// Keys.
+    private(set) var withheld: Set<Int64> = []
 
     init(bytesMax: Int, scope: Scope, replica: ReplicaID, sent: Range<UInt64>?) {
         self.bytesMax = bytesMax
@@ -316,6 +325,9 @@ struct PageCollector {
     }
 
     var isFull: Bool { bytes >= bytesMax }
+
+    /// Leaves out a record that cannot be read: whoever holds it has a better copy.
+    mutating func withhold(_ key: Int64) { withheld.insert(key) }
 
     mutating func depart(_ id: RecordID) {
         bytes += 8

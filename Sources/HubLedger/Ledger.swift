@@ -435,8 +435,9 @@ package final class Ledger {
     ///
     /// - Parameter requests: Each with the device that sent it, and the frame that brought it,
     ///   which is what is kept of an admitted batch.
-    /// - Returns: An answer or an error for each request, in order. An error that concerns the
-    ///   ledger as a whole (disk, damage) is thrown, and nothing of any request is stored.
+    /// - Returns: An answer or an error for each request, in order. What the disk made of a row is
+    ///   an error of those requests that need the row. An error that concerns the ledger as a whole
+    ///   (its disk, its file) is thrown, and nothing of any request is stored.
     package func sync(
         _ requests: [(device: Int64, request: SyncRequest, frame: [UInt8])]
     ) throws -> (answers: [Result<SyncAnswer, any Error>], figures: SyncFigures) {
@@ -1317,8 +1318,8 @@ extension LedgerError {
     /// Whether the error is the ledger's own trouble, not one request's.
     fileprivate var concernsWholeLedger: Bool {
         switch self {
-        case .busy, .disk, .damaged, .file: true
-        case .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired, .revoked,
+        case .busy, .disk, .file: true
+        case .damaged, .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired, .revoked,
             .forbidden:
             false
         }

@@ -64,6 +64,8 @@ protocol LedgerStorage: AnyObject {
     // Records
     func record(_ id: RecordID) throws -> StoredRecord?
     func record(key: Int64) throws -> StoredRecord?
+    /// Of a record that may be unreadable otherwise.
+    func firstSequence(ofRecord key: Int64) throws -> UInt64?
     /// The key that a new record gets.
     ///
     /// - Parameter reserved: Keys that were given out and whose records are not stored yet.
@@ -74,7 +76,12 @@ protocol LedgerStorage: AnyObject {
     /// The keys of the notes on a need.
     func children(of key: Int64) throws -> [Int64]
     /// The records of a bucket in the order of their keys, beyond `key`.
-    func records(in bucket: Bucket, after key: Int64, limit: Int) throws -> [StoredRecord]
+    ///
+    /// - Parameter unreadable: Told the keys of those that the disk has altered beyond reading,
+    ///   which are left out; fewer than `limit` come only when there are no more.
+    func records(
+        in bucket: Bucket, after key: Int64, limit: Int, unreadable: (Int64) throws -> Void
+    ) throws -> [StoredRecord]
     /// All records of a kind whose fields disagree, or all of a kind, in the order of their keys.
     func records(of kind: Kind, onlyInConflict: Bool) throws -> [StoredRecord]
     func recordIDs(of kind: Kind) throws -> [RecordID]
@@ -139,6 +146,16 @@ protocol LedgerStorage: AnyObject {
 }
 
 extension LedgerStorage {
+    /// - Parameter unreadable: Told the key when the disk has altered the record beyond reading.
+    func record(key: Int64, unreadable: (Int64) throws -> Void) throws -> StoredRecord? {
+        do {
+            return try record(key: key)
+        } catch let error where error.isOfOneRow {
+            try unreadable(key)
+            return nil
+        }
+    }
+
     /// A base that names a device's replica as its term would claim to have seen that device.
     func lostTermOnly(_ base: Position, terms: TermLine, head: UInt64) throws -> Position {
         if terms.contains(base, head: head) { return base }
@@ -340,5 +357,14 @@ extension BatchRow {
             : terms.clock(
                 base: try storage.lostTermOnly(group.base, terms: terms, head: firstSequence - 1),
                 admittedAt: firstSequence, ancestors: writer.ancestors)
+    }
+}
+
+extension Error {
+    /// Whether it is what the disk made of a row, while the file itself can be read.
+    var isOfOneRow: Bool {
+        if self is ByteCodingError { return true }
+        guard let error = self as? LedgerError, case .damaged = error else { return false }
+        return true
     }
 }

@@ -61,11 +61,47 @@ final class RecordSources {
     /// Whether a record can be sent to somebody who holds it otherwise; remembers those that
     /// cannot.
     func vouches(for record: StoredRecord) throws -> Bool {
-        guard case .sound = try verdict(of: record) else {
+        guard case .sound = try verdict(of: record), try isInItsPlace(record) else {
             alteredRecords.insert(record.firstSequence)
             return false
         }
         return true
+    }
+
+    /// Remembers a record that cannot even be read.
+    func withhold(_ key: Int64) throws {
+        if let sequence = try storage.firstSequence(ofRecord: key) {
+            alteredRecords.insert(sequence)
+        }
+    }
+
+    /// Whether a record that is as it was admitted lies where it says, and its recorder's batch.
+    private func isInItsPlace(_ record: StoredRecord) throws -> Bool {
+        switch Kind(rawValue: record.kind) {
+        case .need:
+            guard
+                record.grid.map({ Array($0.utf8) })
+                    == record.state[NeedField.grid.rawValue].winner?.value,
+                record.team == record.progress.dispatch?.team
+            else { return false }
+            // Of what was brought back, the recorder comes later, or never.
+            guard let first = try change(at: record.firstSequence),
+                first.createdMilliseconds != nil
+            else { return true }
+            return try storage.replica(first.version.dot.replica)?.device == record.device
+        case .note:
+            guard
+                let need = try record.parent.flatMap({
+                    try storage.record(key: $0, unreadable: { _ in })
+                })
+            else {
+                return false
+            }
+            return record.device == need.device && record.grid == need.grid
+                && record.team == need.team
+        case .territory, .team, .category, nil:
+            return true
+        }
     }
 
     /// The digest of a record as it was admitted, so that whoever holds it rightly sees no

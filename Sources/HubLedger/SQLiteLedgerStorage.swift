@@ -84,6 +84,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
         defer { storedRecords.removeAll() }
         do {
             return try connection.savepoint(body)
+        } catch let error as SQLiteError where error.kind == .corrupt {
+            // Of the file and not of a row, so nothing else is to be stored either; the whole
+            // transaction translates it.
+            forgetReplicas()
+            throw error
         } catch {
             forgetReplicas()
             throw Self.translated(error)
@@ -509,6 +514,12 @@ final class SQLiteLedgerStorage: LedgerStorage {
             """, .integer(key), read: storedRecord)
     }
 
+    func firstSequence(ofRecord key: Int64) throws -> UInt64? {
+        try connection.first("SELECT first_sequence FROM record WHERE key = ?", .integer(key)) {
+            UInt64(bitPattern: $0.integer(at: 0))
+        }
+    }
+
     private func storedRecord(_ row: borrowing Statement) throws -> StoredRecord {
         guard let id = RecordID(bytes: row.bytes(at: 1)) else {
             throw LedgerError.damaged("a record without its id")
@@ -582,7 +593,40 @@ final class SQLiteLedgerStorage: LedgerStorage {
         }
     }
 
-    func records(in bucket: Bucket, after key: Int64, limit: Int) throws -> [StoredRecord] {
+    func records(
+        in bucket: Bucket, after key: Int64, limit: Int, unreadable: (Int64) throws -> Void
+    ) throws -> [StoredRecord] {
+        var records: [StoredRecord] = []
+        var key = key
+        while true {
+            let missing = limit - records.count
+            let rows = try rows(in: bucket, after: key, limit: missing)
+            for row in rows {
+                key = row.key
+                if let record = row.record {
+                    records.append(record)
+                } else {
+                    try unreadable(key)
+                }
+            }
+            if rows.count < missing || records.count == limit { return records }
+        }
+    }
+
+    /// A row of `record`, without what it holds if that does not decode.
+    private func readable(
+        _ row: borrowing Statement
+    ) throws -> (key: Int64, record: StoredRecord?) {
+        do {
+            return (row.integer(at: 0), try storedRecord(row))
+        } catch let error where error.isOfOneRow {
+            return (row.integer(at: 0), nil)
+        }
+    }
+
+    private func rows(
+        in bucket: Bucket, after key: Int64, limit: Int
+    ) throws -> [(key: Int64, record: StoredRecord?)] {
         switch bucket {
         case .reference:
             try connection.all(
@@ -590,28 +634,28 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
                     first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE key > ? AND kind >= 3 ORDER BY key LIMIT ?
-                """, .integer(key), .integer(limit), read: storedRecord)
+                """, .integer(key), .integer(limit), read: readable)
         case .recordedBy(let device):
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
                     first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE device = ? AND key > ? ORDER BY key LIMIT ?
-                """, .integer(device), .integer(key), .integer(limit), read: storedRecord)
+                """, .integer(device), .integer(key), .integer(limit), read: readable)
         case .team(let team):
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
                     first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE team = ? AND key > ? ORDER BY key LIMIT ?
-                """, .text(team), .integer(key), .integer(limit), read: storedRecord)
+                """, .text(team), .integer(key), .integer(limit), read: readable)
         case .grid(let grid):
             try connection.all(
                 """
                 SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
                     first_sequence, last_sequence, left_sequence, state FROM record
                 WHERE grid = ? AND key > ? ORDER BY key LIMIT ?
-                """, .text(grid), .integer(key), .integer(limit), read: storedRecord)
+                """, .text(grid), .integer(key), .integer(limit), read: readable)
         }
     }
 

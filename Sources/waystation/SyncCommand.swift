@@ -141,6 +141,8 @@ struct SyncCommand: ParsableCommand {
         surroundings.console.fail(
             "\(fault.message, surroundings.language)",
             hint: fault.hint.map { "\($0, surroundings.language)" })
+        // Nobody can promise that of a file that cannot be read.
+        guard !failure.isOfJournalFile else { return }
         surroundings.console.note(
             "\(Phrase("records are safe on this device; \(report.waitingGroups) waiting to be sent", "记录已安全保存在本机；\(report.waitingGroups) 项等待上传"), surroundings.language)"
         )
@@ -284,15 +286,14 @@ struct StatusCommand: ParsableCommand {
         switch notice.kind {
         case .forked:
             Phrase(
-                notice.description + " Nothing was lost.",
+                notice.description,
                 "本机记录被发现是副本或由备份恢复，已作为新的记录继续"
-                    + (notice.amount == 0 ? "" : "（\(notice.amount) 项随之上传）") + "，没有丢失任何内容。")
+                    + (notice.amount == 0 ? "。" : "，\(notice.amount) 项随之上传。"))
         case .gap:
             Phrase(notice.description, "服务器丢失了一些较早的改动，本机也已不再保存。")
         case .hubRestored:
             Phrase(
-                notice.description + " Nothing of them was lost.",
-                "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去，没有丢失。")
+                notice.description, "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去。")
         case .mended:
             Phrase(notice.description, "本机有 \(notice.amount) 条记录曾损坏，已从服务器重新取回。")
         case .differs:
@@ -300,7 +301,7 @@ struct StatusCommand: ParsableCommand {
         case .commandsDamaged:
             Phrase(
                 notice.description + " waystation refused list shows it.",
-                "本机有 \(notice.amount) 项尚未上传的内容已损坏，尚可读出的部分仍在本机：waystation refused list")
+                "本机有 \(notice.amount) 项尚未确认上传的内容已损坏，尚可读出的部分仍在本机：waystation refused list")
         case .notTakenBack:
             Phrase(
                 notice.description + " waystation refused list shows it.",

@@ -122,6 +122,73 @@ import WireFormat
         #expect(try bench.journal.check().damagedCommandCount == 1)
     }
 
+    /// What the disk makes of a row's state is none of the two that there are.
+    @Test(arguments: [2, 16]) func aStateThatIsNoneIsNotDecidedYet(state: Int) throws {
+        let (bench, ids) = try Self.scene()
+        try bench.journal.connection.run(
+            "UPDATE outbox SET state = ? WHERE number = 2", .integer(state))
+        #expect(try bench.request().groups.map(\.record) == ids)
+        #expect(try bench.journal.waitingGroups() == 3)
+    }
+
+    /// A field that comes twice would make the whole batch malformed, and with it all that waits.
+    @Test func whatIsLeftOfACommandHoldsUpNoBatch() throws {
+        let bench = try Bench()
+        let id = try bench.add(Self.texts[0])
+        var content = try Self.content(bench, of: id)
+        // Field 1, the text, becomes field 3, the grid, which comes after it.
+        let text = Array(Self.texts[0].utf8)
+        let at = try #require(content.indices.first { content[$0...].starts(with: text) })
+        content[at - 2] ^= 2
+        try Self.alter(bench, id, content)
+        _ = try bench.request()
+        let entry = try #require(try bench.journal.refused().first)
+        #expect(entry.changes.map(\.field) == [NeedField.grid.rawValue, NeedField.grid.rawValue])
+        try bench.journal.retry(
+            entry.number,
+            replacing: [
+                FieldEdit(.text, .text(Self.texts[0])), FieldEdit(.grid, .text(Bench.grid)),
+            ], clocks: bench.now)
+        let request = try bench.request()
+        #expect(try SyncRequest(decoding: request.encoded()).groups == request.groups)
+    }
+
+    /// Another gap than that of which the person was told.
+    @Test func aDamagedCommandHidesNoOtherGap() throws {
+        let (bench, ids) = try Self.scene()
+        try Self.alter(bench, ids[0], try Self.content(bench, of: ids[0]).dropLast(12))
+        // It takes the counters 1 and 2 with it.
+        var request = try bench.request()
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
+        request = try bench.request()
+        #expect(request.heldFrom == 3)
+        #expect(try bench.journal.status().notices.map(\.kind) == [.commandsDamaged])
+        // All of it arrives, and shows in a pull, so it is not kept any longer.
+        try bench.absorb(
+            request, outcomes: bench.settled(request),
+            page: bench.lastPage(request.groups.map { bench.echo($0, replica: request.replica) }))
+        try bench.add("四号院")
+        request = try bench.request()
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 3, expectedCounter: 3))
+        #expect(try bench.request().heldFrom == 7)
+        #expect(try bench.journal.status().notices.map(\.kind) == [.gap, .commandsDamaged])
+    }
+
+    /// What was damaged under a former replica leaves no gap under the present one.
+    @Test func countersOfAFormerReplicaAreNoGap() throws {
+        let (bench, ids) = try Self.scene()
+        try Self.alter(bench, ids[2], try Self.content(bench, of: ids[2]).dropLast(12))
+        let connection = bench.journal.connection
+        let writer = try bench.journal.readWriter()
+        // As a fork leaves it, which cannot renumber what it cannot read.
+        try connection.run(
+            "UPDATE outbox SET replica = ? WHERE number = 3", .bits(writer.replica.rawValue + 1))
+        for text in Self.texts { try bench.add(text) }
+        let damaged = try bench.journal.readDamagedGroups()
+        #expect(damaged.map(\.record) == [ids[2]])
+        #expect(damaged.first?.counters.isEmpty == true)
+    }
+
     /// Journals from before the checksum.
     @Test func theFormerFormIsRead() throws {
         let (bench, ids) = try Self.scene()

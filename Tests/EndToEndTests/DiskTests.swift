@@ -84,6 +84,17 @@ import Testing
         try await world.check()
     }
 
+    /// Nothing is promised of a file that cannot be read.
+    @Test func damagedJournalIsNotCalledSafe() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        _ = try await device.add("先")
+        try await SQLite.run("DELETE FROM audit", on: journal(of: device), in: world)
+        let outcome = try await device.sync(exits: 74)
+        #expect(outcome.stderr.contains("damaged"))
+        #expect(!outcome.stderr.contains("safe"))
+    }
+
     @Test func importOntoAFullDiskStoresNothing() async throws {
         let world = try await World(serving: false)
         let disk = try SmallDisk(in: world)

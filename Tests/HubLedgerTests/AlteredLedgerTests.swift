@@ -1,0 +1,107 @@
+import NeedModel
+import SQLiteStore
+import SyncCore
+import Testing
+import WireFormat
+
+@testable import HubLedger
+
+/// What the ledger's own disk makes of one record harms nobody who does not ask for it, and
+/// nobody's good copy.
+@Suite("Altered ledger")
+struct AlteredLedgerTests {
+    let hub: TestHub
+    let office: TestDevice
+    let worker: TestDevice
+    let elsewhere: TestDevice
+    let need: RecordID
+
+    init() throws {
+        hub = try TestHub()
+        office = try hub.office("b")
+        worker = try hub.worker("v1")
+        elsewhere = try hub.worker("v3")
+        for device in [office, worker, elsewhere] { try device.sync() }
+        need = worker.addNeed("缺路灯")
+        try worker.sync()
+        try office.sync()
+    }
+
+    private func alter(_ sql: String) throws {
+        try Connection(path: hub.path, mode: .readWrite).execute(sql)
+    }
+
+    @Test("a record that cannot be read fails only whoever changes it")
+    func unreadableRecord() throws {
+        try alter("UPDATE record SET state = x'ff' WHERE kind = 1")
+        office.edit(need, .phone, .text("1"))
+        let other = elsewhere.addNeed("桥断了", grid: "g4")
+        let answers = try hub.ledger.sync([
+            (office.id, office.request()), (elsewhere.id, elsewhere.request()),
+        ]).answers
+        #expect(throws: LedgerError.self) { _ = try answers[0].get() }
+        #expect(try answers[1].get().outcomes?.refusals == [])
+        #expect(try hub.storage.snapshot { try hub.storage.record(other) } != nil)
+    }
+
+    @Test("a record that cannot be read is left out of what is served, and told")
+    func unreadableIsWithheld() throws {
+        let other = worker.addNeed("井盖")
+        worker.edit(need, .phone, .text("1"))
+        try worker.sync()
+        try alter(
+            "UPDATE record SET state = x'ff' WHERE first_sequence = (SELECT min(first_sequence) FROM record WHERE kind = 1)"
+        )
+        // By the feed, and from the start.
+        try office.sync()
+        #expect(office.state[need] != nil && office.state[other] != nil)
+        let newcomer = try hub.office("t1")
+        try newcomer.sync()
+        #expect(newcomer.state[need] == nil && newcomer.state[other] != nil)
+        #expect(try hub.ledger.events().map(\.kind) == [.recordAltered])
+
+        let bucket = try #require(office.scope.buckets.firstIndex(of: .grid("g1")))
+        var request = office.request()
+        request.audit = AuditRequest(parts: [AuditPart(bucket: bucket)], refetch: [need, other])
+        let page = try #require(try hub.sync(office, request).page)
+        #expect(page.records.map(\.id) == [other] && page.departed == [])
+        guard case .records(let listed)? = page.findings.first?.content else {
+            Issue.record("no list")
+            return
+        }
+        #expect(listed.map(\.id) == [other])
+    }
+
+    @Test("a batch that cannot be read fails only whoever repeats it")
+    func unreadableBatch() throws {
+        let copy = worker.clone()
+        worker.addNeed("井盖")
+        copy.addNeed("井盖")
+        try worker.sync()
+        try alter(
+            "UPDATE batch SET content = x'02ff' WHERE number = (SELECT max(number) FROM batch)")
+        let other = elsewhere.addNeed("桥断了", grid: "g4")
+        let answers = try hub.ledger.sync([
+            (copy.id, copy.request()), (elsewhere.id, elsewhere.request()),
+        ]).answers
+        #expect(throws: LedgerError.self) { _ = try answers[0].get() }
+        #expect(try answers[1].get().outcomes?.refusals == [])
+        #expect(try hub.storage.snapshot { try hub.storage.record(other) } != nil)
+    }
+
+    @Test(
+        "who holds a record keeps it, wherever the disk puts it",
+        arguments: ["grid = 'g9'", "grid = 'g4', device = NULL", "team = NULL"])
+    func alteredPlace(change: String) throws {
+        let team = try hub.team("A")
+        office.dispatch(need, to: "A")
+        for device in [office, team, worker] { try device.sync() }
+        try alter("UPDATE record SET \(change) WHERE kind = 1")
+        let holder = change.starts(with: "team") ? team : worker
+        var request = holder.request()
+        request.audit = AuditRequest(parts: [], refetch: [need])
+        let page = try #require(try hub.sync(holder, request).page)
+        #expect(page.departed == [])
+        #expect(try hub.ledger.events().map(\.kind) == [.recordAltered])
+    }
+}
