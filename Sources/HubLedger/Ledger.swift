@@ -148,7 +148,7 @@ package final class Ledger {
                 nextCounter: first + 1, receivedMilliseconds: session.now,
                 newestStamp: try storage.newestStamp(atOrBelow: session.head),
                 content: StoredContent.encode([]), outcomes: StoredOutcome.encode([]),
-                touched: TouchedRecords(entries: []).encoded()))
+                touched: TouchedRecords().encoded()))
         session.head = first
         session.openedTerm = true
     }

@@ -481,11 +481,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
         return row.map { $0 << Int64(RecordID.numberBitCount) | Int64(id.number) }
     }
 
-    func newKey(for id: RecordID, reserved: Set<Int64>) throws -> Int64 {
+    func newKey(for id: RecordID, isReserved: (Int64) -> Bool) throws -> Int64 {
         let key =
             try rowOfReplica(id.replica) << Int64(RecordID.numberBitCount) | Int64(id.number)
         let isTaken =
-            try reserved.contains(key)
+            try isReserved(key)
             || key != freeKey
                 && connection.first("SELECT 1 FROM record WHERE key = ?", .integer(key)) { _ in
                     true
