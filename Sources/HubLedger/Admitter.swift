@@ -55,8 +55,9 @@ final class Admitter {
     private var scopesAtBase: [UInt64: Scope] = [:]
     private var knownGrids = KnownCodes()
     private var knownCategories = KnownCodes()
-    /// Where this batch's new needs may lie, as far as it was asked: the last grid and base.
-    private var judgedGrid: (code: [UInt8], base: Position, isHeld: Bool)?
+    /// Whether the device may write where the record judged last lies: most of a batch lie in one
+    /// place.
+    private var judgedPlace: (place: Placement, base: Position, isHeld: Bool)?
     private lazy var hasRefusedCreations: Result<Bool, any Error> = Result {
         try storage.hasRefusedCreations()
     }
@@ -353,10 +354,17 @@ final class Admitter {
         let grid =
             group.createdKind == Kind.need.rawValue
             ? group.changes.spans.first { $0.field == NeedField.grid.rawValue } : nil
-        if let judgedGrid, let grid, judgedGrid.base == group.base,
-            group.changes.isValue(grid, judgedGrid.code)
-        {
-            return judgedGrid.isHeld
+        if let judgedPlace, judgedPlace.base == group.base {
+            if let grid, judgedPlace.place == Placement(grid: judgedPlace.place.grid),
+                let code = judgedPlace.place.grid, group.changes.isValue(grid, code)
+            {
+                return judgedPlace.isHeld
+            }
+            if grid == nil, judgedPlace.isHeld, let stored,
+                judgedPlace.place == stored.record.placement
+            {
+                return true
+            }
         }
         let base = terms.cut(group.base, head: headBefore)
         let scopeAtBase = try scope(of: device, at: base)
@@ -371,12 +379,17 @@ final class Admitter {
         } else {
             // Most needs of a batch lie in one grid.
             let code = grid.flatMap { group.changes.value(of: $0) }
-            let isHeld = isHeld(Placement(grid: code.map { String(decoding: $0, as: UTF8.self) }))
-            if let code { judgedGrid = (code, group.base, isHeld) }
+            let place = Placement(grid: code.map { String(decoding: $0, as: UTF8.self) })
+            let isHeld = isHeld(place)
+            judgedPlace = (place, group.base, isHeld)
             return isHeld
         }
         guard let touched else { return false }
-        if isHeld(touched.record.placement) { return true }
+        let place = touched.record.placement
+        if isHeld(place) {
+            judgedPlace = (place, group.base, true)
+            return true
+        }
         return try placement(of: touched, at: base).map(isHeld) ?? false
     }
 
@@ -438,7 +451,10 @@ final class Admitter {
         }
         let brought = known == nil ? [] : try earlierBrought.of(touched.record)
         let changes = group.changes
-        let context = touched.record.state.prepare(for: changes, contexts)
+        // Taken out while it changes, which would otherwise be checked at every step.
+        var state = RecordState()
+        swap(&state, &touched.record.state)
+        let context = state.prepare(for: changes, contexts)
         func stamp(newestCovered: Int64?) -> Int64 {
             StampLaw.milliseconds(
                 estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
@@ -448,9 +464,11 @@ final class Admitter {
         var stamps = StampList()
         var superseded: [UInt32] = []
         var counter = group.firstCounter
+        var sequence = head
+        let writerID = replica.id
         for span in changes.spans {
-            head += 1
-            let dot = Dot(replica.id, counter)
+            sequence += 1
+            let dot = Dot(writerID, counter)
             counter += 1
             if !brought.isEmpty,
                 let known = brought.first(where: {
@@ -459,24 +477,22 @@ final class Admitter {
                 })
             {
                 // Somebody who held it was faster than its writer.
-                if touched.record.state[span.field].winner?.dot != dot {
-                    superseded.append(span.field)
-                }
+                if state[span.field].winner?.dot != dot { superseded.append(span.field) }
                 stamps.append(known.version.stamp.milliseconds)
                 continue
             }
             var version: Version?
             var isWinner = true
-            if !touched.record.state.holds(span.field) {
-                touched.record.state.insertFirst(
+            if !state.holds(span.field) {
+                state.insertFirst(
                     span, of: changes, stamp: Stamp(milliseconds: stampOfFirst, dot: dot),
-                    sequence: head, context: context)
+                    sequence: sequence, context: context)
                 stamps.append(stampOfFirst)
             } else {
                 var incoming = Version(
                     value: changes.value(of: span), stamp: Stamp(milliseconds: 0, dot: dot),
-                    sequence: head, clock: contexts[0].clock)
-                try touched.record.state.update(span.field) { register in
+                    sequence: sequence, clock: contexts[0].clock)
+                try state.update(span.field) { register in
                     try inheritSeen(&incoming, from: register)
                     incoming.stamp.milliseconds = stamp(
                         newestCovered: register.newestCovered(by: incoming))
@@ -486,11 +502,18 @@ final class Admitter {
                 stamps.append(incoming.stamp.milliseconds)
                 version = incoming
             }
-            let isLate = noteLateness(of: span.field, in: touched) {
-                version ?? touched.record.state[span.field].winner
+            var isLate = false
+            if Self.mayBeLate(span.field, of: touched.record) {
+                swap(&state, &touched.record.state)
+                isLate = noteLateness(of: span.field, in: touched) {
+                    version ?? touched.record.state[span.field].winner
+                }
+                swap(&state, &touched.record.state)
             }
             if isLate || !isWinner { superseded.append(span.field) }
         }
+        swap(&state, &touched.record.state)
+        head = sequence
         let newest = stamps.newest
         replica.newestStamp = max(replica.newestStamp ?? .min, newest ?? .min)
         newestStamp = max(newestStamp ?? .min, newest ?? .min)
@@ -546,15 +569,23 @@ final class Admitter {
         if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
     }
 
+    /// Whether a change of this field may be a late answer, or settle one.
+    private static func mayBeLate(_ field: UInt32, of record: StoredRecord) -> Bool {
+        guard record.kind == Kind.need.rawValue else { return false }
+        return switch NeedField(rawValue: field) {
+        case .dispatch, .answer, .rating: true
+        default: false
+        }
+    }
+
     /// Keeps the register of late answers up to date.
     ///
     /// - Returns: Whether the change is itself one: it counts for nothing, and its author is told.
     func noteLateness(
         of number: UInt32, in touched: TouchedRecord, _ version: () -> Version?
     ) -> Bool {
-        guard touched.record.kind == Kind.need.rawValue,
-            let field = NeedField(rawValue: number),
-            field == .dispatch || LateAnswers.sources.contains(field), let version = version()
+        guard Self.mayBeLate(number, of: touched.record),
+            let field = NeedField(rawValue: number), let version = version()
         else { return false }
         let state = touched.record.state
         var late = state[LateAnswers.field]
@@ -572,7 +603,10 @@ final class Admitter {
         }
         let boot = group.written.boot
         let offset: Int64?
-        if let known = offsets[boot] {
+        if boot == writer.clocks.boot && boot != 0 {
+            // Measured by the request itself.
+            offset = nil
+        } else if let known = offsets[boot] {
             offset = known
         } else {
             offset = try storage.bootOffset(device: device.id, boot: boot)
@@ -635,7 +669,9 @@ final class Admitter {
         let grid = touched.record.state.value(of: NeedField.grid.rawValue).flatMap {
             $0.withUnsafeBufferPointer { $0.isUTF8 ? String(decoding: $0, as: UTF8.self) : nil }
         }
-        let team = touched.record.progress.dispatch?.team
+        let team =
+            touched.record.state.holds(NeedField.dispatch.rawValue)
+            ? touched.record.progress.dispatch?.team : nil
         if touched.record.grid == grid && touched.record.team == team { return }
         touched.record.grid = grid
         touched.record.team = team

@@ -255,7 +255,7 @@ struct Feed {
                     guard isOnly || seen.insert(entry.key).inserted,
                         let record = try storage.record(key: entry.key)
                     else { continue }
-                    if !scope.contains(record.placement) {
+                    guard collector.holds(record) else {
                         collector.depart(record.id)
                         continue
                     }
@@ -292,14 +292,19 @@ struct Feed {
             names[id] = name
             result.append(Page.Writer(replica: replica, name: name))
         }
+        // Most versions have the writer of the one before.
+        var last: ReplicaID?
         for record in records {
             guard let kind = Kind(rawValue: record.kind), !kind.isReference else { continue }
-            if record.createdMilliseconds != nil { try note(record.id.replica) }
-            // Most versions have the writer of the one before.
-            var last: ReplicaID?
-            for version in record.versions where version.stamp.dot.replica != last {
-                last = version.stamp.dot.replica
-                try note(version.stamp.dot.replica)
+            if record.createdMilliseconds != nil, record.id.replica != last {
+                last = record.id.replica
+                try note(record.id.replica)
+            }
+            for place in record.versions.indices {
+                let replica = record.versions[place].stamp.dot.replica
+                if replica == last { continue }
+                last = replica
+                try note(replica)
             }
         }
         return result
@@ -315,6 +320,8 @@ struct PageCollector {
     private var bytes = 0
     private(set) var records: [PageRecord] = []
     private(set) var departed: [RecordID] = []
+    /// Of the record that was asked for last: most of a page lie in one place.
+    private var lastPlace: (placement: Placement, places: HeldPlaces)?
 
     init(bytesMax: Int, scope: Scope, replica: ReplicaID, sent: Range<UInt64>?) {
         self.bytesMax = bytesMax
@@ -324,6 +331,17 @@ struct PageCollector {
     }
 
     var isFull: Bool { bytes >= bytesMax }
+
+    /// In which of the device's buckets a record lies.
+    private mutating func places(of placement: Placement) -> HeldPlaces {
+        if let lastPlace, lastPlace.placement == placement { return lastPlace.places }
+        let places = scope.places(of: placement)
+        lastPlace = (placement, places)
+        return places
+    }
+
+    /// Whether the device may hold a record.
+    mutating func holds(_ record: StoredRecord) -> Bool { !places(of: record.placement).isEmpty }
 
     mutating func depart(_ id: RecordID) {
         bytes += 8
@@ -375,7 +393,7 @@ struct PageCollector {
             PageRecord(
                 id: record.id, kind: record.kind,
                 createdMilliseconds: cursor == nil ? record.createdMilliseconds : nil,
-                contested: record.contestedFields, places: scope.places(of: record.placement),
+                contested: record.contestedFields, places: places(of: record.placement),
                 versions: versions))
     }
 }

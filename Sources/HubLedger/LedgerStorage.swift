@@ -129,6 +129,7 @@ protocol LedgerStorage: AnyObject {
     func hasCategories() throws -> Bool
     func isCategory(_ code: String) throws -> Bool
     func setCategory(code: String, name: String, key: Int64) throws
+    func hasRoutes() throws -> Bool
     func route(category: String, territory: String) throws -> RouteRow?
     func setRoute(_ route: RouteRow) throws
 

@@ -314,9 +314,64 @@ package struct RecordState: Hashable, Sendable {
         // What is stored absolutely is stored as a difference to nothing.
         let first = hasPositions ? 0 : beside.firstSequence
         let created = hasPositions ? 0 : beside.createdMilliseconds
-        var grid = hasPositions ? nil : beside.grid
-        var writer = ByteWriter()
-        writer.reserve(size + Self.versionBytes)
+        let grid = hasPositions ? nil : beside.grid
+        // At most: ten bytes a number.
+        var room = size + 32 * (versions.count + 1) + 70 * origins.count
+        for origin in origins { room += 20 * contexts[Int(origin.context)].clock.ancestors.count }
+        if hasPositions {
+            for version in versions {
+                room += 10 + 20 * contexts[Int(version.context)].formerPositions.count
+            }
+        }
+        return try [UInt8](unsafeUninitializedCapacity: room) { buffer, count in
+            var writer = Writer(buffer)
+            try write(
+                to: &writer, origins, first: first, created: created, grid: grid,
+                hasPositions: hasPositions, row: row)
+            count = writer.count
+        }
+    }
+
+    /// Writes where there is room for all that comes.
+    private struct Writer {
+        private let bytes: UnsafeMutableBufferPointer<UInt8>
+        private(set) var count = 0
+
+        init(_ bytes: UnsafeMutableBufferPointer<UInt8>) { self.bytes = bytes }
+
+        mutating func put(byte: UInt8) {
+            bytes[count] = byte
+            count += 1
+        }
+
+        mutating func put(_ number: UInt64) {
+            var rest = number
+            while rest >= 0x80 {
+                put(byte: UInt8(truncatingIfNeeded: rest) | 0x80)
+                rest >>= 7
+            }
+            put(byte: UInt8(rest))
+        }
+
+        mutating func put(_ number: Int) { put(UInt64(number)) }
+
+        mutating func put(signed number: Int64) {
+            put(UInt64(bitPattern: number << 1 ^ number >> 63))
+        }
+
+        mutating func put(raw content: UnsafeBufferPointer<UInt8>) {
+            precondition(content.count <= bytes.count - count, "room for a value")
+            if let target = bytes.baseAddress, let source = content.baseAddress {
+                (target + count).update(from: source, count: content.count)
+            }
+            count += content.count
+        }
+    }
+
+    private func write(
+        to writer: inout Writer, _ origins: [Origin], first: UInt64, created: Int64,
+        grid: String?, hasPositions: Bool, row: (ReplicaID) throws -> Int64
+    ) rethrows {
         writer.put(byte: hasPositions ? Self.formWithPositions : Self.formBesideRow)
         writer.put(origins.count)
         for origin in origins {
@@ -342,15 +397,6 @@ package struct RecordState: Hashable, Sendable {
             fieldCount += 1
         }
         writer.put(fieldCount)
-        func put(_ version: LiveVersion, _ bytes: UnsafeBufferPointer<UInt8>) {
-            if version.length < 0 { return writer.put(0) }
-            let value = UnsafeBufferPointer(
-                start: bytes.baseAddress.map { $0 + Int(version.offset) },
-                count: Int(version.length))
-            if grid?.isUTF8(value) ?? false { return writer.put(1) }
-            writer.put(value.count + (hasPositions ? 1 : 2))
-            writer.put(raw: value)
-        }
         try bytes.withUnsafeBufferPointer { bytes in
             var start = 0
             var position: UInt64 = 0
@@ -374,18 +420,19 @@ package struct RecordState: Hashable, Sendable {
                     writer.put((field &- lastField) << 1 | (isAsCreated ? 1 : 0))
                     lastField = field
                     if isAsCreated {
-                        put(version, bytes)
+                        Self.put(version, bytes, grid, hasPositions, to: &writer)
                         continue
                     }
                 }
                 writer.put(end - start)
-                for version in versions[start..<end] {
+                for place in start..<end {
+                    let version = versions[place]
                     let index = origins.firstIndex { bears($0, version) }!
                     writer.put(index)
                     writer.put(version.stamp.dot.counter &- origins[index].dot.counter)
                     // Wrapping: a clock may have claimed any time at all.
                     writer.put(signed: version.stamp.milliseconds &- origins[index].stamp)
-                    put(version, bytes)
+                    Self.put(version, bytes, grid, hasPositions, to: &writer)
                     if hasPositions {
                         let positions = contexts[Int(version.context)].formerPositions
                         writer.put(positions.count)
@@ -397,7 +444,18 @@ package struct RecordState: Hashable, Sendable {
                 }
             }
         }
-        return writer.bytes
+    }
+
+    private static func put(
+        _ version: LiveVersion, _ bytes: UnsafeBufferPointer<UInt8>, _ grid: String?,
+        _ hasPositions: Bool, to writer: inout Writer
+    ) {
+        if version.length < 0 { return writer.put(0) }
+        let value = UnsafeBufferPointer(
+            start: bytes.baseAddress.map { $0 + Int(version.offset) }, count: Int(version.length))
+        if var grid, grid.utf8.count == value.count, grid.isUTF8(value) { return writer.put(1) }
+        writer.put(value.count + (hasPositions ? 1 : 2))
+        writer.put(raw: value)
     }
 
     /// - Parameters:

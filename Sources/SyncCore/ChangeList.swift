@@ -101,6 +101,20 @@ package struct ChangeList: RandomAccessCollection, Hashable, Sendable, Expressib
         }
     }
 
+    /// Whether a value is this text.
+    package func isValue(_ span: ValueSpan, _ other: String) -> Bool {
+        var other = other
+        return other.withUTF8 { other in
+            guard Int(span.length) == other.count else { return false }
+            return block.bytes.withUnsafeBufferPointer { bytes in
+                for index in other.indices where bytes[Int(span.offset) + index] != other[index] {
+                    return false
+                }
+                return true
+            }
+        }
+    }
+
     package static func == (left: ChangeList, right: ChangeList) -> Bool {
         left.elementsEqual(right)
     }
