@@ -41,7 +41,7 @@ final class Admitter {
     var newestStamp: Int64?
 
     var records: [RecordID: TouchedRecord] = [:]
-    private var touchOrder: [RecordID] = []
+    private var touchOrder: [TouchedRecord] = []
     private var groups: [ChangeGroup] = []
     /// What a device brought back; then there are no groups.
     var brought: [BroughtChange] = []
@@ -53,29 +53,54 @@ final class Admitter {
     private var offsets: [UInt64: Int64?] = [:]
     /// The device's scope at a base; the present one where none was noted.
     private var scopesAtBase: [UInt64: Scope] = [:]
-    private var knownGrids: [String: Bool] = [:]
-    private var knownCategories: [String: Bool] = [:]
+    private var knownGrids = KnownCodes()
+    private var knownCategories = KnownCodes()
+    /// Whether the device may write where the record judged last lies: most of a batch lie in one
+    /// place.
+    private var judgedPlace: (place: Placement, base: Position, isHeld: Bool)?
     private lazy var hasRefusedCreations: Result<Bool, any Error> = Result {
         try storage.hasRefusedCreations()
     }
+    /// What changes with the same base have seen, as new records hold it.
+    private var contexts: (base: Position, list: [RecordState.Context])?
     private var movesByKey: [Int64: [(sequence: UInt64, before: Placement)]] = [:]
-    /// The keys of the records that this batch creates.
-    private var newKeys: Set<Int64> = []
+    /// The keys of the records that this batch creates: the greatest, and all of them as soon as
+    /// one comes that is no greater.
+    private var greatestNewKey = Int64.min
+    private var newKeys: Set<Int64>?
     /// Whether a need got its place in its recorder's bucket, or a writer a name.
     private var hasFoundRecorder = false
     /// The notes that this batch touched, by the key of their need.
     private var touchedNotes: [Int64: [RecordID]] = [:]
 
-    struct TouchedRecord {
+    /// A record as the batch leaves it so far.
+    final class TouchedRecord {
         var record: StoredRecord
-        var isNew: Bool
-        var placementBefore: Placement
-        var digestBefore: UInt64
+        let isNew: Bool
+        /// As the batch found it; of a new record, nowhere.
+        let placementBefore: Placement
+        let digestBefore: UInt64
         var isChanged = false
         /// As the batch found it.
         var wasWithdrawn = false
         /// Whether a version went without another in its place, which only the whole record tells.
         var hasLessThanBefore = false
+
+        init(creating record: StoredRecord) {
+            self.record = record
+            isNew = true
+            placementBefore = Placement()
+            digestBefore = 0
+        }
+
+        init(_ record: StoredRecord) {
+            self.record = record
+            isNew = false
+            placementBefore = record.placement
+            digestBefore = record.digest
+            wasWithdrawn =
+                record.kind == Kind.need.rawValue && record.isWithdrawn
+        }
     }
 
     init(
@@ -100,8 +125,8 @@ final class Admitter {
     /// The needs that carry no order and that this batch created, or brought back from a
     /// withdrawal that may have been there before they could be routed.
     var needsToRoute: [StoredRecord] {
-        touchOrder.compactMap { id in
-            guard let touched = records[id], touched.record.kind == Kind.need.rawValue,
+        touchOrder.compactMap { touched in
+            guard touched.record.kind == Kind.need.rawValue,
                 touched.isNew || touched.wasWithdrawn,
                 touched.record.progress.status == .recorded
             else { return nil }
@@ -111,15 +136,16 @@ final class Admitter {
 
     func admit(_ group: ChangeGroup) throws {
         groups.append(group)
-        if let rejection = try fault(in: group) {
-            if group.createdKind != nil, try load(group.record) == nil {
+        let touched = try load(group.record)
+        if let rejection = try fault(in: group, stored: touched) {
+            if group.createdKind != nil, touched == nil {
                 try storage.setCreationRefused(true, group.record)
                 hasRefusedCreations = .success(true)
             }
             outcomes.append(StoredOutcome(outcome: rejection))
             return
         }
-        try apply(group)
+        try apply(group, to: touched)
     }
 
     // MARK: Judging
@@ -130,23 +156,25 @@ final class Admitter {
         .rejected(code: code.rawValue, field: field, reason: reason)
     }
 
-    private func fault(in group: ChangeGroup) throws -> GroupOutcome? {
-        let stored = try load(group.record)
+    private func fault(
+        in group: ChangeGroup, stored touched: TouchedRecord?
+    ) throws -> GroupOutcome? {
+        // Judged in place: a copy would have all that it refers to counted.
         let kind: Kind
         if let created = group.createdKind {
             guard let known = schema.kind(created) else {
                 return rejected(.upgrade, "this hub does not know records of kind \(created)")
             }
             kind = known
-            if let stored, try !wasBroughtBack(stored) {
+            if let touched, try !wasBroughtBack(touched.record) {
                 return rejected(.recordExists, "the record exists")
             }
             let mayName =
                 group.record.isWellFormed
                 && writer.namingReplicas.contains(group.record.replica)
             if !mayName { return rejected(.recordExists, "the id is not this writer's to give") }
-        } else if let stored {
-            guard let known = schema.kind(stored.kind) else {
+        } else if let touched {
+            guard let known = schema.kind(touched.record.kind) else {
                 return rejected(.upgrade, "this hub does not know the record's kind")
             }
             kind = known
@@ -159,23 +187,25 @@ final class Admitter {
             if group.createdKind != nil, !device.role.mayCreate(kind) {
                 return rejected(.role, "this role may not record that")
             }
-            for change in group.changes
-            where !device.role.mayWrite(kind, field: change.field) {
-                return rejected(.role, field: change.field, "this role may not write that")
+            for span in group.changes.spans where !device.role.mayWrite(kind, field: span.field) {
+                return rejected(.role, field: span.field, "this role may not write that")
             }
         }
         if let invalid = faultInValues(of: group, kind: kind) { return invalid }
         // Admitted before the restore, and whole: what the hub has lost beside it (a scope, a team,
         // an answer) is no reason to refuse it now.
-        if let stored, try cameBack(group, of: stored) { return nil }
-        let size = (stored?.state.size ?? 0) + group.changes.reduce(0) { $0 + $1.size }
+        if let touched, try cameBack(group, of: touched.record) { return nil }
+        var size = touched?.record.state.size ?? 0
+        for span in group.changes.spans {
+            size += Int(max(0, span.length)) + RecordState.versionBytes
+        }
         if size > LedgerLimits.recordBytesMax {
             return rejected(.invalid, "the record is full")
         }
-        if let unknown = try faultInReferences(of: group, kind: kind, stored: stored) {
+        if let unknown = try faultInReferences(of: group, kind: kind, stored: touched) {
             return unknown
         }
-        if writer.device != nil, try !isInScope(group, kind: kind, stored: stored) {
+        if writer.device != nil, try !isInScope(group, kind: kind, stored: touched) {
             return rejected(.scope, "the record is not in this device's territory or team")
         }
         return nil
@@ -206,50 +236,49 @@ final class Admitter {
     }
 
     private func faultInValues(of group: ChangeGroup, kind: Kind) -> GroupOutcome? {
-        for change in group.changes {
-            if let rule = FieldRule.rule(kind: kind, field: change.field),
-                let fault = rule.fault(in: change.value)
-            {
-                return rejected(.invalid, field: change.field, fault)
+        let changes = group.changes
+        let found: (field: UInt32, String)? = changes.bytes.withUnsafeBufferPointer { bytes in
+            for span in changes.spans {
+                guard let rule = FieldRule.rule(kind: kind, field: span.field) else { continue }
+                let fault =
+                    span.length < 0
+                    ? rule.faultWhenCleared : rule.fault(in: bytes.value(span))
+                if let fault { return (span.field, fault) }
             }
+            return nil
         }
+        if let found { return rejected(.invalid, field: found.field, found.1) }
         guard group.createdKind != nil else { return nil }
-        let required: [UInt32] =
-            switch kind {
-            case .need: NeedField.allCases.map(\.rawValue)
-            case .note: NoteField.allCases.map(\.rawValue)
-            case .territory, .team, .category: []
-            }
-        for field in required
-        where FieldRule.rule(kind: kind, field: field)?.isRequired == true
-            && !group.changes.contains(where: { $0.field == field })
-        {
+        for field in FieldRule.required(of: kind)
+        where !changes.spans.contains(where: { $0.field == field }) {
             return rejected(.invalid, field: field, "missing")
         }
         return nil
     }
 
     private func faultInReferences(
-        of group: ChangeGroup, kind: Kind, stored: StoredRecord?
+        of group: ChangeGroup, kind: Kind, stored: TouchedRecord?
     ) throws -> GroupOutcome? {
-        for change in group.changes {
-            guard let bytes = change.value else { continue }
+        for span in group.changes.spans where span.length >= 0 {
             switch kind {
             case .note:
-                guard NoteField(rawValue: change.field) == .need,
+                guard NoteField(rawValue: span.field) == .need,
+                    let bytes = group.changes.value(of: span),
                     case .record(let need) = FieldValue(.record, bytes: bytes)
                 else { continue }
                 // Its place, and so who may see it, was decided when it was written.
-                if let stored, stored.state[change.field].winner?.value != bytes {
-                    return rejected(.invalid, field: change.field, "a note stays with its need")
+                if let stored, stored.record.state.value(of: span.field) != bytes {
+                    return rejected(.invalid, field: span.field, "a note stays with its need")
                 }
-                if let parent = try load(need), parent.kind == Kind.need.rawValue { continue }
+                if let parent = try load(need), parent.record.kind == Kind.need.rawValue {
+                    continue
+                }
                 return try storage.isCreationRefused(need)
-                    ? rejected(.depends, field: change.field, "the need was refused")
-                    : rejected(.unknownRecord, field: change.field, "there is no such need")
+                    ? rejected(.depends, field: span.field, "the need was refused")
+                    : rejected(.unknownRecord, field: span.field, "there is no such need")
             case .need:
-                guard let field = NeedField(rawValue: change.field) else { continue }
-                if let fault = try fault(in: field, bytes: bytes, stored: stored) {
+                guard let field = NeedField(rawValue: span.field) else { continue }
+                if let fault = try fault(in: field, span, of: group.changes, stored: stored) {
                     return fault
                 }
             case .territory, .team, .category:
@@ -260,33 +289,36 @@ final class Admitter {
     }
 
     private func fault(
-        in field: NeedField, bytes: [UInt8], stored: StoredRecord?
+        in field: NeedField, _ span: ValueSpan, of changes: ChangeList, stored: TouchedRecord?
     ) throws -> GroupOutcome? {
+        func value(_ form: FieldValue.Form) -> FieldValue? {
+            changes.value(of: span).flatMap { FieldValue(form, bytes: $0) }
+        }
         switch field {
         case .grid:
-            guard case .text(let code) = FieldValue(.text, bytes: bytes),
-                try isGrid(code)
-            else { return rejected(.unknownGrid, field: field.rawValue, "no such grid") }
+            if try !isGrid(span, of: changes) {
+                return rejected(.unknownGrid, field: field.rawValue, "no such grid")
+            }
         case .category:
-            guard case .text(let code) = FieldValue(.text, bytes: bytes),
-                try isCategory(code)
-            else { return rejected(.unknownCategory, field: field.rawValue, "no such category") }
+            if try !isCategory(span, of: changes) {
+                return rejected(.unknownCategory, field: field.rawValue, "no such category")
+            }
         case .dispatch:
-            guard case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: bytes),
+            guard case .dispatch(let dispatch) = value(.dispatch),
                 try storage.team(dispatch.team) != nil
             else { return rejected(.unknownTeam, field: field.rawValue, "no such team") }
         case .answer:
             guard let device = writer.device, device.role == .team, let stored,
-                case .answer(let answer) = FieldValue(.answer, bytes: bytes),
-                let current = stored.progress.dispatch, current.order == answer.order,
+                case .answer(let answer) = value(.answer),
+                let current = stored.record.progress.dispatch, current.order == answer.order,
                 current.team != device.team
             else { return nil }
             return rejected(.scope, field: field.rawValue, "the order went to another team")
         case .rating:
             // Only a grade of the current order can be told to be early: a former order may have
             // been finished on a device that is still offline.
-            guard case .rating(let rating) = FieldValue(.rating, bytes: bytes),
-                let progress = stored?.progress, progress.dispatch != nil
+            guard case .rating(let rating) = value(.rating),
+                let progress = stored?.record.progress, progress.dispatch != nil
             else { return rejected(.notFinished, field: field.rawValue, "nothing was finished") }
             if progress.dispatch?.order == rating.order && progress.answer?.verdict != .finished {
                 return rejected(.notFinished, field: field.rawValue, "not finished yet")
@@ -297,18 +329,14 @@ final class Admitter {
         return nil
     }
 
-    private func isGrid(_ code: String) throws -> Bool {
-        if let known = knownGrids[code] { return known }
-        let isGrid = try storage.territory(code)?.level == .grid
-        knownGrids[code] = isGrid
-        return isGrid
+    private func isGrid(_ span: ValueSpan, of changes: ChangeList) throws -> Bool {
+        try knownGrids.isKnown(span, of: changes) { try storage.territory($0)?.level == .grid }
     }
 
-    private func isCategory(_ code: String) throws -> Bool {
-        if let known = knownCategories[code] { return known }
-        let isCategory = try storage.isCategory(code) || !storage.hasCategories()
-        knownCategories[code] = isCategory
-        return isCategory
+    private func isCategory(_ span: ValueSpan, of changes: ChangeList) throws -> Bool {
+        try knownCategories.isKnown(span, of: changes) {
+            try storage.isCategory($0) || !storage.hasCategories()
+        }
     }
 
     private func scope(of device: Device, at base: UInt64) throws -> Scope {
@@ -320,35 +348,59 @@ final class Admitter {
 
     /// Scope is judged as of the change's base, so late work of a former team is not refused.
     private func isInScope(
-        _ group: ChangeGroup, kind: Kind, stored: StoredRecord?
+        _ group: ChangeGroup, kind: Kind, stored: TouchedRecord?
     ) throws -> Bool {
         guard let device = writer.device else { return true }
+        let grid =
+            group.createdKind == Kind.need.rawValue
+            ? group.changes.spans.first { $0.field == NeedField.grid.rawValue } : nil
+        if let judgedPlace, judgedPlace.base == group.base {
+            if let grid, judgedPlace.place == Placement(grid: judgedPlace.place.grid),
+                let code = judgedPlace.place.grid, group.changes.isValue(grid, code)
+            {
+                return judgedPlace.isHeld
+            }
+            if grid == nil, judgedPlace.isHeld, let stored,
+                judgedPlace.place == stored.record.placement
+            {
+                return true
+            }
+        }
         let base = terms.cut(group.base, head: headBefore)
         let scopeAtBase = try scope(of: device, at: base)
         func isHeld(_ placement: Placement) -> Bool {
             writer.scope.contains(placement) || scopeAtBase.contains(placement)
         }
-        let record: StoredRecord?
+        let touched: TouchedRecord?
         if group.createdKind == nil {
-            record = stored
+            touched = stored
         } else if kind == .note {
-            record = try parent(of: group)
+            touched = try parent(of: group)
         } else {
-            return isHeld(Placement(grid: text(of: .grid, in: group)))
+            // Most needs of a batch lie in one grid.
+            let code = grid.flatMap { group.changes.value(of: $0) }
+            let place = Placement(grid: code.map { String(decoding: $0, as: UTF8.self) })
+            let isHeld = isHeld(place)
+            judgedPlace = (place, group.base, isHeld)
+            return isHeld
         }
-        guard let record else { return false }
-        if isHeld(record.placement) { return true }
-        return try placement(of: record, at: base).map(isHeld) ?? false
+        guard let touched else { return false }
+        let place = touched.record.placement
+        if isHeld(place) {
+            judgedPlace = (place, group.base, true)
+            return true
+        }
+        return try placement(of: touched, at: base).map(isHeld) ?? false
     }
 
     /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.
-    private func placement(of record: StoredRecord, at base: UInt64) throws -> Placement? {
-        if record.firstSequence > base { return nil }
-        if let move = try moves(of: record.key).first(where: { $0.sequence > base }) {
+    private func placement(of touched: TouchedRecord, at base: UInt64) throws -> Placement? {
+        if touched.record.firstSequence > base { return nil }
+        if let move = try moves(of: touched.record.key).first(where: { $0.sequence > base }) {
             return move.before
         }
         // Earlier groups of this very batch may have moved it.
-        return records[record.id]?.placementBefore ?? record.placement
+        return touched.placementBefore
     }
 
     /// When a record moved, and from where, oldest first. Read once a batch, whatever its groups
@@ -360,8 +412,8 @@ final class Admitter {
             guard let batch = try storage.touched(inBatch: number) else { continue }
             let touched = try TouchedRecords.decode(batch.touched) { _ in true }
             for entry in touched.entries where entry.key == key {
-                if let before = entry.bucketsBefore {
-                    moves.append((batch.end, Placement(before)))
+                if let before = entry.placeBefore {
+                    moves.append((batch.end, Placement(touched.places[before])))
                 }
             }
         }
@@ -371,77 +423,107 @@ final class Admitter {
 
     // MARK: Applying
 
-    private func apply(_ group: ChangeGroup) throws {
+    private func context(of group: ChangeGroup) throws -> [RecordState.Context] {
         // All groups of a batch have seen the same of the ledger: what was before the batch.
-        let clock =
-            writer.device == nil
-            ? ShortClock(base: head)
-            : terms.clock(
-                base: try storage.lostTermOnly(group.base, terms: terms, head: headBefore),
-                admittedAt: headBefore + 1, ancestors: replica.ancestors)
-        let base = clock.base
+        if writer.device == nil { return [.init(clock: ShortClock(base: head))] }
+        if let contexts, contexts.base == group.base { return contexts.list }
+        let clock = terms.clock(
+            base: try storage.lostTermOnly(group.base, terms: terms, head: headBefore),
+            admittedAt: headBefore + 1, ancestors: replica.ancestors)
+        let list = [RecordState.Context(clock: clock)]
+        contexts = (group.base, list)
+        return list
+    }
+
+    private func apply(_ group: ChangeGroup, to known: TouchedRecord?) throws {
+        let contexts = try context(of: group)
         let estimate = try estimate(of: group)
-        let newestSeen = try newestStamp(at: base)
+        let newestSeen = try newestStamp(at: contexts[0].clock.base)
         let newestOwn = replica.newestStamp
         let firstSequence = head + 1
 
-        let isCreated = records[group.record] == nil
-        if isCreated {
-            try create(group)
-        } else if group.createdKind != nil {
-            try noteRecorder(of: group.record)
+        let touched: TouchedRecord
+        if let known {
+            touched = known
+            if group.createdKind != nil { try noteRecorder(of: touched) }
+        } else {
+            touched = try create(group)
         }
-        // Taken out, so that changing it copies nothing.
-        guard var touched = records.removeValue(forKey: group.record) else {
-            preconditionFailure("a judged group's record is loaded")
+        let brought = known == nil ? [] : try earlierBrought.of(touched.record)
+        let changes = group.changes
+        // Taken out while it changes, which would otherwise be checked at every step.
+        var state = RecordState()
+        swap(&state, &touched.record.state)
+        let context = state.prepare(for: changes, contexts)
+        func stamp(newestCovered: Int64?) -> Int64 {
+            StampLaw.milliseconds(
+                estimate: estimate.milliseconds, newestSeen: newestSeen, newestOwn: newestOwn,
+                newestCovered: newestCovered, now: now)
         }
-        let brought = try isCreated ? [] : earlierBrought.of(touched.record)
-        var stamps: [Int64] = []
+        let stampOfFirst = stamp(newestCovered: nil)
+        var stamps = StampList()
         var superseded: [UInt32] = []
-        for (index, change) in group.changes.enumerated() {
-            head += 1
-            let dot = Dot(replica.id, group.firstCounter + UInt64(index))
-            if let known = brought.first(where: {
-                $0.version.dot == dot && $0.field == change.field
-                    && $0.version.value == change.value
-            }) {
+        var counter = group.firstCounter
+        var sequence = head
+        let writerID = replica.id
+        for span in changes.spans {
+            sequence += 1
+            let dot = Dot(writerID, counter)
+            counter += 1
+            if !brought.isEmpty,
+                let known = brought.first(where: {
+                    $0.version.dot == dot && $0.field == span.field
+                        && $0.version.value == changes.value(of: span)
+                })
+            {
                 // Somebody who held it was faster than its writer.
-                if touched.record.state[change.field].winner?.dot != dot {
-                    superseded.append(change.field)
-                }
+                if state[span.field].winner?.dot != dot { superseded.append(span.field) }
                 stamps.append(known.version.stamp.milliseconds)
                 continue
             }
-            var version = Version(
-                value: change.value, stamp: Stamp(milliseconds: 0, dot: dot), sequence: head,
-                clock: clock)
-            var isWinner = false
-            try touched.record.state.update(change.field) { register in
-                try inheritSeen(&version, from: register)
-                version.stamp.milliseconds = StampLaw.milliseconds(
-                    estimate: estimate.milliseconds, newestSeen: newestSeen,
-                    newestOwn: newestOwn, newestCovered: register.newestCovered(by: version),
-                    now: now)
-                register.insert(version)
-                isWinner = register.versions.first?.dot == dot
+            var version: Version?
+            var isWinner = true
+            if !state.holds(span.field) {
+                state.insertFirst(
+                    span, of: changes, stamp: Stamp(milliseconds: stampOfFirst, dot: dot),
+                    sequence: sequence, context: context)
+                stamps.append(stampOfFirst)
+            } else {
+                var incoming = Version(
+                    value: changes.value(of: span), stamp: Stamp(milliseconds: 0, dot: dot),
+                    sequence: sequence, clock: contexts[0].clock)
+                try state.update(span.field) { register in
+                    try inheritSeen(&incoming, from: register)
+                    incoming.stamp.milliseconds = stamp(
+                        newestCovered: register.newestCovered(by: incoming))
+                    register.insert(incoming)
+                    isWinner = register.versions.first?.dot == dot
+                }
+                stamps.append(incoming.stamp.milliseconds)
+                version = incoming
             }
-            let isLate = noteLateness(of: version, change, in: &touched)
-            if isLate || !isWinner { superseded.append(change.field) }
-            stamps.append(version.stamp.milliseconds)
+            var isLate = false
+            if Self.mayBeLate(span.field, of: touched.record) {
+                swap(&state, &touched.record.state)
+                isLate = noteLateness(of: span.field, in: touched) {
+                    version ?? touched.record.state[span.field].winner
+                }
+                swap(&state, &touched.record.state)
+            }
+            if isLate || !isWinner { superseded.append(span.field) }
         }
-        let newest = stamps.max()
+        swap(&state, &touched.record.state)
+        head = sequence
+        let newest = stamps.newest
         replica.newestStamp = max(replica.newestStamp ?? .min, newest ?? .min)
         newestStamp = max(newestStamp ?? .min, newest ?? .min)
-        if isCreated {
+        if known == nil {
             touched.record.createdMilliseconds = stamps[0]
             touched.record.firstSequence = firstSequence
         }
         touched.record.lastSequence = head
         touched.isChanged = true
-        let placement = touched.record.placement
-        place(&touched.record)
-        records[group.record] = touched
-        if touched.record.placement != placement { try moveNotes(on: touched) }
+        try place(touched)
         outcomes.append(
             StoredOutcome(
                 outcome: .applied(superseded: superseded.sorted()), sequence: firstSequence,
@@ -487,22 +569,30 @@ final class Admitter {
         if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
     }
 
+    /// Whether a change of this field may be a late answer, or settle one.
+    private static func mayBeLate(_ field: UInt32, of record: StoredRecord) -> Bool {
+        guard record.kind == Kind.need.rawValue else { return false }
+        return switch NeedField(rawValue: field) {
+        case .dispatch, .answer, .rating: true
+        default: false
+        }
+    }
+
     /// Keeps the register of late answers up to date.
     ///
     /// - Returns: Whether the change is itself one: it counts for nothing, and its author is told.
     func noteLateness(
-        of version: Version, _ change: Change, in touched: inout TouchedRecord
+        of number: UInt32, in touched: TouchedRecord, _ version: () -> Version?
     ) -> Bool {
-        guard touched.record.kind == Kind.need.rawValue,
-            let field = NeedField(rawValue: change.field),
-            field == .dispatch || LateAnswers.sources.contains(field)
+        guard Self.mayBeLate(number, of: touched.record),
+            let field = NeedField(rawValue: number), let version = version()
         else { return false }
         let state = touched.record.state
         var late = state[LateAnswers.field]
         let before = late
         LateAnswers.update(&late, after: field, version: version) { state[$0.rawValue] }
         if late != before { touched.record.state[LateAnswers.field] = late }
-        guard let order = LateAnswers.order(of: field, change.value) else { return false }
+        guard let order = LateAnswers.order(of: field, version.value) else { return false }
         return order != touched.record.progress.dispatch?.order
     }
 
@@ -513,7 +603,10 @@ final class Admitter {
         }
         let boot = group.written.boot
         let offset: Int64?
-        if let known = offsets[boot] {
+        if boot == writer.clocks.boot && boot != 0 {
+            // Measured by the request itself.
+            offset = nil
+        } else if let known = offsets[boot] {
             offset = known
         } else {
             offset = try storage.bootOffset(device: device.id, boot: boot)
@@ -531,18 +624,20 @@ final class Admitter {
         return newest
     }
 
-    private func create(_ group: ChangeGroup) throws {
+    private func create(_ group: ChangeGroup) throws -> TouchedRecord {
         try create(
             group.record, kind: group.createdKind ?? 0, device: writer.device?.id,
-            parent: group.createdKind == Kind.note.rawValue ? try parent(of: group) : nil)
+            parent: group.createdKind == Kind.note.rawValue
+                ? try parent(of: group)?.record : nil)
     }
 
+    @discardableResult
     func create(
         _ id: RecordID, kind: UInt32, device: Int64?, parent: StoredRecord?
-    ) throws {
+    ) throws -> TouchedRecord {
         if try hasRefusedCreations.get() { try storage.setCreationRefused(false, id) }
         var record = StoredRecord(
-            key: try storage.newKey(for: id, reserved: newKeys), id: id, kind: kind,
+            key: try newKey(for: id), id: id, kind: kind,
             createdMilliseconds: 0, device: device, parent: nil, grid: nil, team: nil,
             firstSequence: 0, lastSequence: 0, state: RecordState())
         if let parent {
@@ -551,32 +646,47 @@ final class Admitter {
             record.grid = parent.grid
             record.team = parent.team
         }
-        newKeys.insert(record.key)
-        touch(
-            TouchedRecord(
-                record: record, isNew: true, placementBefore: record.placement, digestBefore: 0))
+        return touch(TouchedRecord(creating: record))
     }
 
-    /// Derives a need's place from its fields.
-    func place(_ record: inout StoredRecord) {
-        guard record.kind == Kind.need.rawValue else { return }
-        record.grid = record.state[NeedField.grid.rawValue].winner?.value.flatMap {
-            guard case .text(let code) = FieldValue(.text, bytes: $0) else { return nil }
-            return code
+    private func newKey(for id: RecordID) throws -> Int64 {
+        let key = try storage.newKey(for: id) { key in
+            // A device's needs come in the order of their numbers, as a rule.
+            if key > greatestNewKey { return false }
+            if newKeys == nil {
+                newKeys = Set(touchOrder.lazy.filter(\.isNew).map(\.record.key))
+            }
+            return newKeys?.contains(key) ?? false
         }
-        record.team = record.progress.dispatch?.team
+        newKeys?.insert(key)
+        greatestNewKey = max(greatestNewKey, key)
+        return key
+    }
+
+    /// Derives a need's place from its fields, and has its notes follow.
+    func place(_ touched: TouchedRecord) throws {
+        guard touched.record.kind == Kind.need.rawValue else { return }
+        let grid = touched.record.state.value(of: NeedField.grid.rawValue).flatMap {
+            $0.withUnsafeBufferPointer { $0.isUTF8 ? String(decoding: $0, as: UTF8.self) : nil }
+        }
+        let team =
+            touched.record.state.holds(NeedField.dispatch.rawValue)
+            ? touched.record.progress.dispatch?.team : nil
+        if touched.record.grid == grid && touched.record.team == team { return }
+        touched.record.grid = grid
+        touched.record.team = team
+        try moveNotes(on: touched)
     }
 
     /// Puts a need into the bucket of the device that recorded it, which the hub may not know when
     /// somebody else brings the need back before its recorder comes.
-    func noteRecorder(of id: RecordID) throws {
-        guard let device = writer.device, writer.namingReplicas.contains(id.replica),
-            var touched = records[id], touched.record.device == nil,
-            touched.record.kind == Kind.need.rawValue
+    func noteRecorder(of touched: TouchedRecord) throws {
+        guard let device = writer.device,
+            writer.namingReplicas.contains(touched.record.id.replica),
+            touched.record.device == nil, touched.record.kind == Kind.need.rawValue
         else { return }
         touched.record.device = device.id
         touched.isChanged = true
-        records[id] = touched
         hasFoundRecorder = true
         try moveNotes(on: touched)
     }
@@ -590,10 +700,10 @@ final class Admitter {
             }
             for change in try StoredContent.decodeBrought(batch.content)
             where change.version.dot.replica == replica || change.record.replica == replica {
-                guard try load(change.record) != nil else { continue }
-                try noteRecorder(of: change.record)
-                records[change.record]?.isChanged = true
-                records[change.record]?.hasLessThanBefore = true
+                guard let touched = try load(change.record) else { continue }
+                try noteRecorder(of: touched)
+                touched.isChanged = true
+                touched.hasLessThanBefore = true
                 hasFoundRecorder = true
             }
         }
@@ -606,15 +716,17 @@ final class Admitter {
                 if let note = try storage.record(key: key) { _ = try load(note.id) }
             }
         }
+        if touchedNotes.isEmpty { return }
         for id in touchedNotes[need.record.key] ?? [] {
-            records[id]?.record.device = need.record.device
-            records[id]?.record.grid = need.record.grid
-            records[id]?.record.team = need.record.team
-            records[id]?.isChanged = true
+            guard let note = records[id] else { continue }
+            note.record.device = need.record.device
+            note.record.grid = need.record.grid
+            note.record.team = need.record.team
+            note.isChanged = true
         }
     }
 
-    private func parent(of group: ChangeGroup) throws -> StoredRecord? {
+    private func parent(of group: ChangeGroup) throws -> TouchedRecord? {
         guard
             let bytes = group.changes.first(where: { $0.field == NoteField.need.rawValue })?.value,
             case .record(let need) = FieldValue(.record, bytes: bytes)
@@ -622,31 +734,19 @@ final class Admitter {
         return try load(need)
     }
 
-    private func text(of field: NeedField, in group: ChangeGroup) -> String? {
-        guard let bytes = group.changes.first(where: { $0.field == field.rawValue })?.value,
-            case .text(let text) = FieldValue(.text, bytes: bytes)
-        else { return nil }
-        return text
-    }
-
     /// The record as this batch left it so far.
-    func load(_ id: RecordID) throws -> StoredRecord? {
-        if let touched = records[id] { return touched.record }
+    func load(_ id: RecordID) throws -> TouchedRecord? {
+        if let touched = records[id] { return touched }
         guard let record = try storage.record(id) else { return nil }
-        touch(
-            TouchedRecord(
-                record: record, isNew: false, placementBefore: record.placement,
-                digestBefore: record.digest,
-                wasWithdrawn: record.kind == Kind.need.rawValue
-                    && record.progress.status == .withdrawn))
-        return record
+        return touch(TouchedRecord(record))
     }
 
-    private func touch(_ touched: TouchedRecord) {
+    private func touch(_ touched: TouchedRecord) -> TouchedRecord {
         let id = touched.record.id
         records[id] = touched
-        touchOrder.append(id)
+        touchOrder.append(touched)
         if let parent = touched.record.parent { touchedNotes[parent, default: []].append(id) }
+        return touched
     }
 
     // MARK: Finishing
@@ -666,14 +766,14 @@ final class Admitter {
             // An event of its own, so that copies of the recorder's journal are told.
             head += 1
         }
-        var entries: [TouchedRecords.Entry] = []
-        var digests: [Bucket: UInt64] = [:]
-        for id in touchOrder {
-            guard var touched = records[id], touched.isNew || touched.isChanged else { continue }
-            let before = touched.isNew ? [] : touched.placementBefore.buckets
-            let after = touched.record.placement.buckets
-            let moved = !touched.isNew && touched.record.placement != touched.placementBefore
-            if touched.hasLessThanBefore || before.contains(where: { !after.contains($0) }) {
+        var feed = TouchedRecords()
+        var digests = BucketSums()
+        for touched in touchOrder where touched.isNew || touched.isChanged {
+            let after = touched.record.placement
+            let moved = !touched.isNew && after != touched.placementBefore
+            if touched.hasLessThanBefore
+                || moved && !after.buckets.containsAll(of: touched.placementBefore.buckets)
+            {
                 touched.record.leftSequence = head
             }
             if touched.isNew {
@@ -681,16 +781,15 @@ final class Admitter {
             } else {
                 try storage.updateRecord(touched.record, isMoved: moved)
             }
-            entries.append(
-                TouchedRecords.Entry(
-                    key: touched.record.key, isCreated: touched.isNew,
-                    buckets: after, bucketsBefore: moved ? before : nil))
-            let digest = touched.record.digest
-            for bucket in after { digests[bucket, default: 0] &+= digest }
-            for bucket in before { digests[bucket, default: 0] &-= touched.digestBefore }
+            feed.append(
+                key: touched.record.key, isCreated: touched.isNew, place: after,
+                before: moved ? touched.placementBefore : nil)
+            digests.add(touched.record.digest, to: after)
+            if !touched.isNew {
+                digests.add(0 &- touched.digestBefore, to: touched.placementBefore)
+            }
         }
-        for (bucket, difference) in digests.sorted(by: { $0.key < $1.key })
-        where difference != 0 {
+        for (bucket, difference) in digests.differences where difference != 0 {
             try storage.addToDigest(difference, bucket: bucket)
         }
         // The hub's own counter is the sequence, and what is brought back comes under it.
@@ -708,8 +807,8 @@ final class Admitter {
                     : frame.map { StoredContent.encode(received: $0) }
                         ?? StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
-                touched: TouchedRecords(entries: entries).encoded()))
-        for entry in entries {
+                touched: feed.encoded()))
+        for entry in feed.entries where !entry.isCreated || !brought.isEmpty {
             if !entry.isCreated { try storage.appendHistory(record: entry.key, batch: number) }
             if !brought.isEmpty { try storage.appendBrought(record: entry.key, batch: number) }
         }
@@ -717,8 +816,58 @@ final class Admitter {
     }
 }
 
-extension Change {
-    fileprivate var size: Int { (value?.count ?? 0) + RecordState.versionBytes }
+extension [Bucket] {
+    fileprivate func containsAll(of others: [Bucket]) -> Bool {
+        others.allSatisfy { contains($0) }
+    }
+}
+
+/// Whether codes stand in a table of the ledger's, as far as this batch asked. Looked through by
+/// their bytes: a batch names few.
+private struct KnownCodes {
+    private var recent: [(code: [UInt8], isKnown: Bool)] = []
+    /// More than a batch of one village names; a hostile one asks the table anew.
+    private static let countMax = 32
+
+    mutating func isKnown(
+        _ span: ValueSpan, of changes: ChangeList, _ look: (String) throws -> Bool
+    ) throws -> Bool {
+        for index in recent.indices where changes.isValue(span, recent[index].code) {
+            return recent[index].isKnown
+        }
+        let code = changes.value(of: span) ?? []
+        let isKnown = try look(String(decoding: code, as: UTF8.self))
+        if recent.count < Self.countMax { recent.append((code, isKnown)) }
+        return isKnown
+    }
+}
+
+/// Sums by bucket. Most records of a batch lie in the same place.
+private struct BucketSums {
+    private var sums: [Bucket: UInt64] = [:]
+    private var last: (place: Placement, sum: UInt64)?
+
+    mutating func add(_ number: UInt64, to place: Placement) {
+        if last?.place == place {
+            last?.sum &+= number
+        } else {
+            settle()
+            last = (place, number)
+        }
+    }
+
+    private mutating func settle() {
+        guard let last else { return }
+        for bucket in last.place.buckets { sums[bucket, default: 0] &+= last.sum }
+        self.last = nil
+    }
+
+    /// Sorted by bucket.
+    var differences: [(key: Bucket, value: UInt64)] {
+        var settled = self
+        settled.settle()
+        return settled.sums.sorted { $0.key < $1.key }
+    }
 }
 
 extension Placement {

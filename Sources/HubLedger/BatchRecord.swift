@@ -23,7 +23,7 @@ struct StoredOutcome: Hashable {
     var sequence: UInt64 = 0
     var basis: WriteTimeEstimate.Basis = .elapsed
     /// One a change, milliseconds; empty when rejected.
-    var stamps: [Int64] = []
+    var stamps = StampList()
 
     private static let formWithFlags: [UInt8] = [0x80, 0]
 
@@ -45,7 +45,7 @@ struct StoredOutcome: Hashable {
             switch entry.outcome {
             case .applied(let superseded):
                 let first = entry.stamps.first ?? 0
-                let areStampsOne = entry.stamps.allSatisfy { $0 == first }
+                let areStampsOne = entry.stamps.areOne
                 writer.put(
                     byte: (areStampsOne ? 0 : Flag.stampsDiffer)
                         | (superseded.isEmpty ? 0 : Flag.superseded)
@@ -83,7 +83,7 @@ struct StoredOutcome: Hashable {
             if try reader.byte() == 0 {
                 let sequence = try reader.number()
                 let basis = WriteTimeEstimate.Basis(rawValue: try reader.byte()) ?? .wall
-                var stamps: [Int64] = []
+                var stamps = StampList()
                 for index in 0..<(try reader.count()) {
                     let number = try reader.signed()
                     stamps.append(index == 0 ? number : stamps[0] &+ number)
@@ -115,10 +115,11 @@ struct StoredOutcome: Hashable {
             guard count <= UInt64(Limits.changesPerBatchMax) else {
                 throw LedgerError.damaged("more stamps than a batch has changes")
             }
-            var stamps = [Int64](repeating: first, count: Int(count))
+            var stamps = StampList(repeating: first, count: Int(count))
             if flags & Flag.stampsDiffer != 0 {
-                for index in stamps.indices.dropFirst() {
-                    stamps[index] = first &+ (try reader.signed())
+                stamps = StampList()
+                for index in 0..<count {
+                    stamps.append(index == 0 ? first : first &+ (try reader.signed()))
                 }
             }
             result.append(
@@ -150,48 +151,117 @@ struct StoredOutcome: Hashable {
     }
 }
 
+/// The stamps of a group's changes, milliseconds: mostly one for all.
+struct StampList: Hashable, RandomAccessCollection, ExpressibleByArrayLiteral {
+    private var common: Int64 = 0
+    /// All of them as soon as one differs.
+    private var each: [Int64] = []
+    private(set) var count = 0
+
+    init() {}
+
+    init(repeating stamp: Int64, count: Int) {
+        common = stamp
+        self.count = count
+    }
+
+    init(_ stamps: some Sequence<Int64>) {
+        for stamp in stamps { append(stamp) }
+    }
+
+    init(arrayLiteral stamps: Int64...) { self.init(stamps) }
+
+    mutating func append(_ stamp: Int64) {
+        if count == 0 {
+            common = stamp
+        } else if !each.isEmpty {
+            each.append(stamp)
+        } else if stamp != common {
+            each = Array(repeating: common, count: count) + [stamp]
+        }
+        count += 1
+    }
+
+    var areOne: Bool { each.isEmpty }
+    var newest: Int64? { count == 0 ? nil : each.max() ?? common }
+
+    var startIndex: Int { 0 }
+    var endIndex: Int { count }
+
+    subscript(position: Int) -> Int64 {
+        precondition(position >= 0 && position < count, "a stamp that is there")
+        return each.isEmpty ? common : each[position]
+    }
+}
+
 /// The records that one batch touched, with the buckets that they lie in, and, where they moved,
 /// those that they lay in before.
 ///
 /// Bytes: count of bucket names, the names; count of entries; for each the key's difference to the
 /// entry before (signed), flags (1 created, 2 moved), count of buckets, their indexes, and, when
 /// moved, the same for the buckets before.
-struct TouchedRecords: Hashable {
-    struct Entry: Hashable {
+struct TouchedRecords {
+    struct Entry {
         var key: Int64
         var isCreated: Bool
-        var buckets: [Bucket]
+        /// Of ``places``.
+        var place: Int
         /// `nil` when the record stayed where it was.
-        var bucketsBefore: [Bucket]?
+        var placeBefore: Int?
     }
 
-    var entries: [Entry]
+    private(set) var entries: [Entry] = []
+    /// The buckets of each place where records lie. Few: most of a batch's lie in one.
+    private(set) var places: [[Bucket]] = []
+    private var lastPlace: (place: Placement, index: Int)?
+
+    init() {}
+
+    mutating func append(key: Int64, isCreated: Bool, place: Placement, before: Placement?) {
+        let placeBefore = before.map { index(of: $0) }
+        entries.append(
+            Entry(
+                key: key, isCreated: isCreated, place: index(of: place),
+                placeBefore: placeBefore))
+    }
+
+    private mutating func index(of place: Placement) -> Int {
+        if let lastPlace, lastPlace.place == place { return lastPlace.index }
+        // One that comes again after another may stand here twice.
+        places.append(place.buckets)
+        lastPlace = (place, places.count - 1)
+        return places.count - 1
+    }
 
     func encoded() -> [UInt8] {
         var names: [String] = []
         var indexes: [Bucket: Int] = [:]
-        func index(of bucket: Bucket) -> Int {
-            if let index = indexes[bucket] { return index }
-            indexes[bucket] = names.count
-            names.append(bucket.name)
-            return names.count - 1
-        }
-        var body = ByteWriter()
-        body.put(entries.count)
-        var last: Int64 = 0
-        for entry in entries {
-            body.put(signed: entry.key &- last)
-            last = entry.key
-            body.put(byte: (entry.isCreated ? 1 : 0) | (entry.bucketsBefore == nil ? 0 : 2))
-            for list in [entry.buckets, entry.bucketsBefore].compactMap({ $0 }) {
-                body.put(list.count)
-                for bucket in list { body.put(index(of: bucket)) }
+        let lists = places.map { buckets in
+            var list = ByteWriter()
+            list.put(buckets.count)
+            for bucket in buckets {
+                let index = indexes[bucket] ?? names.count
+                if index == names.count {
+                    indexes[bucket] = index
+                    names.append(bucket.name)
+                }
+                list.put(index)
             }
+            return list.bytes
         }
         var writer = ByteWriter()
+        writer.reserve(8 * entries.count)
         writer.put(names.count)
         for name in names { writer.put(name) }
-        writer.put(raw: body.bytes)
+        writer.put(entries.count)
+        var last: Int64 = 0
+        for entry in entries {
+            writer.put(signed: entry.key &- last)
+            last = entry.key
+            writer.put(byte: (entry.isCreated ? 1 : 0) | (entry.placeBefore == nil ? 0 : 2))
+            writer.put(raw: lists[entry.place])
+            if let before = entry.placeBefore { writer.put(raw: lists[before]) }
+        }
         return writer.bytes
     }
 
@@ -210,33 +280,44 @@ struct TouchedRecords: Hashable {
             anyWanted = anyWanted || isWanted(bucket)
             buckets.append(bucket)
         }
-        if !anyWanted { return TouchedRecords(entries: []) }
-        var entries: [Entry] = []
+        var touched = TouchedRecords()
+        if !anyWanted { return touched }
+        /// Where the list that was read last lies in the bytes.
+        var lastList = 0..<0
+        func place() throws -> Int {
+            let start = reader.index
+            // A list says itself how long it is, so equal bytes are an equal list.
+            if !lastList.isEmpty, bytes.count - start >= lastList.count,
+                lastList.allSatisfy({ bytes[$0] == bytes[start + $0 - lastList.lowerBound] })
+            {
+                try reader.skip(lastList.count)
+                return touched.places.count - 1
+            }
+            var list: [Bucket] = []
+            for _ in 0..<(try reader.count()) {
+                let index = try reader.number()
+                guard index < UInt64(buckets.count) else {
+                    throw LedgerError.damaged("a feed entry without its bucket")
+                }
+                list.append(buckets[Int(index)])
+            }
+            lastList = start..<reader.index
+            touched.places.append(list)
+            return touched.places.count - 1
+        }
+        let count = try reader.count()
+        touched.entries.reserveCapacity(min(count, Limits.changesPerBatchMax))
         var key: Int64 = 0
-        for _ in 0..<(try reader.count()) {
+        for _ in 0..<count {
             key &+= try reader.signed()
             let flags = try reader.byte()
-            let now = try list(&reader, of: buckets)
-            let before = flags & 2 == 0 ? nil : try list(&reader, of: buckets)
-            entries.append(
+            let now = try place()
+            touched.entries.append(
                 Entry(
-                    key: key, isCreated: flags & 1 != 0, buckets: now, bucketsBefore: before))
+                    key: key, isCreated: flags & 1 != 0, place: now,
+                    placeBefore: flags & 2 == 0 ? nil : try place()))
         }
-        return TouchedRecords(entries: entries)
-    }
-
-    private static func list(
-        _ reader: inout ByteReader, of buckets: [Bucket]
-    ) throws -> [Bucket] {
-        var result: [Bucket] = []
-        for _ in 0..<(try reader.count()) {
-            let index = try reader.number()
-            guard index < UInt64(buckets.count) else {
-                throw LedgerError.damaged("a feed entry without its bucket")
-            }
-            result.append(buckets[Int(index)])
-        }
-        return result
+        return touched
     }
 }
 

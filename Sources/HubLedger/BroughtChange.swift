@@ -130,12 +130,12 @@ extension Admitter {
         guard let kind = schema.kind(page.kind) else { return }
         let stored = try load(page.id)
         if let stored {
-            if stored.kind != page.kind { return }
-            try noteRecorder(of: page.id)
+            if stored.record.kind != page.kind { return }
+            try noteRecorder(of: stored)
         }
         guard try kind != .note || stored != nil || parent(of: page) != nil else { return }
         if stored == nil, try isCodeTaken(page, kind: kind) { return }
-        var earlier = try stored.map { try earlierBrought.of($0) } ?? []
+        var earlier = try stored.map { try earlierBrought.of($0.record) } ?? []
         earlier += brought.lazy.filter { $0.record == page.id }
         for field in page.fields {
             let sequences = field.versions.map(\.sequence)
@@ -222,7 +222,7 @@ extension Admitter {
     /// no harm, since counters say nothing of what came back (``SyncCore/Version/covers(_:)``).
     func isForked(_ group: ChangeGroup) throws -> Bool {
         guard try earlierBrought.areAny, let stored = try load(group.record) else { return false }
-        let brought = try earlierBrought.of(stored)
+        let brought = try earlierBrought.of(stored.record)
         if brought.isEmpty { return false }
         return group.changes.enumerated().contains { index, change in
             let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
@@ -237,10 +237,8 @@ extension Admitter {
     private func takeBack(
         _ version: Version, field: UInt32, page: PageRecord, kind: Kind, isCovered: Bool
     ) throws {
-        if records[page.id] == nil { try createBrought(page, kind: kind, version: version) }
-        guard var touched = records[page.id] else {
-            preconditionFailure("a record that is brought back is loaded")
-        }
+        let touched =
+            try records[page.id] ?? createBrought(page, kind: kind, version: version)
         var version = version
         try inheritSeen(&version, from: touched.record.state[field])
         head += 1
@@ -259,34 +257,33 @@ extension Admitter {
             register.insert(version)
             touched.record.state[field] = register
             if field != LateAnswers.field {
-                _ = noteLateness(
-                    of: version, Change(field: field, value: version.value), in: &touched)
+                _ = noteLateness(of: field, in: touched) { version }
             }
         }
         touched.record.lastSequence = head
         touched.isChanged = true
-        let placement = touched.record.placement
-        place(&touched.record)
-        records[page.id] = touched
-        if touched.record.placement != placement { try moveNotes(on: touched) }
+        try place(touched)
     }
 
-    private func createBrought(_ page: PageRecord, kind: Kind, version: Version) throws {
-        try create(
+    private func createBrought(
+        _ page: PageRecord, kind: Kind, version: Version
+    ) throws -> TouchedRecord {
+        let touched = try create(
             page.id, kind: page.kind,
             device: try storage.replica(page.id.replica)?.device,
             parent: kind == .note ? try parent(of: page) : nil)
-        try noteRecorder(of: page.id)
-        records[page.id]?.record.createdMilliseconds =
+        try noteRecorder(of: touched)
+        touched.record.createdMilliseconds =
             page.createdMilliseconds ?? version.stamp.milliseconds
-        records[page.id]?.record.firstSequence = version.sequence
+        touched.record.firstSequence = version.sequence
+        return touched
     }
 
     private func parent(of page: PageRecord) throws -> StoredRecord? {
         guard let bytes = page.winner(NoteField.need.rawValue),
             case .record(let need) = FieldValue(.record, bytes: bytes)
         else { return nil }
-        return try load(need)
+        return try load(need)?.record
     }
 
     /// Whether reference data came anew under another id, because the operator imported it again.

@@ -246,15 +246,23 @@ struct Feed {
                 let touched = try TouchedRecords.decode(batch.touched) {
                     scope.contains($0) || held.contains($0)
                 }
-                for (index, entry) in touched.entries.enumerated().dropFirst(offset) {
-                    let before = entry.bucketsBefore ?? (entry.isCreated ? [] : entry.buckets)
-                    guard isVisible(entry.buckets) || isVisible(before) else { continue }
+                let areVisible = touched.places.map(isVisible)
+                let areHeld = touched.places.map { buckets in
+                    buckets.contains { held.contains($0) && scope.contains($0) }
+                }
+                // A batch names no record twice.
+                let isOnly = start == position && batch.end == head
+                for index in touched.entries.indices.dropFirst(offset) {
+                    let entry = touched.entries[index]
+                    let before = entry.placeBefore ?? (entry.isCreated ? nil : entry.place)
+                    guard areVisible[entry.place] || before.map({ areVisible[$0] }) ?? false
+                    else { continue }
                     if collector.isFull { return .feed(position: position, offset: index) }
-                    guard seen.insert(entry.key).inserted,
+                    guard isOnly || seen.insert(entry.key).inserted,
                         let record = try storage.record(
                             key: entry.key, unreadable: { collector.withhold($0) })
                     else { continue }
-                    if !scope.contains(record.placement) {
+                    guard collector.holds(record) else {
                         collector.depart(record.id)
                         continue
                     }
@@ -263,7 +271,7 @@ struct Feed {
                     // that left a bucket since may have been told to leave in between.
                     let isHeld =
                         cursor.map { record.leftSequence <= $0 } ?? false
-                        && before.contains { held.contains($0) && scope.contains($0) }
+                        && before.map { areHeld[$0] } ?? false
                     collector.add(record, after: isHeld ? cursor : nil)
                 }
                 position = batch.end
@@ -291,14 +299,19 @@ struct Feed {
             names[id] = name
             result.append(Page.Writer(replica: replica, name: name))
         }
+        // Most versions have the writer of the one before.
+        var last: ReplicaID?
         for record in records {
             guard let kind = Kind(rawValue: record.kind), !kind.isReference else { continue }
-            if record.createdMilliseconds != nil { try note(record.id.replica) }
-            // Most versions have the writer of the one before.
-            var last: ReplicaID?
-            for version in record.versions where version.stamp.dot.replica != last {
-                last = version.stamp.dot.replica
-                try note(version.stamp.dot.replica)
+            if record.createdMilliseconds != nil, record.id.replica != last {
+                last = record.id.replica
+                try note(record.id.replica)
+            }
+            for place in record.versions.indices {
+                let replica = record.versions[place].stamp.dot.replica
+                if replica == last { continue }
+                last = replica
+                try note(replica)
             }
         }
         return result
@@ -316,6 +329,8 @@ struct PageCollector {
     private(set) var departed: [RecordID] = []
     /// Keys.
     private(set) var withheld: Set<Int64> = []
+    /// Of the record that was asked for last: most of a page lie in one place.
+    private var lastPlace: (placement: Placement, places: HeldPlaces)?
 
     init(bytesMax: Int, scope: Scope, replica: ReplicaID, sent: Range<UInt64>?) {
         self.bytesMax = bytesMax
@@ -329,6 +344,17 @@ struct PageCollector {
     /// Leaves out a record that cannot be read: whoever holds it has a better copy.
     mutating func withhold(_ key: Int64) { withheld.insert(key) }
 
+    /// In which of the device's buckets a record lies.
+    private mutating func places(of placement: Placement) -> HeldPlaces {
+        if let lastPlace, lastPlace.placement == placement { return lastPlace.places }
+        let places = scope.places(of: placement)
+        lastPlace = (placement, places)
+        return places
+    }
+
+    /// Whether the device may hold a record.
+    mutating func holds(_ record: StoredRecord) -> Bool { !places(of: record.placement).isEmpty }
+
     mutating func depart(_ id: RecordID) {
         bytes += 8
         departed.append(id)
@@ -337,25 +363,32 @@ struct PageCollector {
     /// - Parameter cursor: Only fields that changed after it are sent; `nil` sends all.
     mutating func add(_ record: StoredRecord, after cursor: UInt64?) {
         bytes += 16
+        let stored = record.state.versions
         var versions: [PageRecord.FieldVersion] = []
-        versions.reserveCapacity(record.state.fields.count)
-        for entry in record.state.fields {
-            let stored = entry.register.versions
-            if let cursor, !stored.indices.contains(where: { stored[$0].sequence > cursor }) {
-                continue
+        versions.reserveCapacity(stored.count)
+        var start = 0
+        while start < stored.count {
+            let field = stored[start].field
+            var end = start
+            var isNews = cursor == nil
+            while end < stored.count, stored[end].field == field {
+                isNews = isNews || stored[end].sequence > cursor ?? 0
+                end += 1
             }
-            for index in stored.indices {
+            defer { start = end }
+            if !isNews { continue }
+            for place in start..<end {
                 // A late answer stands under its own dot, but with another value; and what came
                 // back after a restore may be of another copy of the device's journal.
-                let stamp = stored[index].stamp
+                let stamp = stored[place].stamp
                 let isSent =
-                    entry.field != LateAnswers.field && !stored[index].isBroughtBack
-                    && stamp.dot.replica == replica
-                    && sent?.contains(stamp.dot.counter) ?? false
+                    sent?.contains(stamp.dot.counter) ?? false && stamp.dot.replica == replica
+                    && field != LateAnswers.field
+                    && record.state.contexts[Int(stored[place].context)].formerPositions.isEmpty
                 let value: PageRecord.Value
                 if isSent {
                     value = .asSent
-                } else if let content = stored[index].value {
+                } else if let content = record.state.value(at: place) {
                     value = .bytes(content)
                     bytes += content.count
                 } else {
@@ -364,15 +397,15 @@ struct PageCollector {
                 bytes += 8
                 versions.append(
                     PageRecord.FieldVersion(
-                        field: entry.field, value: value, stamp: stamp,
-                        sequence: stored[index].sequence))
+                        field: field, value: value, stamp: stamp,
+                        sequence: stored[place].sequence))
             }
         }
         records.append(
             PageRecord(
                 id: record.id, kind: record.kind,
                 createdMilliseconds: cursor == nil ? record.createdMilliseconds : nil,
-                contested: record.contestedFields, places: scope.places(of: record.placement),
+                contested: record.contestedFields, places: places(of: record.placement),
                 versions: versions))
     }
 }

@@ -148,7 +148,7 @@ package final class Ledger {
                 nextCounter: first + 1, receivedMilliseconds: session.now,
                 newestStamp: try storage.newestStamp(atOrBelow: session.head),
                 content: StoredContent.encode([]), outcomes: StoredOutcome.encode([]),
-                touched: TouchedRecords(entries: []).encoded()))
+                touched: TouchedRecords().encoded()))
         session.head = first
         session.openedTerm = true
     }
@@ -770,7 +770,7 @@ package final class Ledger {
             result.figures.batches = 1
             let refused = admitter.outcomes.count { !$0.isApplied }
             if refused > 0 { try storage.addRefusedGroups(refused, device: device.id) }
-            try route(admitter.needsToRoute, session: session)
+            if try storage.hasRoutes() { try route(admitter.needsToRoute, session: session) }
         }
         result.outcomes = outcomes
         if let first = request.groups.first?.firstCounter {

@@ -88,7 +88,7 @@ extension Ledger {
                         InspectedGroup(
                             replica: writer.id, device: writer.device, group: group,
                             outcome: outcome.outcome, sequence: outcome.sequence,
-                            stamps: outcome.stamps,
+                            stamps: Array(outcome.stamps),
                             clock: try batch.clock(
                                 of: group, writer: writer, terms: terms, in: storage)))
                 }

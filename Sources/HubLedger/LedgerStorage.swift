@@ -68,8 +68,8 @@ protocol LedgerStorage: AnyObject {
     func firstSequence(ofRecord key: Int64) throws -> UInt64?
     /// The key that a new record gets.
     ///
-    /// - Parameter reserved: Keys that were given out and whose records are not stored yet.
-    func newKey(for id: RecordID, reserved: Set<Int64>) throws -> Int64
+    /// - Parameter isReserved: Whether a key was given out whose record is not stored yet.
+    func newKey(for id: RecordID, isReserved: (Int64) -> Bool) throws -> Int64
     func insertRecord(_ record: StoredRecord) throws
     /// - Parameter isMoved: Whether it lies elsewhere than before.
     func updateRecord(_ record: StoredRecord, isMoved: Bool) throws
@@ -136,6 +136,7 @@ protocol LedgerStorage: AnyObject {
     func hasCategories() throws -> Bool
     func isCategory(_ code: String) throws -> Bool
     func setCategory(code: String, name: String, key: Int64) throws
+    func hasRoutes() throws -> Bool
     func route(category: String, territory: String) throws -> RouteRow?
     func setRoute(_ route: RouteRow) throws
 
@@ -258,11 +259,14 @@ struct StoredRecord: Hashable {
         NeedProgress(late: state[LateAnswers.field]) { state[$0.rawValue] }
     }
 
+    /// Of a need.
+    var isWithdrawn: Bool { state.value(of: NeedField.withdrawal.rawValue) != nil }
+
     /// See ``SyncCore/Tombstone``.
     var contestedFields: [UInt32] {
         let withdrawal = NeedField.withdrawal.rawValue
         // Most needs are not withdrawn, and every page asks.
-        guard kind == Kind.need.rawValue, state[withdrawal].winner?.value != nil else { return [] }
+        guard kind == Kind.need.rawValue, isWithdrawn else { return [] }
         return Tombstone.contestedFields(
             of: state[withdrawal],
             among: state.fields.lazy.filter {
@@ -271,15 +275,13 @@ struct StoredRecord: Hashable {
     }
 
     var isInConflict: Bool {
-        let fields = state.fields
         guard kind == Kind.need.rawValue else {
-            return fields.contains { $0.register.isInConflict }
+            return state.hasSeveralOfOne && state.fields.contains { $0.register.isInConflict }
         }
         // Versions of one field, a withdrawal that did not see an edit, or a late answer.
-        let mayBe = fields.contains {
-            $0.register.versions.count > 1 || $0.field == NeedField.withdrawal.rawValue
-                || $0.field == LateAnswers.field
-        }
+        let mayBe =
+            state.hasSeveralOfOne || state.holds(NeedField.withdrawal.rawValue)
+            || state.holds(LateAnswers.field)
         return mayBe && !conflictingFields.isEmpty
     }
 
@@ -298,13 +300,7 @@ struct StoredRecord: Hashable {
         }
     }
 
-    var digest: UInt64 {
-        state.fields.reduce(0) { sum, entry in
-            entry.register.versions.reduce(sum) {
-                $0 &+ BucketDigest.share(record: id, field: entry.field, version: $1)
-            }
-        }
-    }
+    var digest: UInt64 { state.digest(of: id) }
 }
 
 struct BatchRow: Hashable {

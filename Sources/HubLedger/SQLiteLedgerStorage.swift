@@ -13,7 +13,12 @@ final class SQLiteLedgerStorage: LedgerStorage {
     private(set) var namedReplicaCount = 0
     /// Records as this part of the transaction under way has stored them: most of them are wanted
     /// again for the answer. Nobody else can write meanwhile.
-    private var storedRecords: [Int64: StoredRecord] = [:]
+    private var storedRecords = RecentRecords()
+    /// The replica that was asked for last, which mostly is asked for next.
+    private var lastReplica: (id: ReplicaID, row: Int64)?
+    /// The greatest key of one replica's records in the transaction under way: a device's new needs
+    /// lie beyond it and need not be sought.
+    private var greatestKey: (row: Int64, key: Int64)?
     /// The key where a record was last sought and none found in the transaction under way: whoever
     /// creates a record has looked for it just before.
     private var freeKey: Int64?
@@ -60,6 +65,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
 
     func transaction<R>(_ body: () throws -> R) throws -> R {
         freeKey = nil
+        greatestKey = nil
         defer { storedRecords.removeAll() }
         do {
             return try connection.transaction(.immediate, body)
@@ -70,6 +76,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func snapshot<R>(_ body: () throws -> R) throws -> R {
+        greatestKey = nil
         do {
             return try connection.transaction(.deferred, body)
         } catch {
@@ -81,7 +88,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
         // What was done before stays; what fails does not. Either way the next request's records
         // are others, and memory is bounded by those of one.
         storedRecords.removeAll()
-        defer { storedRecords.removeAll() }
+        greatestKey = nil
+        defer {
+            storedRecords.removeAll()
+            greatestKey = nil
+        }
         do {
             return try connection.savepoint(body)
         } catch let error as SQLiteError where error.kind == .corrupt {
@@ -96,6 +107,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     private func forgetReplicas() {
+        lastReplica = nil
         replicaRows.removeAll()
         replicaIDs.removeAll()
     }
@@ -440,7 +452,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     private func rowOfReplica(_ id: ReplicaID) throws -> Int64 {
-        if let row = replicaRows[id] { return row }
+        if let lastReplica, lastReplica.id == id { return lastReplica.row }
+        if let row = replicaRows[id] {
+            lastReplica = (id, row)
+            return row
+        }
         let found = try connection.first(
             "SELECT row FROM replica WHERE id = ?", .integer(Int64(id.rawValue))
         ) { $0.integer(at: 0) }
@@ -452,7 +468,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     private func idOfReplica(_ row: Int64) throws -> ReplicaID {
-        if let id = replicaIDs[row] { return id }
+        if let lastReplica, lastReplica.row == row { return lastReplica.id }
+        if let id = replicaIDs[row] {
+            lastReplica = (id, row)
+            return id
+        }
         let found = try connection.first(
             "SELECT id FROM replica WHERE row = ?", .integer(row)
         ) { ReplicaID(truncating: UInt64(bitPattern: $0.integer(at: 0))) }
@@ -465,6 +485,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
 
     func record(_ id: RecordID) throws -> StoredRecord? {
         guard let key = try key(of: id) else { return nil }
+        if try greatest(of: key >> Int64(RecordID.numberBitCount)) < key {
+            freeKey = key
+            return nil
+        }
         guard let record = try record(key: key) else {
             freeKey = key
             return nil
@@ -476,8 +500,24 @@ final class SQLiteLedgerStorage: LedgerStorage {
         return try overflow.flatMap { try self.record(key: $0) }
     }
 
+    /// - Returns: Less than any key of the replica's when it has no records.
+    private func greatest(of row: Int64) throws -> Int64 {
+        if let greatestKey, greatestKey.row == row { return greatestKey.key }
+        let first = row << Int64(RecordID.numberBitCount)
+        let found = try connection.first(
+            "SELECT key FROM record WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 1",
+            .integer(first), .integer(first | Int64(RecordID.numberMask))
+        ) { $0.integer(at: 0) }
+        let key = found ?? first - 1
+        greatestKey = (row, key)
+        return key
+    }
+
     /// The key that an id stands for when no other id took it first.
     private func key(of id: RecordID) throws -> Int64? {
+        if let lastReplica, lastReplica.id == id.replica {
+            return lastReplica.row << Int64(RecordID.numberBitCount) | Int64(id.number)
+        }
         let row =
             try replicaRows[id.replica]
             ?? connection.first(
@@ -486,11 +526,11 @@ final class SQLiteLedgerStorage: LedgerStorage {
         return row.map { $0 << Int64(RecordID.numberBitCount) | Int64(id.number) }
     }
 
-    func newKey(for id: RecordID, reserved: Set<Int64>) throws -> Int64 {
+    func newKey(for id: RecordID, isReserved: (Int64) -> Bool) throws -> Int64 {
         let key =
             try rowOfReplica(id.replica) << Int64(RecordID.numberBitCount) | Int64(id.number)
         let isTaken =
-            try reserved.contains(key)
+            try isReserved(key)
             || key != freeKey
                 && connection.first("SELECT 1 FROM record WHERE key = ?", .integer(key)) { _ in
                     true
@@ -506,12 +546,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func record(key: Int64) throws -> StoredRecord? {
-        if let record = storedRecords[key] { return record }
-        return try connection.first(
+        if let record = storedRecords.record(key: key) { return record }
+        let statement = try connection.prepare(
             """
             SELECT key, id, kind, created_milliseconds, device, parent, grid, team,
                 first_sequence, last_sequence, left_sequence, state FROM record WHERE key = ?
-            """, .integer(key), read: storedRecord)
+            """)
+        try statement.bind(1, key)
+        return try statement.step() ? storedRecord(statement) : nil
     }
 
     func firstSequence(ofRecord key: Int64) throws -> UInt64? {
@@ -521,7 +563,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     private func storedRecord(_ row: borrowing Statement) throws -> StoredRecord {
-        guard let id = RecordID(bytes: row.bytes(at: 1)) else {
+        guard let id = RecordID(bytes: row.lentBytes(at: 1)) else {
             throw LedgerError.damaged("a record without its id")
         }
         let beside = RecordState.Row(
@@ -535,28 +577,48 @@ final class SQLiteLedgerStorage: LedgerStorage {
             lastSequence: UInt64(bitPattern: row.integer(at: 9)),
             leftSequence: UInt64(bitPattern: row.integer(at: 10)),
             state: try RecordState(
-                decoding: row.bytes(at: 11), beside: beside, replica: idOfReplica))
+                decoding: Array(row.lentBytes(at: 11)), beside: beside, replica: idOfReplica))
     }
 
     func insertRecord(_ record: StoredRecord) throws {
-        let state = try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)
-        let statement = try connection.prepare(
-            "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        try statement.bind(1, record.key)
-        try statement.bind(2, record.id.bytes)
-        try statement.bind(3, Int64(record.kind))
-        try statement.bind(4, record.createdMilliseconds)
-        try statement.bind(5, SQLValue(record.device))
-        try statement.bind(6, SQLValue(record.parent))
-        try statement.bind(7, SQLValue(record.grid))
-        try statement.bind(8, SQLValue(record.team))
-        try statement.bind(9, Int64(bitPattern: record.firstSequence))
-        try statement.bind(10, Int64(bitPattern: record.lastSequence))
-        try statement.bind(11, Int64(bitPattern: record.leftSequence))
-        try statement.bind(12, record.isInConflict ? .integer(1) : .null)
-        try state.withUnsafeBytes { try statement.withBytes(13, $0) { try statement.run() } }
+        // All that SQLite is lent lies in one piece of memory.
+        var lent = try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)
+        let stateEnd = lent.count
+        withUnsafeBytes(of: (record.id.high.bigEndian, record.id.low.bigEndian)) {
+            lent.append(contentsOf: $0)
+        }
+        let idEnd = lent.count
+        if let grid = record.grid { lent.append(contentsOf: grid.utf8) }
+        let gridEnd = lent.count
+        if let team = record.team { lent.append(contentsOf: team.utf8) }
+        try lent.withUnsafeBufferPointer { lent in
+            func part(_ start: Int, _ end: Int) -> UnsafeBufferPointer<UInt8> {
+                UnsafeBufferPointer(rebasing: lent[start..<end])
+            }
+            let statement = try connection.prepare(
+                "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            try statement.bind(1, record.key)
+            try statement.lend(2, bytes: part(stateEnd, idEnd))
+            try statement.bind(3, Int64(record.kind))
+            try statement.bind(4, record.createdMilliseconds)
+            if let device = record.device { try statement.bind(5, device) }
+            if let parent = record.parent { try statement.bind(6, parent) }
+            if record.grid != nil { try statement.lend(7, text: part(idEnd, gridEnd)) }
+            if record.team != nil { try statement.lend(8, text: part(gridEnd, lent.count)) }
+            try statement.bind(9, Int64(bitPattern: record.firstSequence))
+            try statement.bind(10, Int64(bitPattern: record.lastSequence))
+            try statement.bind(11, Int64(bitPattern: record.leftSequence))
+            if record.isInConflict { try statement.bind(12, true) }
+            try statement.lend(13, bytes: part(0, stateEnd))
+            while try statement.step() {}
+        }
         if record.key == freeKey { freeKey = nil }
-        remember(record)
+        if let greatestKey, greatestKey.key < record.key,
+            greatestKey.row == record.key >> Int64(RecordID.numberBitCount)
+        {
+            self.greatestKey?.key = record.key
+        }
+        storedRecords.remember(record)
     }
 
     func updateRecord(_ record: StoredRecord, isMoved: Bool) throws {
@@ -568,23 +630,20 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 .integer(record.key))
         }
         let state = try record.state.encoded(beside: record.rowBeside, row: rowOfReplica)
-        let statement = try connection.prepare(
-            """
-            UPDATE record SET last_sequence = ?, left_sequence = ?, conflicted = ?, state = ?
-            WHERE key = ?
-            """)
-        try statement.bind(1, Int64(bitPattern: record.lastSequence))
-        try statement.bind(2, Int64(bitPattern: record.leftSequence))
-        try statement.bind(3, record.isInConflict ? .integer(1) : .null)
-        try statement.bind(5, record.key)
-        try state.withUnsafeBytes { try statement.withBytes(4, $0) { try statement.run() } }
-        remember(record)
-    }
-
-    private func remember(_ record: StoredRecord) {
-        // An import may write any number.
-        if storedRecords.count >= Limits.changesPerBatchMax { storedRecords.removeAll() }
-        storedRecords[record.key] = record
+        try state.withUnsafeBufferPointer { state in
+            let statement = try connection.prepare(
+                """
+                UPDATE record SET last_sequence = ?, left_sequence = ?, conflicted = ?, state = ?
+                WHERE key = ?
+                """)
+            try statement.bind(1, Int64(bitPattern: record.lastSequence))
+            try statement.bind(2, Int64(bitPattern: record.leftSequence))
+            if record.isInConflict { try statement.bind(3, true) }
+            try statement.lend(4, bytes: state)
+            try statement.bind(5, record.key)
+            while try statement.step() {}
+        }
+        storedRecords.remember(record)
     }
 
     func children(of key: Int64) throws -> [Int64] {
@@ -871,8 +930,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func appendHistory(record: Int64, batch: Int64) throws {
-        try connection.run(
-            "INSERT OR IGNORE INTO history VALUES (?, ?)", .integer(record), .integer(batch))
+        let statement = try connection.prepare("INSERT OR IGNORE INTO history VALUES (?, ?)")
+        try statement.bind(1, record)
+        try statement.bind(2, batch)
+        while try statement.step() {}
     }
 
     func hasBrought() throws -> Bool {
@@ -1010,6 +1071,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
             .integer(key))
     }
 
+    func hasRoutes() throws -> Bool {
+        try connection.first("SELECT 1 FROM route LIMIT 1") { _ in true } ?? false
+    }
+
     func route(category: String, territory: String) throws -> RouteRow? {
         try connection.first(
             "SELECT team, due_days FROM route WHERE category = ? AND territory = ?",
@@ -1084,5 +1149,39 @@ final class SQLiteLedgerStorage: LedgerStorage {
     /// Sequences, counters and scope ids are unsigned here and signed in SQLite, bit for bit.
     private func sequence(_ number: UInt64) -> SQLValue {
         .integer(Int64(bitPattern: number))
+    }
+}
+
+/// The records that a part of a transaction has stored.
+private struct RecentRecords {
+    /// By key, as long as they come in that order, which they mostly do.
+    private var ascending: [StoredRecord] = []
+    /// Those that did not, which count before the others.
+    private var others: [Int64: StoredRecord] = [:]
+
+    mutating func removeAll() {
+        ascending.removeAll()
+        others.removeAll()
+    }
+
+    mutating func remember(_ record: StoredRecord) {
+        // An import may write any number.
+        if ascending.count + others.count >= Limits.changesPerBatchMax { removeAll() }
+        if others.isEmpty, ascending.last.map({ $0.key < record.key }) ?? true {
+            ascending.append(record)
+        } else {
+            others[record.key] = record
+        }
+    }
+
+    func record(key: Int64) -> StoredRecord? {
+        if !others.isEmpty, let record = others[key] { return record }
+        var low = 0
+        var high = ascending.count
+        while low < high {
+            let middle = (low + high) / 2
+            if ascending[middle].key < key { low = middle + 1 } else { high = middle }
+        }
+        return low < ascending.count && ascending[low].key == key ? ascending[low] : nil
     }
 }

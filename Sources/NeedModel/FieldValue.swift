@@ -102,57 +102,34 @@ package enum FieldValue: Hashable, Sendable {
 
     /// - Returns: `nil` when the bytes are not of that form.
     package init?(_ form: Form, bytes: [UInt8]) {
-        guard let value = try? Self.decode(form, bytes: bytes) else { return nil }
+        let value = bytes.withUnsafeBufferPointer { FieldValue(form, $0) }
+        guard let value else { return nil }
         self = value
     }
 
-    private static func decode(
-        _ form: Form, bytes: [UInt8]
-    ) throws(ByteCodingError) -> FieldValue? {
-        var reader = ByteReader(bytes)
-        let value: FieldValue?
+    private init?(_ form: Form, _ bytes: UnsafeBufferPointer<UInt8>) {
+        guard let outline = FieldOutline(form, bytes) else { return nil }
+        let text = String(decoding: bytes[outline.text], as: UTF8.self)
         switch form {
-        case .text, .withdrawal:
-            guard let text = String(validating: bytes, as: UTF8.self) else { return nil }
-            return form == .text ? .text(text) : .withdrawal(reason: text)
-        case .record:
-            return RecordID(bytes: bytes).map { .record($0) }
-        case .integer:
-            value = .integer(try reader.signed())
+        case .text: self = .text(text)
+        case .withdrawal: self = .withdrawal(reason: text)
+        case .integer: self = .integer(outline.number)
         case .location:
-            let latitude = try reader.signed()
-            let longitude = try reader.signed()
-            guard abs(latitude.clamped) <= 90_000_000, abs(longitude.clamped) <= 180_000_000
-            else { return nil }
-            value = .location(latitude: latitude, longitude: longitude)
+            self = .location(latitude: outline.number, longitude: outline.longitude)
+        case .record:
+            guard let id = RecordID(bytes: UnsafeRawBufferPointer(bytes)) else { return nil }
+            self = .record(id)
         case .dispatch:
-            let order = try reader.number()
-            let team = try reader.text()
-            var due: CivilDate?
-            if !reader.isAtEnd {
-                due = CivilDate(daysSince1970: try reader.signed())
-                if due == nil { return nil }
-            }
-            guard order != 0, !team.isEmpty else { return nil }
-            value = .dispatch(Dispatch(order: order, team: team, due: due))
+            self = .dispatch(
+                Dispatch(
+                    order: outline.order, team: text,
+                    due: outline.hasDue ? CivilDate(daysSince1970: outline.number) : nil))
         case .answer:
-            let order = try reader.number()
-            guard let verdict = Verdict(rawValue: try reader.byte()), order != 0 else { return nil }
-            let text = reader.isAtEnd ? "" : try reader.text()
-            value = .answer(Answer(order: order, verdict: verdict, text: text))
+            guard let verdict = Verdict(rawValue: UInt8(outline.number)) else { return nil }
+            self = .answer(Answer(order: outline.order, verdict: verdict, text: text))
         case .rating:
-            let order = try reader.number()
-            let grade = try reader.number()
-            guard order != 0, (1...5).contains(grade) else { return nil }
-            let comment = reader.isAtEnd ? "" : try reader.text()
-            value = .rating(Rating(order: order, grade: Int(grade), comment: comment))
+            self = .rating(
+                Rating(order: outline.order, grade: Int(outline.number), comment: text))
         }
-        try reader.end()
-        return value
     }
-}
-
-extension Int64 {
-    /// Safe for `abs`.
-    fileprivate var clamped: Int64 { Swift.max(self, .min + 1) }
 }

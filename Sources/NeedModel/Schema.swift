@@ -137,6 +137,20 @@ package struct FieldRule: Sendable {
         }
     }
 
+    private static let requiredOfNeed = NeedField.allCases.filter { rule($0).isRequired }
+        .map(\.rawValue)
+    private static let requiredOfNote = NoteField.allCases.map(\.rawValue)
+
+    /// The fields that a device must give when it creates a record, ascending; of reference data,
+    /// which none creates, no field.
+    package static func required(of kind: Kind) -> [UInt32] {
+        switch kind {
+        case .need: requiredOfNeed
+        case .note: requiredOfNote
+        case .territory, .team, .category: []
+        }
+    }
+
     private static func rule(_ field: NeedField) -> FieldRule {
         switch field {
         case .text: FieldRule(.text, bytesMax: 8_192, isRequired: true)
@@ -155,27 +169,32 @@ package struct FieldRule: Sendable {
 
     /// Why a value cannot stand, or `nil` when it can. Says nothing of the value itself.
     package func fault(in bytes: [UInt8]?) -> String? {
-        guard let bytes else { return isRequired ? "cannot be cleared" : nil }
+        guard let bytes else { return faultWhenCleared }
+        return bytes.withUnsafeBufferPointer { fault(in: $0) }
+    }
+
+    /// Why a field cannot be cleared.
+    package var faultWhenCleared: String? { isRequired ? "cannot be cleared" : nil }
+
+    /// The same of a value that lies among others.
+    package func fault(in bytes: UnsafeBufferPointer<UInt8>) -> String? {
         guard bytes.count <= bytesMax + 32 else { return "longer than \(bytesMax) bytes" }
-        guard let value = FieldValue(form, bytes: bytes) else { return "not well-formed" }
-        switch value {
-        case .text(let text):
-            if text.utf8.count > bytesMax { return "longer than \(bytesMax) bytes" }
-            if text.isEmpty { return "empty" }
-        case .withdrawal(let text):
-            if text.utf8.count > bytesMax { return "longer than \(bytesMax) bytes" }
-        case .integer(let number):
-            if let range, !range.contains(number) {
+        guard let outline = FieldOutline(form, bytes) else { return "not well-formed" }
+        if outline.text.count > bytesMax { return "longer than \(bytesMax) bytes" }
+        switch form {
+        case .text:
+            if outline.text.isEmpty { return "empty" }
+        case .integer:
+            if let range, !range.contains(outline.number) {
                 return "not \(range.lowerBound) to \(range.upperBound)"
             }
-        case .dispatch(let dispatch):
-            if dispatch.team.utf8.count > bytesMax { return "longer than \(bytesMax) bytes" }
-        case .answer(let answer):
-            if answer.text.utf8.count > bytesMax { return "longer than \(bytesMax) bytes" }
-            if answer.verdict == .declined && answer.text.isEmpty { return "without a reason" }
-        case .rating(let rating):
-            if rating.comment.utf8.count > bytesMax { return "longer than \(bytesMax) bytes" }
-        case .location, .record:
+        case .answer:
+            if outline.number == Int64(FieldValue.Verdict.declined.rawValue),
+                outline.text.isEmpty
+            {
+                return "without a reason"
+            }
+        case .withdrawal, .dispatch, .rating, .location, .record:
             break
         }
         return nil

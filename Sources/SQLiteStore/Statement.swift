@@ -124,6 +124,26 @@ extension Statement {
     }
 }
 
+extension Statement {
+    /// Lends bytes to a parameter, uncopied. They must stay where they are until the statement has
+    /// run and its owner has let go of it.
+    package func lend(
+        _ index: Int32, bytes: UnsafeBufferPointer<UInt8>
+    ) throws(SQLiteError) {
+        try check(
+            waystation_bind_borrowed_bytes(handle, index, bytes.baseAddress, bytes.count))
+    }
+
+    /// The same for a text, which must be UTF-8.
+    package func lend(_ index: Int32, text: UnsafeBufferPointer<UInt8>) throws(SQLiteError) {
+        try check(waystation_bind_borrowed_text(handle, index, text.baseAddress, text.count))
+    }
+
+    package func bindNull(_ index: Int32) throws(SQLiteError) {
+        try check(sqlite3_bind_null(handle, index))
+    }
+}
+
 // MARK: - Running
 
 extension Statement {
@@ -228,6 +248,13 @@ extension Statement {
         let start = sqlite3_column_blob(handle, column)
         let count = Int(sqlite3_column_bytes(handle, column))
         return try body(UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count))
+    }
+
+    /// A column's bytes where SQLite holds them; they are gone with the next step.
+    package func lentBytes(at column: Int32) -> UnsafeRawBufferPointer {
+        let start = sqlite3_column_blob(handle, column)
+        let count = Int(sqlite3_column_bytes(handle, column))
+        return UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count)
     }
 
     package func optionalInteger(at column: Int32) -> Int64? {

@@ -37,7 +37,7 @@ final class CommandChecker {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
         let key = CommandKey(record: last.group.record, written: clocks)
-        commands[key] = Command(device: device.number, changes: last.group.changes)
+        commands[key] = Command(device: device.number, changes: Array(last.group.changes))
         order.append(key)
         device.unsettled.insert(key)
     }
@@ -64,11 +64,11 @@ final class CommandChecker {
                     let command = commands[former]
                 else { return false }
                 return command.device == device.number && !command.isReplaced
-                    && command.changes == group.changes
+                    && command.changes == Array(group.changes)
             }
             guard let former else { continue }
             commands[former]?.isReplaced = true
-            commands[key] = Command(device: device.number, changes: group.changes)
+            commands[key] = Command(device: device.number, changes: Array(group.changes))
             order.append(key)
             device.unsettled.remove(former)
             device.unsettled.insert(key)

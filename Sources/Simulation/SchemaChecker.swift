@@ -33,7 +33,7 @@ struct SchemaChecker {
         guard let group = own.outbox.last?.group, group.createdKind == Self.kind else {
             return
         }
-        recorded[device.number, default: []].append((group.record, group.changes))
+        recorded[device.number, default: []].append((group.record, Array(group.changes)))
     }
 
     /// At rest.

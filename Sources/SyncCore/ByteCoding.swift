@@ -1,18 +1,20 @@
 /// Appends numbers and texts to bytes: LEB128 varints, zigzag for signed ones.
 ///
 /// - SeeAlso: `protocol/SPEC.md` §3.
-package struct ByteWriter: Sendable {
-    package private(set) var bytes: [UInt8] = []
+@frozen package struct ByteWriter: Sendable {
+    @usableFromInline package var bytes: [UInt8] = []
 
-    package init() {}
+    @inlinable package init() {}
 
     /// Makes room for about so many bytes more.
-    package mutating func reserve(_ count: Int) { bytes.reserveCapacity(bytes.count + count) }
+    @inlinable package mutating func reserve(_ count: Int) {
+        bytes.reserveCapacity(bytes.count + count)
+    }
 
-    package mutating func put(byte: UInt8) { bytes.append(byte) }
+    @inlinable package mutating func put(byte: UInt8) { bytes.append(byte) }
 
     /// 1 to 10 bytes.
-    package mutating func put(_ number: UInt64) {
+    @inlinable package mutating func put(_ number: UInt64) {
         var rest = number
         while rest >= 0x80 {
             bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -21,18 +23,22 @@ package struct ByteWriter: Sendable {
         bytes.append(UInt8(rest))
     }
 
-    package mutating func put(_ number: Int) { put(UInt64(number)) }
+    @inlinable package mutating func put(_ number: Int) { put(UInt64(number)) }
 
-    package mutating func put(signed number: Int64) {
+    @inlinable package mutating func put(signed number: Int64) {
         put(UInt64(bitPattern: number << 1 ^ number >> 63))
     }
 
-    package mutating func put(raw content: [UInt8]) {
+    @inlinable package mutating func put(raw content: [UInt8]) {
+        bytes.append(contentsOf: content)
+    }
+
+    @inlinable package mutating func put(raw content: UnsafeBufferPointer<UInt8>) {
         bytes.append(contentsOf: content)
     }
 
     /// A varint length, then the bytes.
-    package mutating func put(block content: [UInt8]) {
+    @inlinable package mutating func put(block content: [UInt8]) {
         put(content.count)
         bytes.append(contentsOf: content)
     }
@@ -46,7 +52,7 @@ package struct ByteWriter: Sendable {
 
 extension [UInt8] {
     /// `Array(self[range])` at a third of the cost, for values of a few bytes.
-    package func copy(_ range: Range<Int>) -> [UInt8] {
+    @inlinable package func copy(_ range: Range<Int>) -> [UInt8] {
         withUnsafeBufferPointer { [UInt8](UnsafeBufferPointer(rebasing: $0[range])) }
     }
 }
@@ -60,21 +66,22 @@ package enum ByteCodingError: Error, Hashable {
 }
 
 /// Reads what ``ByteWriter`` wrote; every read is bounded by the bytes that are there.
-package struct ByteReader: Sendable {
-    private let bytes: [UInt8]
-    private var index = 0
+@frozen package struct ByteReader: Sendable {
+    @usableFromInline let bytes: [UInt8]
+    /// Of the next byte.
+    @usableFromInline package var index = 0
 
-    package init(_ bytes: [UInt8]) { self.bytes = bytes }
+    @inlinable package init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    package var isAtEnd: Bool { index == bytes.count }
+    @inlinable package var isAtEnd: Bool { index == bytes.count }
 
-    package mutating func byte() throws(ByteCodingError) -> UInt8 {
+    @inlinable package mutating func byte() throws(ByteCodingError) -> UInt8 {
         guard index < bytes.count else { throw .truncated }
         defer { index += 1 }
         return bytes[index]
     }
 
-    package mutating func number() throws(ByteCodingError) -> UInt64 {
+    @inlinable package mutating func number() throws(ByteCodingError) -> UInt64 {
         var result: UInt64 = 0
         var shift: UInt64 = 0
         while shift < 70 {
@@ -87,26 +94,32 @@ package struct ByteReader: Sendable {
         throw .varintTooLong
     }
 
-    package mutating func signed() throws(ByteCodingError) -> Int64 {
+    @inlinable package mutating func signed() throws(ByteCodingError) -> Int64 {
         let raw = try number()
         return Int64(bitPattern: raw >> 1) ^ -Int64(bitPattern: raw & 1)
     }
 
     /// A number that is used as a count or length; never more than the bytes left can bear.
-    package mutating func count() throws(ByteCodingError) -> Int {
+    @inlinable package mutating func count() throws(ByteCodingError) -> Int {
         let raw = try number()
         guard raw <= UInt64(bytes.count - index) else { throw .truncated }
         return Int(raw)
     }
 
-    package mutating func block() throws(ByteCodingError) -> [UInt8] {
+    @inlinable package mutating func block() throws(ByteCodingError) -> [UInt8] {
         try raw(count())
     }
 
-    package mutating func raw(_ count: Int) throws(ByteCodingError) -> [UInt8] {
+    @inlinable package mutating func raw(_ count: Int) throws(ByteCodingError) -> [UInt8] {
         guard count >= 0, count <= bytes.count - index else { throw .truncated }
         defer { index += count }
         return bytes.copy(index..<index + count)
+    }
+
+    /// Passes over bytes; afterwards they lie before ``index``.
+    @inlinable package mutating func skip(_ count: Int) throws(ByteCodingError) {
+        guard count >= 0, count <= bytes.count - index else { throw .truncated }
+        index += count
     }
 
     package mutating func text() throws(ByteCodingError) -> String {
@@ -115,7 +128,7 @@ package struct ByteReader: Sendable {
         return text
     }
 
-    package func end() throws(ByteCodingError) {
+    @inlinable package func end() throws(ByteCodingError) {
         if !isAtEnd { throw .trailingBytes }
     }
 }

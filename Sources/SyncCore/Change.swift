@@ -20,13 +20,22 @@ package struct ChangeGroup: Hashable, Sendable {
     /// The counter of the first change; the others follow without holes.
     package var firstCounter: UInt64
     /// Each field at most once.
-    package var changes: [Change]
+    package var changes: ChangeList
     /// The head at the end of the writer's newest complete pull.
     package var base: Position
     package var written: ClockReading
 
     package init(
-        record: RecordID, createdKind: UInt32?, firstCounter: UInt64, changes: [Change],
+        record: RecordID, createdKind: UInt32?, firstCounter: UInt64,
+        changes: some Sequence<Change>, base: Position, written: ClockReading
+    ) {
+        self.init(
+            record: record, createdKind: createdKind, firstCounter: firstCounter,
+            changes: ChangeList(changes), base: base, written: written)
+    }
+
+    package init(
+        record: RecordID, createdKind: UInt32?, firstCounter: UInt64, changes: ChangeList,
         base: Position, written: ClockReading
     ) {
         self.record = record

@@ -10,11 +10,13 @@ package struct ContentHash: Sendable {
     package init() {}
 
     package mutating func combine(_ bytes: [UInt8]) {
-        state = bytes.withUnsafeBufferPointer { bytes in
-            var state = state
-            for byte in bytes { state = (state ^ UInt64(byte)) &* Self.prime }
-            return state
-        }
+        bytes.withUnsafeBufferPointer { combine($0) }
+    }
+
+    package mutating func combine(_ bytes: UnsafeBufferPointer<UInt8>) {
+        var state = state
+        for byte in bytes { state = (state ^ UInt64(byte)) &* Self.prime }
+        self.state = state
     }
 
     /// Little-endian, 8 bytes.
@@ -90,6 +92,16 @@ package struct RecordDigest: Sendable {
     ///
     /// - Parameter content: `nil` when cleared.
     package mutating func add(field: UInt32, dot: Dot, value content: [UInt8]?) {
+        guard let content else {
+            return add(field: field, dot: dot, value: nil as UnsafeBufferPointer<UInt8>?)
+        }
+        content.withUnsafeBufferPointer { add(field: field, dot: dot, value: $0) }
+    }
+
+    /// The same, from bytes that lie among others.
+    package mutating func add(
+        field: UInt32, dot: Dot, value content: UnsafeBufferPointer<UInt8>?
+    ) {
         var hash = start
         hash.combine(UInt64(field))
         hash.combine(dot.replica.rawValue)

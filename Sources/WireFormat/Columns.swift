@@ -163,26 +163,13 @@ extension WireChanges {
         values = Data(bytesOfAll)
     }
 
-    /// Where the value of one change lies in the bytes of all.
-    struct Span {
-        var field: UInt32
-        /// Below `markers` a marker, otherwise so much more than the value's length.
-        var size: UInt32
-        /// Of the value's first byte.
-        var offset: Int
-
-        /// - Returns: `nil` for a marker.
-        func content(in values: [UInt8], markers: UInt32) -> [UInt8]? {
-            size < markers ? nil : values.copy(offset..<offset + Int(size - markers))
-        }
-    }
-
     /// Checks every size.
     ///
     /// - Returns: The bytes of all values, and one entry for each change, in the order of `fields`.
+    ///   A marker has a length below 0: the last one -1, the one before it -2.
     func unpacked(
         markers: UInt32, countMax: Int
-    ) throws(FrameError) -> (values: [UInt8], spans: [Span]) {
+    ) throws(FrameError) -> ChangeList.Block {
         let fields = self.fields
         let sizes = self.sizes
         guard fields.count <= countMax, sizes.count == fields.count else {
@@ -190,21 +177,22 @@ extension WireChanges {
         }
         // Slices of an array cost a fraction of Data's.
         let values = [UInt8](self.values)
-        var spans = fields.map { Span(field: $0, size: 0, offset: 0) }
+        var spans = [ValueSpan](
+            repeating: ValueSpan(field: 0, length: ValueSpan.cleared, offset: 0),
+            count: fields.count)
         var offset = 0
         for (position, index) in Self.order(of: fields).enumerated() {
             let size = sizes[position]
-            spans[index].size = size
-            guard size >= markers else { continue }
-            let length = Int(size - markers)
+            let length = Int(size) - Int(markers)
             guard length <= Limits.valueBytesMax, length <= values.count - offset else {
                 throw .malformed("a value longer than allowed or than what is there")
             }
-            spans[index].offset = offset
-            offset += length
+            spans[index] = ValueSpan(
+                field: fields[index], length: Int32(length), offset: UInt32(offset))
+            offset += max(0, length)
         }
         guard offset == values.count else { throw .malformed("values left over") }
-        return (values, spans)
+        return ChangeList.Block(bytes: values, spans: spans)
     }
 
     /// The indexes of a field column, stably sorted by field.

@@ -141,8 +141,8 @@ package enum BatchCoding {
         let kinds = try lengthened(batch.groupKinds, count: count)
         let baseIndexes = try lengthened(batch.groupBases, count: count)
         let bootIndexes = try lengthened(batch.groupBoots, count: count)
-        let (values, changes) = try batch.changes.unpacked(
-            markers: 1, countMax: Limits.changesPerBatchMax)
+        let block = try batch.changes.unpacked(markers: 1, countMax: Limits.changesPerBatchMax)
+        let changes = block.spans
         guard count == 0 || batch.firstCounter > 0, batch.firstCounter < 1 << 62 else {
             throw .malformed("a counter out of range")
         }
@@ -157,9 +157,13 @@ package enum BatchCoding {
             guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
                 Int(baseIndexes[index]) < bases.count, Int(bootIndexes[index]) < boots.count
             else { throw .malformed("a group without changes, base or boot") }
-            let slice = changes[offset..<offset + size]
-            let ascend = zip(slice, slice.dropFirst()).allSatisfy { $0.field < $1.field }
-            guard ascend || Set(slice.map(\.field)).count == size else {
+            var ascend = true
+            for place in offset + 1..<max(offset + 1, offset + size)
+            where changes[place].field <= changes[place - 1].field {
+                ascend = false
+            }
+            let fields = changes[offset..<offset + size].lazy.map(\.field)
+            guard ascend || Set(fields).count == size else {
                 throw .malformed("a field twice in one group")
             }
             let elapsedMilliseconds = Int64(
@@ -170,9 +174,7 @@ package enum BatchCoding {
                     record: records[index],
                     createdKind: kinds[index] == 0 ? nil : kinds[index] - 1,
                     firstCounter: counter,
-                    changes: slice.map { entry in
-                        Change(field: entry.field, value: entry.content(in: values, markers: 1))
-                    },
+                    changes: ChangeList(block, offset..<offset + size),
                     base: bases[Int(baseIndexes[index])],
                     written: ClockReading(
                         wallMilliseconds: difference &+ elapsedMilliseconds,
@@ -549,7 +551,8 @@ extension Page {
     ) throws(FrameError) {
         let countMax = Limits.inflatedBytesMax
         let ids = try wire.records.ids(countMax: countMax)
-        let (values, changes) = try wire.changes.unpacked(markers: 2, countMax: countMax)
+        let block = try wire.changes.unpacked(markers: 2, countMax: countMax)
+        let changes = block.spans
         guard wire.recordKinds.count == ids.count, wire.recordVersions.count == ids.count,
             wire.recordFlags.count == ids.count, wire.versionReplicas.count == changes.count,
             wire.versionCounters.count == changes.count,
@@ -585,9 +588,14 @@ extension Page {
                 }
                 let change = changes[position]
                 let value: PageRecord.Value =
-                    change.size == 0
-                    ? .asSent
-                    : change.content(in: values, markers: 2).map { .bytes($0) } ?? .cleared
+                    switch change.length {
+                    case ValueSpan.cleared: .cleared
+                    case ..<0: .asSent
+                    default:
+                        .bytes(
+                            block.bytes.copy(
+                                Int(change.offset)..<Int(change.offset) + Int(change.length)))
+                    }
                 return PageRecord.FieldVersion(
                     field: change.field, value: value,
                     stamp: Stamp(

@@ -55,25 +55,38 @@ extension WireSentRecords {
         _ records: [PageRecord], _ foretelling: Foretelling
     ) -> (listed: [PageRecord], sent: WireSentRecords?) {
         var foretelling = foretelling
-        var indexes: [UInt64: Int] = [:]
-        for (index, group) in foretelling.request.groups.enumerated() {
-            indexes[group.firstCounter] = index
-        }
+        let groups = foretelling.request.groups
         var listed: [PageRecord] = []
         var listedSince: UInt32 = 0
         var next = 0
         var columns = Columns()
         for record in records {
-            let first = record.versions.lazy.map(\.stamp.dot.counter).min()
-            guard let index = first.flatMap({ indexes[$0] }), index >= next,
+            var first = UInt64.max
+            for place in record.versions.indices {
+                first = min(first, record.versions[place].stamp.dot.counter)
+            }
+            // Counters ascend, and mostly the next group's record comes next.
+            var index = next
+            var end = groups.count
+            if index < end, groups[index].firstCounter != first {
+                while index < end {
+                    let middle = (index + end) / 2
+                    if groups[middle].firstCounter < first {
+                        index = middle + 1
+                    } else {
+                        end = middle
+                    }
+                }
+            }
+            guard index < groups.count, groups[index].firstCounter == first,
                 let (sequence, stamp) = Self.follows(
-                    record, from: foretelling.request.groups[index], foretelling.request)
+                    record, from: groups[index], foretelling.request)
             else {
                 listed.append(record)
                 listedSince += 1
                 continue
             }
-            let group = foretelling.request.groups[index]
+            let group = groups[index]
             let foretold = foretelling.foretold(group)
             columns.skipped.append(UInt32(index - next))
             columns.listed.append(listedSince)
@@ -97,13 +110,20 @@ extension WireSentRecords {
         guard record.id == group.record, record.contested.isEmpty,
             record.versions.count == group.changes.count
         else { return nil }
+        let spans = group.changes.spans
+        // Fields ascend, as a rule.
+        let order = spans.areFieldsAscending ? nil : Self.order(of: group)
         var result: (sequence: UInt64, stamp: Int64)?
-        for (version, index) in zip(record.versions, Self.order(of: group)) {
-            guard version.field == group.changes[index].field, version.value == .asSent,
-                version.stamp.dot
-                    == Dot(request.replica, group.firstCounter &+ UInt64(index))
+        for place in record.versions.indices {
+            let index = order?[place] ?? place
+            let stamp = record.versions[place].stamp
+            guard record.versions[place].field == spans[spans.startIndex + index].field,
+                case .asSent = record.versions[place].value,
+                stamp.dot == Dot(request.replica, group.firstCounter &+ UInt64(index))
             else { return nil }
-            let start = (version.sequence &- UInt64(index), version.stamp.milliseconds)
+            let start = (
+                record.versions[place].sequence &- UInt64(index), stamp.milliseconds
+            )
             guard let known = result else {
                 result = start
                 continue
@@ -155,7 +175,7 @@ extension WireSentRecords {
                     versions: Self.order(of: group).map { index in
                         let offset = UInt64(index)
                         return PageRecord.FieldVersion(
-                            field: group.changes[index].field, value: .asSent,
+                            field: group.changes.span(at: index).field, value: .asSent,
                             stamp: Stamp(
                                 milliseconds: stamp,
                                 dot: Dot(
@@ -168,7 +188,12 @@ extension WireSentRecords {
     }
 
     private static func order(of group: ChangeGroup) -> [Int] {
-        group.changes.indices.sorted { group.changes[$0].field < group.changes[$1].field }
+        let spans = group.changes.spans
+        return spans.areFieldsAscending
+            ? Array(group.changes.indices)
+            : group.changes.indices.sorted {
+                spans[spans.startIndex + $0].field < spans[spans.startIndex + $1].field
+            }
     }
 
     /// Gathered outside the message, which checks with every access whether it must be copied.
@@ -208,5 +233,14 @@ extension PageRecord {
 
     static func places(_ flags: UInt32) -> HeldPlaces {
         HeldPlaces(rawValue: UInt8(truncatingIfNeeded: flags >> 2))
+    }
+}
+
+extension ArraySlice<ValueSpan> {
+    fileprivate var areFieldsAscending: Bool {
+        for place in indices.dropFirst() where self[place].field < self[place - 1].field {
+            return false
+        }
+        return true
     }
 }

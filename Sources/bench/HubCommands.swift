@@ -7,10 +7,20 @@ import WireFormat
 
 struct HubOptions: ParsableArguments {
     @OptionGroup var devices: DeviceOptions
-    @Option(help: "http://127.0.0.1:PORT")
-    var url: String
+    @Option(help: "http://127.0.0.1:PORT; without it the ledger is opened in this process.")
+    var url: String?
+    @Option(help: "The ledger to open, for merge with one client and for edits.")
+    var ledger: String?
 
     var workload: Workload { devices.workload.workload }
+
+    /// - Returns: One link for each device that works: connections of their own, or one ledger.
+    func links(_ count: Int) throws -> [Link] {
+        if let url { return try (0..<count).map { _ in try Link(url: url) } }
+        guard let ledger else { throw ValidationError("give --url or --ledger") }
+        let link = Link(try Ledger(opening: ledger, clock: SeededLedger.wallMilliseconds))
+        return Array(repeating: link, count: count)
+    }
 
     /// Lets the first devices work at the same time, each on a thread and a link of its own, and
     /// keeps where they get to.
@@ -22,11 +32,12 @@ struct HubOptions: ParsableArguments {
     ) throws -> (openedNanoseconds: Int64, results: [Result]) {
         let before = try devices.states()
         guard clients <= before.count else { throw BenchError("too few devices") }
-        let (url, workload) = (url, workload)
+        let (hub, workload) = (self, workload)
+        if url == nil && clients > 1 { throw ValidationError("give --url for several clients") }
         let gate = Gate(clients)
         let done = try onThreads(clients) { client in
             let device = WireDevice(before[client], workload: workload)
-            let result = try work(device, Link(url: url), gate)
+            let result = try work(device, hub.links(1)[0], gate)
             return (device.state, result)
         }
         try devices.save(done.map(\.0) + before.dropFirst(clients))
@@ -51,7 +62,7 @@ struct PushCommand: ParsableCommand {
         var states = try hub.devices.states()
         let device = WireDevice(states[self.device], workload: hub.workload)
         guard edits <= device.state.needs else { throw BenchError("too few needs to edit") }
-        let link = try Link(url: hub.url)
+        let link = try hub.links(1)[0]
         var groups = device.create(creates)
         groups += (0..<edits).map {
             let number = UInt64(1 + $0 * device.state.needs / max(1, edits))
@@ -147,8 +158,8 @@ struct EditsCommand: ParsableCommand {
         guard states.count > 1 else { throw BenchError("two devices are needed") }
         let device = WireDevice(states[0], workload: hub.workload)
         let partner = WireDevice(states[1], workload: hub.workload)
-        let link = try Link(url: hub.url)
-        let partnersLink = try Link(url: hub.url)
+        let links = try hub.links(2)
+        let (link, partnersLink) = (links[0], links[1])
         try device.send([], over: link)
         var chance = Chance(hub.workload.seed, device.state.needs)
         var waited: Int64 = 0
@@ -317,7 +328,7 @@ struct CountyCommand: ParsableCommand {
                 WireDevice(states[$0], workload: hub.workload)
             }
             // Enrolled before this day: the territory's names are there.
-            for device in devices { try device.send([], over: Link(url: hub.url)) }
+            for device in devices { try device.send([], over: hub.links(1)[0]) }
             gate.pass()
             var latencies: [Int64] = []
             var bytesUp = 0
@@ -325,7 +336,7 @@ struct CountyCommand: ParsableCommand {
             for _ in 0..<days {
                 for device in devices {
                     let groups = device.create(needs)
-                    let link = try Link(url: hub.url)
+                    let link = try hub.links(1)[0]
                     try device.sync(groups, over: link)
                     latencies.append(link.waitedNanoseconds)
                     bytesUp += link.bytesUp

@@ -191,7 +191,9 @@ import WireFormat
         let (_, new, copy) = try loseWork()
         try bring(office, to: copy)
         var group = try #require(worker.settled.first { $0.record == new })
-        group.changes[0].value = FieldValue.text("别的").bytes
+        var changes = Array(group.changes)
+        changes[0].value = FieldValue.text("别的").bytes
+        group.changes = ChangeList(changes)
         worker.cursor = .origin
         var request = worker.request(groups: [group], heldFrom: group.firstCounter)
         request.scope = 0
@@ -207,7 +209,9 @@ import WireFormat
         let (_, new, copy) = try loseWork()
         try bring(office, to: copy)
         var group = try #require(worker.settled.first { $0.record == new })
-        group.changes.swapAt(0, 1)
+        var changes = Array(group.changes)
+        changes.swapAt(0, 1)
+        group.changes = ChangeList(changes)
         worker.cursor = .origin
         var request = worker.request(groups: [group], heldFrom: group.firstCounter)
         request.scope = 0

@@ -83,9 +83,10 @@ import Testing
                     outcome: .applied(superseded: superseded),
                     sequence: UInt64.random(in: 1...UInt64.max, using: &draw),
                     basis: [.elapsed, .correctedWall, .wall][Int.random(in: 0..<3, using: &draw)],
-                    stamps: (0..<Int.random(in: 1...12, using: &draw)).map { index in
-                        first + (superseded.isEmpty ? 0 : Int64(index))
-                    })
+                    stamps: StampList(
+                        (0..<Int.random(in: 1...12, using: &draw)).map { index in
+                            first + (superseded.isEmpty ? 0 : Int64(index))
+                        }))
             }
             #expect(try StoredOutcome.decode(StoredOutcome.encode(outcomes)) == outcomes)
         }

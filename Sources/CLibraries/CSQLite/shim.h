@@ -44,6 +44,14 @@ static inline int waystation_bind_borrowed_bytes(
     return sqlite3_bind_blob64(statement, index, count ? bytes : "", count, SQLITE_STATIC);
 }
 
+/// Binds UTF-8 text that the caller keeps alive and unchanged until it binds something else.
+static inline int waystation_bind_borrowed_text(
+    sqlite3_stmt *statement, int index, const void *text, size_t count
+) {
+    return sqlite3_bind_text64(
+        statement, index, count ? (const char *)text : "", count, SQLITE_STATIC, SQLITE_UTF8);
+}
+
 /// Sets one of the SQLITE_DBCONFIG switches and reports what is in force afterwards.
 static inline int waystation_configure(sqlite3 *database, int option, int on, int *in_force) {
     return sqlite3_db_config(database, option, on, in_force);
