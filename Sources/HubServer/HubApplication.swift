@@ -128,8 +128,11 @@ package struct HubApplication: Sendable {
             idleTimeout: .seconds(HubLimits.idleSecondsMax), httpDecoderConfiguration: decoder)
         let builder = HTTPServerBuilder { responder in
             let channel = HTTP1Channel(responder: responder, configuration: configuration)
-            guard let certificate = options.certificate else { return channel }
-            return try TLSChannel(channel, tlsConfiguration: certificate.configuration)
+            guard let certificate = options.certificate else {
+                return LoopBoundChannel(base: channel)
+            }
+            return LoopBoundChannel(
+                base: try TLSChannel(channel, tlsConfiguration: certificate.configuration))
         }
         let quietLogger = quiet(logger)
         return try builder.buildServer(
