@@ -489,12 +489,14 @@ extension Journal {
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
 
-    func readOutbox(of record: RecordID) throws -> [OutboxGroup] {
+    /// - Parameter first: The number of the record's first group, if it is known: all that waits is
+    ///   looked through from there.
+    func readOutbox(of record: RecordID, from first: Int64 = 0) throws -> [OutboxGroup] {
         try connection.all(
             """
             SELECT number, replica, counter, record, state, content FROM outbox
-            WHERE record = ? ORDER BY number
-            """, .bytes(record.bytes)
+            WHERE number >= ? AND record = ? ORDER BY number
+            """, .integer(first), .bytes(record.bytes)
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
 

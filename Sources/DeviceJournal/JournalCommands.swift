@@ -49,11 +49,11 @@ extension Journal {
             try check(given, identity: identity, action: .add, isCreation: true)
             var writer = try readWriter()
             let id = try newRecord(writer: &writer, clocks: clocks)
-            try append(
+            let group = try append(
                 record: id, createdKind: Kind.need.rawValue, changes: given.changes,
                 writer: &writer, clocks: clocks)
             try storeWriter(writer)
-            return try requireNeed(id, context: readContext())
+            return try requireNeed(id, context: readContext(), firstGroup: group)
         }
     }
 
@@ -414,13 +414,14 @@ extension Journal {
                 // recording in it is not for this device.
                 guard !isCreation else { throw JournalError.outsideTerritory(grid: code) }
             case (.category, .text(let code)?):
-                let known = try readNamedCodes(.category)
-                guard known.isEmpty || known.contains(where: { $0.code == code }) else {
+                // Any will do while there is none.
+                guard try isNamed(code, in: .category) || !holdsAny(.category) else {
                     throw JournalError.unknownCategory(code)
                 }
             case (.dispatch, .dispatch(let dispatch)?):
-                guard try readNamedCodes(.team).contains(where: { $0.code == dispatch.team })
-                else { throw JournalError.unknownTeam(dispatch.team) }
+                guard try isNamed(dispatch.team, in: .team) else {
+                    throw JournalError.unknownTeam(dispatch.team)
+                }
             default: break
             }
         }

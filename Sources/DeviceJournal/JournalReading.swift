@@ -254,6 +254,26 @@ extension Journal {
         }.sorted { $0.code < $1.code }
     }
 
+    /// Whether a team or a category has this code.
+    ///
+    /// Asked with every need, so only what contains the code somewhere is read.
+    func isNamed(_ code: String, in kind: Kind) throws -> Bool {
+        let bytes = Array(code.utf8)
+        let found = try connection.all(
+            "SELECT state FROM record WHERE kind = ? AND visible = 1 AND instr(state, ?) > 0",
+            .integer(Int64(kind.rawValue)), .bytes(bytes)
+        ) { try? RecordState(bytes: $0.bytes(at: 0)) }
+        return found.contains { $0?.winner(TeamField.code.rawValue)?.value == bytes }
+    }
+
+    /// Whether the device holds any reference data of a kind.
+    func holdsAny(_ kind: Kind) throws -> Bool {
+        try connection.first(
+            "SELECT 1 FROM record WHERE kind = ? AND visible = 1 LIMIT 1",
+            .integer(Int64(kind.rawValue))
+        ) { _ in true } ?? false
+    }
+
     /// Reference data has no own changes laid over it.
     private func records(of kind: Kind) throws -> [RecordState] {
         try connection.all(
@@ -292,15 +312,20 @@ extension Journal {
         ) { RecordRow(row: $0) } ?? nil
     }
 
-    func need(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot? {
+    func need(
+        _ id: RecordID, context: ReadingContext, firstGroup: Int64 = 0
+    ) throws -> NeedSnapshot? {
         let view = compose(
-            id: id, row: try readRecord(id), groups: try readOutbox(of: id), context: context)
+            id: id, row: try readRecord(id), groups: try readOutbox(of: id, from: firstGroup),
+            context: context)
         guard let view, view.kind == Kind.need.rawValue else { return nil }
         return NeedSnapshot(view, context: context)
     }
 
-    func requireNeed(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot {
-        guard let need = try need(id, context: context) else {
+    func requireNeed(
+        _ id: RecordID, context: ReadingContext, firstGroup: Int64 = 0
+    ) throws -> NeedSnapshot {
+        guard let need = try need(id, context: context, firstGroup: firstGroup) else {
             throw JournalError.notFound(id.description)
         }
         return need

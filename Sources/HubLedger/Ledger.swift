@@ -25,7 +25,7 @@ package final class Ledger {
     /// Whether this process has opened its term; it does so with its first admitted change.
     private var hasTerm = false
     /// Last-sync times that are not stored yet: an empty sync is not worth a commit of its own.
-    private var pendingSyncNotes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
+    private var pendingSyncNotes: SyncNotes = [:]
     /// How many replicas that never wrote here were stored since this start because a device named
     /// them: as writers of what it brought back, or as its ancestors.
     private var namedReplicas: [Int64: Int] = [:]
@@ -247,12 +247,10 @@ package final class Ledger {
 
     // MARK: Devices
 
-    /// - Returns: For each token its device; `nil` for one that was never given out or was
-    ///   replaced by a newer one.
-    package func devices(withTokens tokens: [String]) throws -> [Device?] {
-        try storage.snapshot {
-            try tokens.map { try storage.device(tokenHash: Secrets.hash($0))?.device }
-        }
+    /// - Returns: The device that a token belongs to, also when it was revoked; `nil` for one that
+    ///   was never given out or was replaced by a newer one.
+    package func device(withToken token: String) throws -> Device? {
+        try storage.snapshot { try storage.device(tokenHash: Secrets.hash(token))?.device }
     }
 
     /// Trades an invite's code for a token.
@@ -441,45 +439,75 @@ package final class Ledger {
     package func sync(
         _ requests: [(device: Int64, request: SyncRequest, frame: [UInt8])]
     ) throws -> (answers: [Result<SyncAnswer, any Error>], figures: SyncFigures) {
-        try sync(requests) { answer, _ in answer }
+        var rest = requests[...]
+        let (replies, figures) = try sync(
+            next: { _ in
+                rest.popFirst().map {
+                    SyncCall(
+                        caller: .device($0.device), request: .success($0.request),
+                        frame: $0.frame)
+                }
+            }, message: { answer, _ in answer })
+        return (replies.map(\.message), figures)
     }
 
-    /// The same, with each answer turned into what is sent before the next one is made: a page's
-    /// records take ten times the memory of its bytes.
-    package func sync<Reply>(
-        _ requests: [(device: Int64, request: SyncRequest, frame: [UInt8])],
-        reply: (SyncAnswer, SyncRequest) -> Reply
-    ) throws -> (answers: [Result<Reply, any Error>], figures: SyncFigures) {
+    /// A request, and who sends it.
+    package struct SyncCall {
+        package enum Caller {
+            case device(Int64)
+            case token(String)
+        }
+
+        package var caller: Caller
+        /// Or why it cannot be read, which only a device hears that is enrolled here.
+        package var request: Result<SyncRequest, any Error>
+        /// What brought the request.
+        package var frame: [UInt8]
+
+        package init(
+            caller: Caller, request: Result<SyncRequest, any Error>, frame: [UInt8]
+        ) {
+            self.caller = caller
+            self.request = request
+            self.frame = frame
+        }
+    }
+
+    /// What became of one call.
+    package struct SyncReply<Message: Sendable>: Sendable {
+        /// Known once its caller was recognised.
+        package var device: Int64?
+        package var message: Result<Message, any Error>
+
+        package init(device: Int64?, message: Result<Message, any Error>) {
+            self.device = device
+            self.message = message
+        }
+    }
+
+    /// The same, with callers recognised in the same transaction, so that a device that was revoked
+    /// stores nothing any more; and with each answer turned into what is sent before the next one
+    /// is made: a page's records take ten times the memory of its bytes.
+    ///
+    /// - Parameters:
+    ///   - next: Asked for one call after the other until there is none, then all is committed. It
+    ///     is told whether there will be something to store, so that a commit costs time.
+    ///   - message: What is sent.
+    /// - Returns: A reply to each call, in order.
+    package func sync<Message: Sendable>(
+        next: (_ storesSomething: Bool) -> SyncCall?,
+        message: (SyncAnswer, SyncRequest) -> Message
+    ) throws -> (replies: [SyncReply<Message>], figures: SyncFigures) {
         var figures = SyncFigures()
-        var notes: [Int64: (milliseconds: Int64, sequence: UInt64)] = [:]
+        var notes: SyncNotes = [:]
         var areNotesStored = false
-        let answers = try write { session in
-            let answers = try requests.map { entry -> Result<Reply, any Error> in
-                let before = (session.head, session.terms, session.openedTerm)
-                let namedBefore = storage.namedReplicaCount
-                defer {
-                    let named = storage.namedReplicaCount - namedBefore
-                    if named > 0 { namedReplicas[entry.device, default: 0] += named }
-                }
-                do {
-                    var own = SyncFigures()
-                    let answer = try storage.savepoint {
-                        try self.answer(
-                            entry.request, frame: entry.frame, device: entry.device,
-                            session: session, figures: &own)
-                    }
-                    figures.add(own)
-                    // With the last page the device has everything up to its cursor; should the
-                    // answer be lost, the next request says so.
-                    let reached =
-                        answer.page?.cursor?.sequence
-                        ?? session.terms.cut(entry.request.cursor, head: session.head)
-                    notes[entry.device] = (session.now, reached)
-                    return .success(reply(answer, entry.request))
-                } catch let error as LedgerError where !error.concernsWholeLedger {
-                    (session.head, session.terms, session.openedTerm) = before
-                    return .failure(error)
-                }
+        let replies = try write { session in
+            var replies: [SyncReply<Message>] = []
+            while let call = next(figures.batches > 0) {
+                replies.append(
+                    try reply(
+                        to: call, session: session, figures: &figures, notes: &notes,
+                        message: message))
             }
             // They ride on a commit that is made anyway, so a push costs one and not two.
             if figures.batches > 0
@@ -488,14 +516,68 @@ package final class Ledger {
                 try store(pendingSyncNotes.merging(notes) { $1 })
                 areNotesStored = true
             }
-            return answers
+            return replies
         }
         if areNotesStored {
             pendingSyncNotes.removeAll()
         } else {
             pendingSyncNotes.merge(notes) { $1 }
         }
-        return (answers, figures)
+        return (replies, figures)
+    }
+
+    private typealias SyncNotes = [Int64: (milliseconds: Int64, sequence: UInt64)]
+
+    /// - Throws: An error that concerns the ledger as a whole.
+    private func reply<Message: Sendable>(
+        to call: SyncCall, session: Session, figures: inout SyncFigures, notes: inout SyncNotes,
+        message: (SyncAnswer, SyncRequest) -> Message
+    ) throws -> SyncReply<Message> {
+        let before = (session.head, session.terms, session.openedTerm)
+        let namedBefore = storage.namedReplicaCount
+        var caller: Int64?
+        defer {
+            let named = storage.namedReplicaCount - namedBefore
+            if named > 0, let caller { namedReplicas[caller, default: 0] += named }
+        }
+        do {
+            let device = try recognise(call.caller)
+            caller = device.id
+            let request: SyncRequest
+            switch call.request {
+            case .success(let read): request = read
+            case .failure(let error): return SyncReply(device: caller, message: .failure(error))
+            }
+            var own = SyncFigures()
+            let answer = try storage.savepoint {
+                try self.answer(
+                    request, frame: call.frame, device: device, session: session, figures: &own)
+            }
+            figures.add(own)
+            // With the last page the device has everything up to its cursor; should the answer be
+            // lost, the next request says so.
+            let reached =
+                answer.page?.cursor?.sequence
+                ?? session.terms.cut(request.cursor, head: session.head)
+            notes[device.id] = (session.now, reached)
+            return SyncReply(device: caller, message: .success(message(answer, request)))
+        } catch let error as LedgerError where !error.concernsWholeLedger {
+            (session.head, session.terms, session.openedTerm) = before
+            return SyncReply(device: caller, message: .failure(error))
+        }
+    }
+
+    /// - Throws: ``LedgerError/tokenUnknown`` or ``LedgerError/revoked``.
+    private func recognise(_ caller: SyncCall.Caller) throws -> Device {
+        let row =
+            switch caller {
+            case .device(let id): try storage.device(id)
+            case .token(let token): try storage.device(tokenHash: Secrets.hash(token))
+            }
+        // Devices are revoked, never removed.
+        guard let device = row?.device else { throw LedgerError.tokenUnknown }
+        if device.isRevoked { throw LedgerError.revoked }
+        return device
     }
 
     /// Stores the last-sync times that are kept in memory.
@@ -505,7 +587,7 @@ package final class Ledger {
         pendingSyncNotes.removeAll()
     }
 
-    private func store(_ notes: [Int64: (milliseconds: Int64, sequence: UInt64)]) throws {
+    private func store(_ notes: SyncNotes) throws {
         for (device, note) in notes.sorted(by: { $0.key < $1.key }) {
             try storage.noteSync(
                 device: device, atMilliseconds: note.milliseconds, sequence: note.sequence)
@@ -513,13 +595,10 @@ package final class Ledger {
     }
 
     private func answer(
-        _ request: SyncRequest, frame: [UInt8], device id: Int64, session: Session,
+        _ request: SyncRequest, frame: [UInt8], device: Device, session: Session,
         figures: inout SyncFigures
     ) throws -> SyncAnswer {
-        guard let row = try storage.device(id), !row.device.isRevoked else {
-            throw LedgerError.revoked
-        }
-        let device = row.device
+        let id = device.id
         let scope = try scope(of: device)
         try measureBoot(request, device: id, session: session)
         var answer = SyncAnswer(
@@ -1319,8 +1398,8 @@ extension LedgerError {
     fileprivate var concernsWholeLedger: Bool {
         switch self {
         case .busy, .disk, .file: true
-        case .damaged, .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired, .revoked,
-            .forbidden:
+        case .damaged, .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired,
+            .tokenUnknown, .revoked, .forbidden:
             false
         }
     }

@@ -13,7 +13,7 @@ enum LedgerLimits {
     static let feedBatchesPerPageMax = 8_192
     /// Bytes of one page, whatever its device wishes: its records take ten times as much memory
     /// while it is made.
-    static let pageBytesMax = 512 << 10
+    static let pageBytesMax = 384 << 10
     /// Records of a bucket read at once.
     static let recordsPerReadMax = 256
     /// Records looked through for the audit of one page, but for the first part that is asked about:

@@ -140,6 +140,7 @@ package enum LedgerError: Error, CustomStringConvertible {
     case codeUnknown
     case codeUsed
     case codeExpired
+    case tokenUnknown
     case revoked
     /// The device may not see this.
     case forbidden
@@ -156,6 +157,7 @@ package enum LedgerError: Error, CustomStringConvertible {
         case .codeUnknown: "this code was never given out"
         case .codeUsed: "this code was used already"
         case .codeExpired: "this code has expired"
+        case .tokenUnknown: "this device is not enrolled here"
         case .revoked: "this device was revoked"
         case .forbidden: "this device may not see this record"
         }
@@ -169,6 +171,7 @@ package enum LedgerError: Error, CustomStringConvertible {
         case .damaged: "restore the newest backup; devices bring back what they hold"
         case .row: "mend the file and import it again; nothing was imported"
         case .codeUnknown, .codeUsed, .codeExpired: "ask the server's operator for a new code"
+        case .tokenUnknown: "enrol it with a code from the server's operator"
         case .revoked: "ask the server's operator; a new code enrols the device again"
         case .forbidden: "sync, then look at what this device holds"
         }

@@ -36,6 +36,7 @@ package struct ServeOptions: Sendable {
 package struct HubApplication: Sendable {
     private let group: ServiceGroup
     private let address: ListenAddress
+    private let log = ServerLog()
     /// Held until the application is let go.
     private let lock: LedgerLock?
 
@@ -49,8 +50,7 @@ package struct HubApplication: Sendable {
         _ options: ServeOptions, clock: @escaping @Sendable () -> Int64 = wallMilliseconds,
         onListening: @escaping @Sendable (Int) async -> Void
     ) async throws {
-        var logger = Logger(label: "waystation") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = options.logsRequests ? .info : .warning
+        let logger = log.logger(options.logsRequests ? .info : .warning)
         let path = options.ledgerPath
         // Opening says better than a lock file in an empty place that there is no ledger.
         lock = access(path, F_OK) == 0 ? try LedgerLock(ledger: path) : nil
@@ -98,6 +98,7 @@ package struct HubApplication: Sendable {
     ///
     /// - Throws: ``HubStartError/listen(address:reason:)`` when the address cannot be had.
     package func run() async throws {
+        defer { log.flush() }
         do {
             try await group.run()
         } catch let error as IOError {
@@ -123,11 +124,15 @@ package struct HubApplication: Sendable {
         var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
         decoder.maxHeaderFieldSize = HubLimits.headerBytesMax
         decoder.maxHeaderListSize = HubLimits.headerBytesMax
-        var builder = HTTPServerBuilder.http1(
-            configuration: .init(
-                idleTimeout: .seconds(HubLimits.idleSecondsMax), httpDecoderConfiguration: decoder))
-        if let certificate = options.certificate {
-            builder = try .tls(builder, tlsConfiguration: certificate.configuration)
+        let configuration = HTTP1Channel.Configuration(
+            idleTimeout: .seconds(HubLimits.idleSecondsMax), httpDecoderConfiguration: decoder)
+        let builder = HTTPServerBuilder { responder in
+            let channel = HTTP1Channel(responder: responder, configuration: configuration)
+            guard let certificate = options.certificate else {
+                return LoopBoundChannel(base: channel)
+            }
+            return LoopBoundChannel(
+                base: try TLSChannel(channel, tlsConfiguration: certificate.configuration))
         }
         let quietLogger = quiet(logger)
         return try builder.buildServer(

@@ -19,8 +19,8 @@ struct HubFault: Error, Sendable {
         hint: "see protocol/SPEC.md for the addresses of a Waystation server")
 
     static let unknownToken = HubFault(
-        status: .unauthorized, message: "this device is not enrolled here",
-        hint: "enrol it with a code from the server's operator",
+        status: .unauthorized, message: LedgerError.tokenUnknown.description,
+        hint: LedgerError.tokenUnknown.hint,
         fields: [.wwwAuthenticate: "Bearer"])
 
     static let revoked = HubFault(
@@ -103,7 +103,6 @@ struct HubFault: Error, Sendable {
         case let error as LedgerError: self.init(error)
         case LedgerThreadFault.queueFull: self = .busy
         case LedgerThreadFault.stopping: self = .stopping
-        case LedgerThreadFault.unknownToken: self = .unknownToken
         default: self = .failed
         }
     }
@@ -116,6 +115,9 @@ struct HubFault: Error, Sendable {
             return
         case .disk:
             self = .disk
+            return
+        case .tokenUnknown:
+            self = .unknownToken
             return
         case .revoked:
             self = .revoked

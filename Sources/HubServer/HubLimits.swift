@@ -4,6 +4,9 @@ package enum HubLimits {
     package static let queuedJobsMax = 1_024
     /// Requests that share one commit, so that the first of them does not wait for hundreds.
     package static let syncsPerCommitMax = 64
+    /// How many times as long as the last commit took, the next one may wait for more requests.
+    package static let commitWaitFactor = 4
+    package static let commitWaitMillisecondsMax: Int64 = 50
     /// Bodies and inflated messages of all requests in hand, together.
     package static let bufferedBytesMax = 256 << 20
     package static let connectionsMax = 4_096
@@ -20,6 +23,10 @@ package enum HubLimits {
     package static let stopSecondsMax: Int64 = 30
     /// How old the times of last syncs may be that other programs see.
     package static let flushSeconds: Int64 = 10
+    /// How long a request's line may wait for others before it is written to the log.
+    package static let logMillisecondsMax: Int64 = 50
+    /// Lines that wait for the log; more are written at once.
+    package static let logBytesMax = 64 << 10
     package static let tokenBytesMax = 256
     package static let headerBytesMax = 16 << 10
     /// What Retry-After says when the ledger is busy, and when its disk fails.

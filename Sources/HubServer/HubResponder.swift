@@ -100,7 +100,7 @@ struct HubResponder: Sendable {
             case .metrics: reply = try await figures()
             case .enroll, .sync, .history:
                 try checkHead(of: request, route: route)
-                if request.headers[.expect]?.lowercased() == "100-continue" {
+                if request.headers.only(.expect)?.lowercased() == "100-continue" {
                     do {
                         try await writer.writeInformationalHead(HTTPResponse(status: .continue))
                     } catch {
@@ -162,7 +162,7 @@ struct HubResponder: Sendable {
         while true {
             let reply = await ledger.sync(token: token, request: decoded, frame: frame)
             device = reply.device
-            let message = try reply.answer.get()
+            let message = try reply.message.get()
             do {
                 return try .frame(message, usesDictionary: usedDictionary, borders: .answer)
             } catch {
@@ -196,13 +196,13 @@ struct HubResponder: Sendable {
     private func checkHead(of request: Request, route: Route) throws(HubFault) {
         if route != .enroll { _ = try bearerToken(of: request) }
         // Media types ignore case, and parameters may follow (RFC 9110 §8.3.1).
-        let mediaType = request.headers[.contentType]?.utf8.prefix {
+        let mediaType = request.headers.only(.contentType)?.utf8.prefix {
             $0 != UInt8(ascii: ";") && $0 != UInt8(ascii: " ")
         }
         guard mediaType.map({ Substring($0).lowercased() }) == Frame.mediaType else {
             throw .mediaType
         }
-        if let length = request.headers[.contentLength].flatMap({ Int($0) }),
+        if let length = request.headers.only(.contentLength).flatMap({ Int($0) }),
             length > Limits.frameBytesMax
         {
             throw .tooLarge
@@ -212,7 +212,7 @@ struct HubResponder: Sendable {
     private func bearerToken(of request: Request) throws(HubFault) -> String {
         // Bytes: to tell characters apart costs more than the rest of the head.
         let scheme = "bearer ".utf8
-        guard let credentials = request.headers[.authorization]?.utf8,
+        guard let credentials = request.headers.only(.authorization)?.utf8,
             credentials.count <= scheme.count + HubLimits.tokenBytesMax,
             Substring(credentials.prefix(scheme.count)).lowercased().utf8.elementsEqual(scheme)
         else { throw .unknownToken }
@@ -259,11 +259,26 @@ struct HubResponder: Sendable {
         let milliseconds = passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000
         // Probes come every few seconds and say nothing.
         let isProbe = route?.method == .get && reply.status == .ok
+        // As one text: to gather metadata costs more than all else that is kept of a request.
         logger.log(
-            level: isProbe ? .debug : .info, "\(route?.rawValue ?? "other")",
-            metadata: [
-                "device": "\(device.map(String.init) ?? "-")", "status": "\(reply.status.code)",
-                "in": "\(bytesReceived)", "out": "\(reply.body.count)", "ms": "\(milliseconds)",
-            ])
+            level: isProbe ? .debug : .info,
+            """
+            \(route?.rawValue ?? "other") device=\(device.map(String.init) ?? "-") \
+            status=\(reply.status.code) in=\(bytesReceived) out=\(reply.body.count) \
+            ms=\(milliseconds)
+            """)
+    }
+}
+
+extension HTTPFields {
+    /// A field's value if it is there once; the subscript would join the values of all, which
+    /// costs much, and none of ours may come twice.
+    fileprivate func only(_ name: HTTPField.Name) -> String? {
+        var found: String?
+        for field in self where field.name == name {
+            guard found == nil else { return nil }
+            found = field.value
+        }
+        return found
     }
 }

@@ -9,7 +9,8 @@ package import WireFormat
 /// The ledger's calls block, up to seconds when another process holds it, so they run on neither
 /// an event loop nor Swift's cooperative threads. Each time the thread wakes it takes all that
 /// waits: calls run in the order of their arrival, then all sync requests go to the ledger
-/// together and share one commit, since a disk may do only some hundred commits a second.
+/// together and share one commit, since a disk may do only some hundred commits a second; and so
+/// do such as come meanwhile, see ``CommitPace``.
 ///
 /// The ledger is created on the thread, used on it and closed on it.
 package final class LedgerThread: Sendable {
@@ -25,12 +26,8 @@ package final class LedgerThread: Sendable {
         var reply: @Sendable (SyncReply) -> Void
     }
 
-    /// What became of one sync request. `device` is known once the token was recognised.
-    package struct SyncReply: Sendable {
-        package var device: Int64?
-        /// The message that goes into the answer's frame.
-        package var answer: Result<[UInt8], any Error>
-    }
+    /// What became of one sync request: the message that goes into the answer's frame.
+    package typealias SyncReply = Ledger.SyncReply<[UInt8]>
 
     private struct State {
         var jobs: [Job] = []
@@ -97,7 +94,7 @@ package final class LedgerThread: Sendable {
                 result.resume(returning: $0)
             }
             if let fault = enqueue(.sync(job)) {
-                result.resume(returning: SyncReply(device: nil, answer: .failure(fault)))
+                result.resume(returning: SyncReply(device: nil, message: .failure(fault)))
             }
         }
     }
@@ -120,11 +117,9 @@ package final class LedgerThread: Sendable {
 
     /// Recognises a device by its token, on the thread.
     static func device(withToken token: String, in ledger: Ledger) throws -> Device {
-        try recognised(ledger.devices(withTokens: [token])[0])
-    }
-
-    private static func recognised(_ device: Device?) throws -> Device {
-        guard let device else { throw LedgerThreadFault.unknownToken }
+        guard let device = try ledger.device(withToken: token) else {
+            throw LedgerError.tokenUnknown
+        }
         guard !device.isRevoked else { throw LedgerError.revoked }
         return device
     }
@@ -151,20 +146,21 @@ package final class LedgerThread: Sendable {
             return
         }
         opened.resume()
+        var pace = CommitPace()
         while true {
             wakeUp.wait()
             let (jobs, isStopping) = state.withLock { state in
                 defer { state.jobs = [] }
                 return (state.jobs, state.isStopping)
             }
-            work(off: jobs, on: ledger)
+            work(off: jobs, on: ledger, &pace)
             if isStopping { break }
         }
         // The times of the last syncs may be lost with the disk; nothing else waits in memory.
         try? ledger.flush()
     }
 
-    private func work(off jobs: [Job], on ledger: Ledger) {
+    private func work(off jobs: [Job], on ledger: Ledger, _ pace: inout CommitPace) {
         var syncs: [SyncJob] = []
         for job in jobs {
             switch job {
@@ -173,41 +169,113 @@ package final class LedgerThread: Sendable {
             }
         }
         var rest = syncs[...]
-        while !rest.isEmpty {
-            answer(rest.prefix(HubLimits.syncsPerCommitMax), from: ledger)
-            rest = rest.dropFirst(HubLimits.syncsPerCommitMax)
+        while !rest.isEmpty { answer(&rest, from: ledger, &pace) }
+    }
+
+    /// Answers the first of the jobs, and in the same commit such as come meanwhile.
+    private func answer(
+        _ jobs: inout ArraySlice<SyncJob>, from ledger: Ledger, _ pace: inout CommitPace
+    ) {
+        var answered: [SyncJob] = []
+        pace.begin()
+        do {
+            let (replies, figures) = try ledger.sync(
+                next: { storesSomething in
+                    if answered.count < HubLimits.syncsPerCommitMax {
+                        if jobs.isEmpty, storesSomething {
+                            jobs += moreSyncs(answered.count, pace)
+                        }
+                        if let job = jobs.popFirst() {
+                            answered.append(job)
+                            return Ledger.SyncCall(
+                                caller: .token(job.token), request: job.request, frame: job.frame)
+                        }
+                    }
+                    pace.commit(storesSomething)
+                    return nil
+                }, message: { $0.encoded(for: $1) })
+            pace.end(with: answered.count + queuedJobs)
+            precondition(replies.count == answered.count, "the ledger answers every request")
+            onCommit(figures)
+            for (job, reply) in zip(answered, replies) { job.reply(reply) }
+        } catch {
+            // The ledger's own trouble: it meets all alike.
+            for job in answered + jobs {
+                job.reply(SyncReply(device: nil, message: .failure(error)))
+            }
+            jobs = []
         }
     }
 
-    private func answer(_ jobs: some Sequence<SyncJob>, from ledger: Ledger) {
-        var admitted: [(job: SyncJob, device: Int64, request: SyncRequest)] = []
-        let known = Result { try ledger.devices(withTokens: jobs.map(\.token)) }
-        for (index, job) in jobs.enumerated() {
-            var device: Int64?
-            do {
-                let id = try Self.recognised(known.get()[index]).id
-                device = id
-                admitted.append((job, id, try job.request.get()))
-            } catch {
-                job.reply(SyncReply(device: device, answer: .failure(error)))
-            }
+    /// Takes the sync requests that wait, or waits for such as are expected.
+    private func moreSyncs(_ answered: Int, _ pace: CommitPace) -> [SyncJob] {
+        while pace.hasTime {
+            let (syncs, isIdle) = takeSyncs()
+            guard syncs.isEmpty, isIdle, answered < pace.expected else { return syncs }
+            if wakeUp.wait(timeout: .now() + pace.patience) == .timedOut { break }
+            // What this was the signal of is perhaps not for here.
+            if state.withLock({ !$0.jobs.isEmpty || $0.isStopping }) { wakeUp.signal() }
         }
-        guard !admitted.isEmpty else { return }
-        do {
-            let (answers, figures) = try ledger.sync(
-                admitted.map {
-                    (device: $0.device, request: $0.request, frame: $0.job.frame)
-                }, reply: { $0.encoded(for: $1) })
-            precondition(answers.count == admitted.count, "the ledger answers every request")
-            onCommit(figures)
-            for (entry, answer) in zip(admitted, answers) {
-                entry.job.reply(SyncReply(device: entry.device, answer: answer))
+        return []
+    }
+
+    /// Takes the sync requests that wait, up to the first call: a call needs the ledger for itself.
+    ///
+    /// - Returns: Them, and whether the queue is empty now and may still be filled.
+    private func takeSyncs() -> ([SyncJob], isIdle: Bool) {
+        state.withLock { state in
+            var taken: [SyncJob] = []
+            for job in state.jobs {
+                guard case .sync(let sync) = job else { break }
+                taken.append(sync)
             }
-        } catch {
-            for entry in admitted {
-                entry.job.reply(SyncReply(device: entry.device, answer: .failure(error)))
-            }
+            state.jobs.removeFirst(taken.count)
+            return (taken, state.jobs.isEmpty && !state.isStopping)
         }
+    }
+}
+
+/// How long a commit may wait for more requests to share it.
+///
+/// Whoever was just answered asks again while the next commit is being prepared. Were that commit
+/// made at once, two halves of the devices would take turns for ever, each with a commit of its
+/// own. So it waits for as many requests as were there when the last one was made, and takes along
+/// what comes meanwhile; but never longer than that saves: with a slow disk all devices share one
+/// commit, and with a fast one nobody waits.
+private struct CommitPace {
+    private var began = ContinuousClock.now
+    /// Of a commit that stores something: others take no time.
+    private var commitBegan: ContinuousClock.Instant?
+    private var lastCommit = Duration.zero
+    /// How many requests may come.
+    private(set) var expected = 0
+
+    /// Whether more may be taken along.
+    var hasTime: Bool {
+        began.duration(to: .now)
+            < min(
+                lastCommit * HubLimits.commitWaitFactor,
+                .milliseconds(HubLimits.commitWaitMillisecondsMax))
+    }
+
+    /// How long one more may take to come.
+    var patience: DispatchTimeInterval {
+        let (seconds, attoseconds) = (lastCommit / 2).components
+        return .nanoseconds(Int(seconds * 1_000_000_000 + attoseconds / 1_000_000_000))
+    }
+
+    mutating func begin() {
+        began = .now
+        commitBegan = nil
+    }
+
+    mutating func commit(_ storesSomething: Bool) { commitBegan = storesSomething ? .now : nil }
+
+    /// - Parameter requests: How many were answered or wait now.
+    mutating func end(with requests: Int) {
+        guard let commitBegan else { return }
+        lastCommit = commitBegan.duration(to: .now)
+        expected = requests
     }
 }
 
@@ -215,7 +283,6 @@ package final class LedgerThread: Sendable {
 package enum LedgerThreadFault: Error, Hashable {
     case queueFull
     case stopping
-    case unknownToken
 }
 
 /// Starts a detached thread with a main thread's stack, 8 MiB; Dispatch's have 512 KiB.

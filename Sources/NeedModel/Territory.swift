@@ -160,11 +160,14 @@ package struct HeldPlaces: OptionSet, Hashable, Sendable {
 package struct Scope: Hashable, Sendable {
     /// Sorted, without repeats.
     package let buckets: [Bucket]
+    /// Names the scope: equal sets have equal ids. Zero is kept for "nothing held".
+    package let id: UInt64
     private let set: Set<Bucket>
 
     package init(_ buckets: [Bucket]) {
         set = Set(buckets)
         self.buckets = set.sorted()
+        id = Self.id(of: self.buckets)
     }
 
     package static let empty = Scope([])
@@ -189,8 +192,7 @@ package struct Scope: Hashable, Sendable {
         return places
     }
 
-    /// Names the scope: equal sets have equal ids. Zero is kept for "nothing held".
-    package var id: UInt64 {
+    private static func id(of buckets: [Bucket]) -> UInt64 {
         if buckets.isEmpty { return 0 }
         var hash = ContentHash()
         for bucket in buckets {

@@ -377,10 +377,12 @@ extension SyncAnswer {
                 if let page { $0.page = page.wire(for: request.map(foretelling)) }
                 if let assignment { $0.assignment = assignment.wire }
                 $0.schema = schema
-                $0.line = line.map { entry in
-                    .with {
-                        $0.term = entry.term.rawValue
-                        $0.first = entry.first
+                if !line.isEmpty {
+                    $0.line = line.map { entry in
+                        .with {
+                            $0.term = entry.term.rawValue
+                            $0.first = entry.first
+                        }
                     }
                 }
                 if let recovered { $0.recovered = recovered.wire }
@@ -466,7 +468,8 @@ extension Outcomes {
 extension Page {
     fileprivate func wire(for foretelling: Foretelling? = nil) -> Waystation_V1_Page {
         var page = Waystation_V1_Page()
-        page.restart = restart
+        // Most pages bring nothing, and to set a field costs much, also to what it is already.
+        if restart { page.restart = restart }
         if let cursor {
             if let known = foretelling?.request.cursor, known.term == cursor.term {
                 page.advance = cursor.sequence &- known.sequence
@@ -474,13 +477,32 @@ extension Page {
                 page.cursor = cursor.wire
             }
         }
+        if !resume.isEmpty { page.resume = Data(resume) }
+        if !records.isEmpty { put(records, into: &page, foretelling) }
+        if !departed.isEmpty { page.departed = WireRecords(departed) }
+        if !writers.isEmpty {
+            page.writers = writers.map { writer in
+                .with {
+                    $0.replica = writer.replica.rawValue
+                    $0.name = writer.name
+                }
+            }
+        }
+        if let scopeDigest { page.scopeDigest = scopeDigest }
+        if !findings.isEmpty { page.findings = findings.map(\.wire) }
+        return page
+    }
+
+    private func put(
+        _ records: [PageRecord], into page: inout Waystation_V1_Page, _ foretelling: Foretelling?
+    ) {
         var records = records
         if let foretelling {
             let split = WireSentRecords.split(records, foretelling)
             records = split.listed
             if let sent = split.sent { page.sent = sent }
+            if records.isEmpty { return }
         }
-        page.resume = Data(resume)
         page.records = WireRecords(records.lazy.map(\.id))
         var table = Table<ReplicaID>()
         var counters = DeltaEncoder()
@@ -534,16 +556,6 @@ extension Page {
         page.versionStamps = versionStamps
         page.replicas = table.entries.map(\.rawValue)
         page.changes = WireChanges(changes, markers: 2)
-        if !departed.isEmpty { page.departed = WireRecords(departed) }
-        page.writers = writers.map { writer in
-            .with {
-                $0.replica = writer.replica.rawValue
-                $0.name = writer.name
-            }
-        }
-        if let scopeDigest { page.scopeDigest = scopeDigest }
-        page.findings = findings.map(\.wire)
-        return page
     }
 
     fileprivate init(

@@ -7,7 +7,7 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// The floor of a request: Hummingbird as the hub uses it, and nothing behind it.
+/// The floor of a request: Hummingbird as it comes, and nothing behind it.
 ///
 /// `/echo` answers with the body it was sent, anything else with an empty one.
 enum EchoServer {

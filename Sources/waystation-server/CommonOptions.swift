@@ -125,8 +125,8 @@ struct CommandFailure: Error {
                 case .busy: .busy
                 case .disk: .disk
                 case .row, .invalid: .data
-                case .file, .damaged, .notFound, .codeUnknown, .codeUsed, .codeExpired, .revoked,
-                    .forbidden:
+                case .file, .damaged, .notFound, .codeUnknown, .codeUsed, .codeExpired,
+                    .tokenUnknown, .revoked, .forbidden:
                     .failed
                 }
             self.init(code, error.description, hint: error.hint)

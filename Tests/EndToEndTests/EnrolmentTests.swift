@@ -176,7 +176,9 @@ import Testing
         let device = try await world.enrolled("device", .worker)
         _ = try await device.add("门口积水", "--resident", "王秀英", "--phone", "13800000001")
         try await device.sync()
-        try await eventually("the sync to be logged") { world.serverLog.contains(" sync\n") }
+        try await eventually("the sync to be logged") {
+            world.serverLog.contains(" info sync device=")
+        }
         for text in ["门口积水", "王秀英", "13800000001"] {
             #expect(!world.serverLog.contains(text))
         }

@@ -277,8 +277,6 @@ final class TestHub {
 }
 
 extension Ledger {
-    func device(withToken token: String) throws -> Device? { try devices(withTokens: [token])[0] }
-
     /// Requests of devices, each in a frame.
     func sync(
         _ requests: [(device: Int64, request: SyncRequest)]

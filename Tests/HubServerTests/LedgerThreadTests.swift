@@ -65,7 +65,7 @@ import WireFormat
                         let frame = try Frame.encode(request.encoded(), usesDictionary: true)
                         _ = try await thread.sync(
                             token: token, request: .success(request), frame: frame
-                        ).answer.get()
+                        ).message.get()
                     }
                 }
                 // The gate opens when all of them wait.
@@ -74,6 +74,40 @@ import WireFormat
                 try await group.waitForAll()
             }
             #expect(commits.all == [20])
+        }
+    }
+
+    /// Devices that push again and again share commits with what comes meanwhile; calls between
+    /// them get their turn, and the thread ends when it is told to.
+    @Test func pushesAndCallsGetTheirTurn() async throws {
+        let commits = Notes()
+        try await Self.with(commits: commits) { thread, path in
+            let ledger = try Ledger(opening: path, clock: wallMilliseconds)
+            let (devices, pushes) = (8, 10)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for number in 1...devices {
+                    let code = try ledger.invite(
+                        role: .worker, territory: TestHub.grid, team: nil, name: "d\(number)",
+                        lifetimeSeconds: 60)
+                    let token = try ledger.enroll(EnrollRequest(code: code, replica: .none)).token
+                    group.addTask {
+                        for push in 0..<pushes {
+                            var device = TestDevice(
+                                token: token, replica: UInt64(number * 100 + push))
+                            let request = device.recordingNeed("需求").request
+                            let frame = try Frame.encode(request.encoded(), usesDictionary: true)
+                            _ = try await thread.sync(
+                                token: token, request: .success(request), frame: frame
+                            ).message.get()
+                        }
+                    }
+                }
+                group.addTask {
+                    for _ in 0..<pushes { _ = try await thread.call { try $0.info() } }
+                }
+                try await group.waitForAll()
+            }
+            #expect(commits.all.reduce(0, +) == devices * pushes)
         }
     }
 
@@ -155,10 +189,11 @@ import WireFormat
             let enrolled = try ledger.enroll(EnrollRequest(code: code, replica: .none))
             let stranger = await thread.sync(
                 token: "stranger", request: .failure(FrameError.damaged), frame: [])
-            #expect(throws: LedgerThreadFault.unknownToken) { _ = try stranger.answer.get() }
+            let refusal = #expect(throws: LedgerError.self) { _ = try stranger.message.get() }
+            #expect(refusal?.description == LedgerError.tokenUnknown.description)
             let known = await thread.sync(
                 token: enrolled.token, request: .failure(FrameError.damaged), frame: [])
-            #expect(throws: FrameError.damaged) { _ = try known.answer.get() }
+            #expect(throws: FrameError.damaged) { _ = try known.message.get() }
             #expect(known.device == enrolled.assignment.device)
         }
     }

@@ -198,7 +198,7 @@ def write(r, folder):
         "- *plain SQLite*, *sqlite3 program*: one row with all of a need, same pragmas and close.",
         "- *curl POST*: the very frame, sent by curl with the fewest headers to a server that "
         "answers with none; *zstd 19*, *zlib 9*: the same content as lines of text, packed whole.",
-        "- *bare echo*: Hummingbird as the server uses it, and nothing behind it; wrk, one thread.",
+        "- *bare echo*: Hummingbird as it comes, and nothing behind it; wrk, one thread.",
         "- *Anki*: its sync server from PyPI, a note for a need, 1,000 a sync. *Fossil*: Debian's, "
         "a ticket for a need.", ""]
     missed = [row for row in table if not row.reached]
