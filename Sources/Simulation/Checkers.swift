@@ -395,6 +395,13 @@ struct RestoreChecker {
             self.value = value
         }
     }
+    /// A code of reference data, which is what people mean by it.
+    private struct Code: Hashable {
+        var kind: UInt32
+        var value: [UInt8]?
+    }
+    /// Of all reference data that any device held when the hub was restored.
+    private var codes: [RecordID: Code] = [:]
     private(set) var happened = false
     /// What each device held when the hub was restored, until it has brought it back.
     private var held: [ObjectIdentifier: Set<Held>] = [:]
@@ -403,7 +410,7 @@ struct RestoreChecker {
     /// may show conflicts too many, so what is live there side by side proves nothing.
     private var lostLedger: (writes: Set<Held>, live: Set<Held>)?
 
-    private static func held(by device: SimulatedDevice) throws -> Set<Held> {
+    private mutating func held(by device: SimulatedDevice) throws -> Set<Held> {
         var result: Set<Held> = []
         guard let inspection = try device.journal?.inspect() else { return [] }
         for (id, record) in inspection.records where record.isVisible {
@@ -414,6 +421,12 @@ struct RestoreChecker {
                 let need = RecordID(bytes: need), device.altered.contains(need)
             {
                 continue
+            }
+            if Kind(rawValue: record.kind)?.isReference ?? false {
+                // All kinds of reference data number their codes alike.
+                codes[id] = Code(
+                    kind: record.kind,
+                    value: record.fields[CategoryField.code.rawValue]?.first?.value)
             }
             for (field, versions) in record.fields where field != LateAnswers.field {
                 for version in versions {
@@ -443,14 +456,14 @@ struct RestoreChecker {
             lostLedger = (writes, live)
         }
         returned = []
-        for device in devices { held[ObjectIdentifier(device)] = try Self.held(by: device) }
+        for device in devices { held[ObjectIdentifier(device)] = try held(by: device) }
     }
 
     /// A device holds something else now, before it could bring anything back: its journal was
     /// restored too, or a last answer of the former hub came late.
     mutating func noteChange(of device: SimulatedDevice) throws {
         guard held[ObjectIdentifier(device)] != nil else { return }
-        held[ObjectIdentifier(device)] = try Self.held(by: device)
+        held[ObjectIdentifier(device)] = try held(by: device)
     }
 
     /// A device has brought back what it held, and pulled.
@@ -463,8 +476,22 @@ struct RestoreChecker {
         let known = Held.all(of: groups.filter(\.isApplied), brought: brought)
         // Where two copies of a journal had used one dot, the hub lends one of them another.
         let renamed = Set(brought.map { Named($0.record, $0.field, $0.version.value) })
+        // What the operator imported anew has another id, and takes the place of what was lost.
+        var imported: [Code: Set<RecordID>] = [:]
+        for entry in groups where entry.device == nil {
+            guard let kind = entry.group.createdKind else { continue }
+            for change in entry.group.changes where change.field == CategoryField.code.rawValue {
+                imported[Code(kind: kind, value: change.value), default: []]
+                    .insert(entry.group.record)
+            }
+        }
+        func isReplaced(_ record: RecordID) -> Bool {
+            guard let code = codes[record], let others = imported[code] else { return false }
+            return !others.contains(record)
+        }
         let missing = held.values.reduce(returned) { $0.union($1) }.subtracting(known)
             .filter { !renamed.contains(Named($0.record, $0.field, $0.value)) }
+            .filter { !isReplaced($0.record) }
         if let first = missing.min(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
             throw Violation(
                 invariant: 20,

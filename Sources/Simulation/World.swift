@@ -53,6 +53,9 @@ package final class World {
     private(set) var schemas = SchemaChecker()
     private var hubDownUntil: Int64 = 0
     private var territoryVersion = 0
+    /// Whether there are no categories at first. Until they come people invent their own; who has
+    /// not heard of them by then is refused, and whatever builds on it.
+    private let beginsWithoutCategories: Bool
 
     private struct Message {
         enum Content {
@@ -69,6 +72,9 @@ package final class World {
     private static let start: Int64 = 1_795_000_000_000
     /// Making tables takes as long as many events, and no fault strikes before the first of them.
     private static let ledgerImage = Result { try SimulatedHub.image(now: start) }
+    private static let ledgerImageWithoutCategories = Result {
+        try SimulatedHub.image(now: start, hasCategories: false)
+    }
     private static let journalImage = Result { try SimulatedDevice.image() }
 
     static let grids = ["g1", "g2", "g3"]
@@ -84,10 +90,15 @@ package final class World {
 
     package init(_ options: SimulationOptions) throws {
         self.options = options
-        let (ledger, journal) = try (Self.ledgerImage.get(), Self.journalImage.get())
-        // SQLite's own randomness (WAL salts) would differ from run to run.
+        // Images first: SQLite's own randomness (WAL salts) would differ from run to run.
+        let images = try (
+            Self.ledgerImage.get(), Self.ledgerImageWithoutCategories.get(),
+            Self.journalImage.get()
+        )
         Disk.seedSQLite(Int32(truncatingIfNeeded: options.seed | 1))
         chance = Chance(seed: options.seed)
+        beginsWithoutCategories = chance.happens(0.3)
+        let (ledger, journal) = (beginsWithoutCategories ? images.1 : images.0, images.2)
         for fault in Fault.allCases {
             let isOn = chance.happens(0.4)
             let rate = Double(chance.below(1_000)) / 1_000 * fault.rateMax
@@ -177,7 +188,10 @@ package final class World {
         if now >= hubDownUntil, hub.ledger == nil { try restartHub() }
         if hub.schema != .current, chance.happens(0.01) { try upgradeHub() }
         if strikes(.hubClockSteps) {
-            hubOffset += Int64(chance.below(200_000)) - 100_000
+            // Sometimes so far back that all that is written for a while replaces what is newer.
+            hubOffset +=
+                chance.happens(0.2)
+                ? -Int64(chance.below(3_600_000)) : Int64(chance.below(200_000)) - 100_000
             trace.note("the hub's clock steps to \(hubOffset)")
         }
         let index = chance.below(devices.count)
@@ -457,7 +471,9 @@ package final class World {
                 FieldEdit(.text, .text(newText())), FieldEdit(.grid, .text(grid)),
             ]
             if chance.happens(0.5) {
-                fields.append(FieldEdit(.category, .text(chance.happens(0.5) ? "light" : "water")))
+                let categories = ["light", "water"] + (beginsWithoutCategories ? ["lamp"] : [])
+                fields.append(
+                    FieldEdit(.category, .text(categories[chance.below(categories.count)])))
             }
             if chance.happens(0.3) { fields.append(FieldEdit(.address, .text(newText()))) }
             let need = try journal.addNeed(fields, clocks: clocks)
@@ -550,6 +566,10 @@ package final class World {
     /// The centre's operator, at the server itself.
     private func operate() throws {
         guard let ledger = hub.ledger else { return }
+        if beginsWithoutCategories, chance.happens(0.1) {
+            try SimulatedHub.importCategories(ledger)
+            trace.note("the operator imports categories")
+        }
         do {
             guard chance.happens(0.3), let need = chance.choose(try ledger.needs()) else { return }
             try ledger.dispatch(need.id, team: Self.teams[chance.below(2)], due: nil)
