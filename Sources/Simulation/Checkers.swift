@@ -471,22 +471,27 @@ struct RestoreChecker {
         returned.formUnion(held.removeValue(forKey: ObjectIdentifier(device)) ?? [])
     }
 
-    func check(groups: [InspectedGroup], brought: [InspectedBrought]) throws {
+    func check(
+        records: [InspectedRecord], groups: [InspectedGroup], brought: [InspectedBrought]
+    ) throws {
         guard happened else { return }
         let known = Held.all(of: groups.filter(\.isApplied), brought: brought)
         // Where two copies of a journal had used one dot, the hub lends one of them another.
         let renamed = Set(brought.map { Named($0.record, $0.field, $0.version.value) })
-        // What the operator imported anew has another id, and takes the place of what was lost.
-        var imported: [Code: Set<RecordID>] = [:]
-        for entry in groups where entry.device == nil {
-            guard let kind = entry.group.createdKind else { continue }
-            for change in entry.group.changes where change.field == CategoryField.code.rawValue {
-                imported[Code(kind: kind, value: change.value), default: []]
-                    .insert(entry.group.record)
-            }
+        // What the operator imported anew has another id, and takes the place of what was lost;
+        // after two restores, what is brought back of the one import that of the other.
+        var ids: [Code: Set<RecordID>] = [:]
+        for record in records where Kind(rawValue: record.kind)?.isReference ?? false {
+            let code = record.fields.first { $0.field == CategoryField.code.rawValue }
+            ids[Code(kind: record.kind, value: code?.register.winner?.value), default: []]
+                .insert(record.id)
+        }
+        if let double = ids.first(where: { $0.value.count > 1 }) {
+            throw Violation(
+                invariant: 20, what: "one code has \(double.value.count) records after a restore")
         }
         func isReplaced(_ record: RecordID) -> Bool {
-            guard let code = codes[record], let others = imported[code] else { return false }
+            guard let code = codes[record], let others = ids[code] else { return false }
             return !others.contains(record)
         }
         let missing = held.values.reduce(returned) { $0.union($1) }.subtracting(known)

@@ -1014,7 +1014,8 @@ package final class World {
         try schemas.check(
             records: records, journals: inspections, hub: hub.schema,
             copied: commands.copiedDevices)
-        try restores.check(groups: groups, brought: try ledger.inspectBrought())
+        try restores.check(
+            records: records, groups: groups, brought: try ledger.inspectBrought())
         trace.note("rest: \(records.count) records, \(groups.count) groups")
     }
 }
