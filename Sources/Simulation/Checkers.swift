@@ -11,6 +11,10 @@ import WireFormat
 struct CommandKey: Hashable {
     var record: RecordID
     var written: ClockReading
+
+    static func all(of refused: [InspectedCommands.Refused]) -> [CommandKey] {
+        refused.map { CommandKey(record: $0.record, written: $0.written) }
+    }
 }
 
 /// Invariants 1 and 2: every durable command ends in exactly one outcome.
@@ -18,8 +22,10 @@ final class CommandChecker {
     private struct Command {
         var device: Int64
         var changes: [Change]
+        /// A retry may offer several commands on one record at once.
+        var count: Int
         var isLost = false
-        /// Offered anew as another command, after the hub was upgraded.
+        /// Offered anew as another command, after the hub was upgraded or by a person; or dropped.
         var isReplaced = false
     }
 
@@ -28,6 +34,8 @@ final class CommandChecker {
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
     /// the copy was made may be written by both.
     var copiedDevices: Set<Int64> = []
+    /// Whether a part of what one retry offered may be gone with a copy or a backup.
+    private var hasLost = false
 
     /// Notes what a command that was told as done has stored.
     func record(
@@ -36,10 +44,39 @@ final class CommandChecker {
         guard let last = own.outbox.last, last.group.written == clocks else {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
-        let key = CommandKey(record: last.group.record, written: clocks)
-        commands[key] = Command(device: device.number, changes: last.group.changes)
-        order.append(key)
+        for entry in own.outbox where entry.group.written == clocks {
+            add(CommandKey(record: entry.group.record, written: clocks), device, entry.group, own)
+        }
+    }
+
+    private func add(
+        _ key: CommandKey, _ device: SimulatedDevice, _ group: ChangeGroup, _ own: InspectedCommands
+    ) {
+        if commands[key] == nil { order.append(key) }
+        let count = own.outbox.count {
+            $0.group.record == key.record && $0.group.written == key.written
+        }
+        commands[key] = Command(device: device.number, changes: group.changes, count: count)
         device.unsettled.insert(key)
+    }
+
+    /// Notes which of the refused commands a person has retried or dropped.
+    ///
+    /// - Parameters:
+    ///   - before: Those that were refused.
+    ///   - taken: How many; `nil` when the command ended with an error or a crash.
+    func noteTakenUp(
+        _ device: SimulatedDevice, _ before: [CommandKey], _ taken: Int?, _ own: InspectedCommands
+    ) throws {
+        guard !before.isEmpty else { return }
+        if let taken, own.refused.count + taken != before.count {
+            throw Violation(
+                invariant: 2,
+                what: "\(device.name) took up \(taken) of \(before.count) refused commands, and "
+                    + "keeps \(own.refused.count)")
+        }
+        let kept = Set(CommandKey.all(of: own.refused))
+        for key in before where !kept.contains(key) { commands[key]?.isReplaced = true }
     }
 
     /// After an answer was absorbed: what left the outbox has its outcome.
@@ -68,10 +105,8 @@ final class CommandChecker {
             }
             guard let former else { continue }
             commands[former]?.isReplaced = true
-            commands[key] = Command(device: device.number, changes: group.changes)
-            order.append(key)
             device.unsettled.remove(former)
-            device.unsettled.insert(key)
+            add(key, device, group, own)
         }
     }
 
@@ -93,6 +128,7 @@ final class CommandChecker {
     func forgetUnsent(of device: Int64, ledger: [InspectedGroup]) {
         let known = Set(
             ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        hasLost = true
         for key in order where commands[key]?.device == device && !known.contains(key) {
             commands[key]?.isLost = true
         }
@@ -103,6 +139,7 @@ final class CommandChecker {
     func forgetLost(ledger: [InspectedGroup], waiting: Set<CommandKey>) {
         let known = Set(
             ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        hasLost = true
         for key in order where !known.contains(key) && !waiting.contains(key) {
             commands[key]?.isLost = true
         }
@@ -125,14 +162,13 @@ final class CommandChecker {
             guard let command = commands[key] else { continue }
             let count = applied[key, default: 0] + rejected[key, default: 0]
             // A hub that was restored has lost the refusal too; what replaced it is followed.
-            if count == 0 && !command.isLost && !command.isReplaced {
+            if count < (hasLost ? 1 : command.count), !command.isLost, !command.isReplaced {
                 throw Violation(invariant: 2, what: "a command for \(key.record) vanished")
             }
-            if count > 1 && !copiedDevices.contains(command.device) {
+            if count > command.count && !copiedDevices.contains(command.device) {
                 throw Violation(invariant: 1, what: "a command for \(key.record) came twice")
             }
         }
-        // In a simulated world nobody retries or drops what was refused.
         for (device, inspection) in journals where !copiedDevices.contains(device.number) {
             let kept = Set(
                 inspection.commands.refused.map {

@@ -39,6 +39,8 @@ final class SimulatedDevice {
     var pendingSince: Int64 = 0
     var attempts: UInt32 = 0
     var awayUntil: Int64 = 0
+    /// Whether it has some pages of a pull, and not the last.
+    var isMidPull = false
 
     /// What the person sees is at least this new, by record and field; see invariant 9.
     var newestShown: [RecordID: [UInt32: Int64]] = [:]
