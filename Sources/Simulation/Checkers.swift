@@ -436,6 +436,12 @@ struct RestoreChecker {
         var kind: UInt32
         var value: [UInt8]?
     }
+    /// Records of which a disk brought back an older row, whole: until the next audit its device
+    /// cannot tell it from what it pulled last, and a restored hub takes its word that there was
+    /// nothing else.
+    var staleRows: Set<RecordID> = []
+    /// What former ledgers were brought back, of which late answers may still tell.
+    private(set) var formerlyBrought: Set<Dot> = []
     /// Of all reference data that any device held when the hub was restored.
     private var codes: [RecordID: Code] = [:]
     private(set) var happened = false
@@ -478,9 +484,10 @@ struct RestoreChecker {
 
     mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
         happened = true
+        let brought = try ledger.inspectBrought()
+        formerlyBrought.formUnion(brought.map(\.version.dot))
         if lostLedger == nil {
-            let writes = Held.all(
-                of: try ledger.inspectGroups(), brought: try ledger.inspectBrought())
+            let writes = Held.all(of: try ledger.inspectGroups(), brought: brought)
             var live: Set<Held> = []
             for record in try ledger.inspectRecords() {
                 for entry in record.fields where entry.field != LateAnswers.field {
@@ -593,6 +600,8 @@ struct LedgerChecker {
             }
         }
         for record in records {
+            // Then two say of one position that other versions were live there.
+            if restores.happened, restores.staleRows.contains(record.id) { continue }
             for (field, history) in histories[record.id] ?? [:] {
                 try restores.checkCovers(history, record: record.id, field: field)
                 let history = restores.happened ? inheriting(history) : history

@@ -52,6 +52,8 @@ final class SimulatedDevice {
     /// Records that the disk altered, until a pull showed that all is well again; and all ever.
     var altered: Set<RecordID> = []
     var everAltered: Set<RecordID> = []
+    /// Those of which an older row came back.
+    var staleRows: Set<RecordID> = []
     /// Records that it was sent again while the world healed.
     var refetchedCount = 0
     /// What was altered in the copy.

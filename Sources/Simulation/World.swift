@@ -343,6 +343,7 @@ package final class World {
     private func corruptJournal(_ device: SimulatedDevice) throws {
         device.stop()
         if let what = try device.alterRecord(chance) {
+            restores.staleRows.formUnion(device.staleRows)
             trace.note("on \(device.name)'s disk a record \(what)")
         }
         try reopen(device, isCalm: true)
@@ -912,6 +913,8 @@ package final class World {
     private func noteInterrupted(
         _ device: SimulatedDevice, _ answer: SyncAnswer?, isFormer: Bool
     ) throws {
+        // If it is durable, what its writers have sent again counts here too.
+        if answer?.recovered != nil { device.newestShown = [:] }
         guard let answer, answer.recovered == nil || isFormer else { return }
         try noteAbsorbed(device, answer, isComplete: true, isFormer: isFormer)
     }
@@ -1125,9 +1128,11 @@ package final class World {
     }
 
     /// What a device brought back to a restored hub keeps its stamp, also where it covers what its
-    /// writer has sent again meanwhile, which got a newer one.
+    /// writer has sent again meanwhile, which got a newer one. A late answer may tell of it that
+    /// comes from a hub that was put back once more.
     private func wasBroughtBack(_ dot: Dot) throws -> Bool {
         guard restores.happened else { return false }
+        if restores.formerlyBrought.contains(dot) { return true }
         if hub.ledger == nil { try restartHub() }
         return try hub.ledger?.inspectBrought().contains { $0.version.dot == dot } ?? false
     }
