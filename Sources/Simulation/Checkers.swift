@@ -448,8 +448,9 @@ struct RestoreChecker {
     /// What each device held when the hub was restored, until it has brought it back.
     private var held: [ObjectIdentifier: Set<Held>] = [:]
     private var returned: Set<Held> = []
-    /// The first ledger that was lost: what was written in it, and what of it was live. Later ones
-    /// may show conflicts too many, so what is live there side by side proves nothing.
+    /// The first ledger that was lost: what was written in it, and what of it was live, and was not
+    /// replaced in those that were lost after it. Later ones may show conflicts too many, so what
+    /// is live there side by side proves nothing.
     private var lostLedger: (writes: Set<Held>, live: Set<Held>)?
 
     private mutating func held(by device: SimulatedDevice) throws -> Set<Held> {
@@ -484,19 +485,30 @@ struct RestoreChecker {
 
     mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
         happened = true
-        let brought = try ledger.inspectBrought()
+        let (groups, brought) = try (ledger.inspectGroups(), ledger.inspectBrought())
         formerlyBrought.formUnion(brought.map(\.version.dot))
-        if lostLedger == nil {
-            let writes = Held.all(of: try ledger.inspectGroups(), brought: brought)
-            var live: Set<Held> = []
-            for record in try ledger.inspectRecords() {
-                for entry in record.fields where entry.field != LateAnswers.field {
-                    for version in entry.register.versions {
-                        live.insert(Held(version, of: record.id, entry.field))
-                    }
+        var live: Set<Held> = []
+        for record in try ledger.inspectRecords() {
+            for entry in record.fields where entry.field != LateAnswers.field {
+                for version in entry.register.versions {
+                    live.insert(Held(version, of: record.id, entry.field))
                 }
             }
-            lostLedger = (writes, live)
+        }
+        if let lost = lostLedger {
+            // What was replaced since, by somebody who had seen it, is no more live beside what
+            // comes back of this ledger. Nothing else may have replaced it.
+            var replaced: Set<Held> = []
+            for (record, fields) in LedgerChecker.histories(groups: groups, brought: brought)
+            where !staleRows.contains(record) {
+                for (field, history) in fields {
+                    try checkCovers(history, record: record, field: field)
+                    replaced.formUnion(history.map { Held($0, of: record, field) })
+                }
+            }
+            lostLedger = (lost.writes, lost.live.subtracting(replaced.subtracting(live)))
+        } else {
+            lostLedger = (Held.all(of: groups, brought: brought), live)
         }
         returned = []
         for device in devices { held[ObjectIdentifier(device)] = try held(by: device) }
@@ -574,8 +586,10 @@ struct LedgerChecker {
     let head: UInt64
     let newestHubTime: Int64
 
-    func check() throws {
-        try checkCounters()
+    /// Every field's admitted changes, by record and field.
+    static func histories(
+        groups: [InspectedGroup], brought: [InspectedBrought]
+    ) -> [RecordID: [UInt32: [Version]]] {
         var histories: [RecordID: [UInt32: [Version]]] = [:]
         var returned: Set<RestoreChecker.Held> = []
         for change in brought where change.field != LateAnswers.field {
@@ -599,6 +613,12 @@ struct LedgerChecker {
                     .append(version)
             }
         }
+        return histories
+    }
+
+    func check() throws {
+        try checkCounters()
+        let histories = Self.histories(groups: groups, brought: brought)
         for record in records {
             // Then two say of one position that other versions were live there.
             if restores.happened, restores.staleRows.contains(record.id) { continue }
