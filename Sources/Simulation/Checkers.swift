@@ -431,6 +431,11 @@ struct RestoreChecker {
             self.value = value
         }
     }
+    /// One field of one record.
+    struct Field: Hashable {
+        var record: RecordID
+        var field: UInt32
+    }
     /// A code of reference data, which is what people mean by it.
     private struct Code: Hashable {
         var kind: UInt32
@@ -440,8 +445,9 @@ struct RestoreChecker {
     /// cannot tell it from what it pulled last, and a restored hub takes its word that there was
     /// nothing else.
     var staleRows: Set<RecordID> = []
-    /// What former ledgers were brought back, of which late answers may still tell.
-    private(set) var formerlyBrought: Set<Dot> = []
+    /// The fields of which former ledgers were brought something back; late answers may still tell
+    /// of it.
+    private(set) var formerlyBrought: Set<Field> = []
     /// Of all reference data that any device held when the hub was restored.
     private var codes: [RecordID: Code] = [:]
     private(set) var happened = false
@@ -486,7 +492,7 @@ struct RestoreChecker {
     mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
         happened = true
         let (groups, brought) = try (ledger.inspectGroups(), ledger.inspectBrought())
-        formerlyBrought.formUnion(brought.map(\.version.dot))
+        formerlyBrought.formUnion(brought.map { Field(record: $0.record, field: $0.field) })
         var live: Set<Held> = []
         for record in try ledger.inspectRecords() {
             for entry in record.fields where entry.field != LateAnswers.field {

@@ -1116,7 +1116,7 @@ package final class World {
                 guard let winner = versions.first else { continue }
                 let stamp = winner.stamp.milliseconds
                 if let before = device.newestShown[id]?[field], stamp < before,
-                    try !wasBroughtBack(winner.stamp.dot)
+                    try !wasBroughtBack(id, field)
                 {
                     throw Violation(
                         invariant: 9, what: "\(device.name): field \(field) of \(id) went back")
@@ -1127,14 +1127,18 @@ package final class World {
         device.newestShown = shown
     }
 
-    /// What a device brought back to a restored hub keeps its stamp, also where it covers what its
-    /// writer has sent again meanwhile, which got a newer one. A late answer may tell of it that
-    /// comes from a hub that was put back once more.
-    private func wasBroughtBack(_ dot: Dot) throws -> Bool {
+    /// What a device brought back to a restored hub keeps its stamp, or loses what of it lies in
+    /// the hub's future, also where it covers what has a newer one: what its writer has sent again
+    /// meanwhile, or what came before the hub's clock stepped back. What replaces it then need only
+    /// be later than itself. A late answer may tell of it that comes from a hub that was put back
+    /// once more.
+    private func wasBroughtBack(_ id: RecordID, _ field: UInt32) throws -> Bool {
         guard restores.happened else { return false }
-        if restores.formerlyBrought.contains(dot) { return true }
+        if restores.formerlyBrought.contains(.init(record: id, field: field)) { return true }
         if hub.ledger == nil { try restartHub() }
-        return try hub.ledger?.inspectBrought().contains { $0.version.dot == dot } ?? false
+        return try hub.ledger?.inspectBrought().contains {
+            $0.record == id && $0.field == field
+        } ?? false
     }
 
     private func checkAtRest() throws {
