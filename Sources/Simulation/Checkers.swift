@@ -11,6 +11,10 @@ import WireFormat
 struct CommandKey: Hashable {
     var record: RecordID
     var written: ClockReading
+
+    static func all(of refused: [InspectedCommands.Refused]) -> [CommandKey] {
+        refused.map { CommandKey(record: $0.record, written: $0.written) }
+    }
 }
 
 /// Invariants 1 and 2: every durable command ends in exactly one outcome.
@@ -18,8 +22,10 @@ final class CommandChecker {
     private struct Command {
         var device: Int64
         var changes: [Change]
+        /// A retry may offer several commands on one record at once.
+        var count: Int
         var isLost = false
-        /// Offered anew as another command, after the hub was upgraded.
+        /// Offered anew as another command, after the hub was upgraded or by a person; or dropped.
         var isReplaced = false
     }
 
@@ -28,6 +34,8 @@ final class CommandChecker {
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
     /// the copy was made may be written by both.
     var copiedDevices: Set<Int64> = []
+    /// Whether a part of what one retry offered may be gone with a copy or a backup.
+    private var hasLost = false
 
     /// Notes what a command that was told as done has stored.
     func record(
@@ -36,10 +44,39 @@ final class CommandChecker {
         guard let last = own.outbox.last, last.group.written == clocks else {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
-        let key = CommandKey(record: last.group.record, written: clocks)
-        commands[key] = Command(device: device.number, changes: Array(last.group.changes))
-        order.append(key)
+        for entry in own.outbox where entry.group.written == clocks {
+            add(CommandKey(record: entry.group.record, written: clocks), device, entry.group, own)
+        }
+    }
+
+    private func add(
+        _ key: CommandKey, _ device: SimulatedDevice, _ group: ChangeGroup, _ own: InspectedCommands
+    ) {
+        if commands[key] == nil { order.append(key) }
+        let count = own.outbox.count {
+            $0.group.record == key.record && $0.group.written == key.written
+        }
+        commands[key] = Command(device: device.number, changes: Array(group.changes), count: count)
         device.unsettled.insert(key)
+    }
+
+    /// Notes which of the refused commands a person has retried or dropped.
+    ///
+    /// - Parameters:
+    ///   - before: Those that were refused.
+    ///   - taken: How many; `nil` when the command ended with an error or a crash.
+    func noteTakenUp(
+        _ device: SimulatedDevice, _ before: [CommandKey], _ taken: Int?, _ own: InspectedCommands
+    ) throws {
+        guard !before.isEmpty else { return }
+        if let taken, own.refused.count + taken != before.count {
+            throw Violation(
+                invariant: 2,
+                what: "\(device.name) took up \(taken) of \(before.count) refused commands, and "
+                    + "keeps \(own.refused.count)")
+        }
+        let kept = Set(CommandKey.all(of: own.refused))
+        for key in before where !kept.contains(key) { commands[key]?.isReplaced = true }
     }
 
     /// After an answer was absorbed: what left the outbox has its outcome.
@@ -68,10 +105,8 @@ final class CommandChecker {
             }
             guard let former else { continue }
             commands[former]?.isReplaced = true
-            commands[key] = Command(device: device.number, changes: Array(group.changes))
-            order.append(key)
             device.unsettled.remove(former)
-            device.unsettled.insert(key)
+            add(key, device, group, own)
         }
     }
 
@@ -93,6 +128,7 @@ final class CommandChecker {
     func forgetUnsent(of device: Int64, ledger: [InspectedGroup]) {
         let known = Set(
             ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        hasLost = true
         for key in order where commands[key]?.device == device && !known.contains(key) {
             commands[key]?.isLost = true
         }
@@ -103,6 +139,7 @@ final class CommandChecker {
     func forgetLost(ledger: [InspectedGroup], waiting: Set<CommandKey>) {
         let known = Set(
             ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        hasLost = true
         for key in order where !known.contains(key) && !waiting.contains(key) {
             commands[key]?.isLost = true
         }
@@ -125,14 +162,13 @@ final class CommandChecker {
             guard let command = commands[key] else { continue }
             let count = applied[key, default: 0] + rejected[key, default: 0]
             // A hub that was restored has lost the refusal too; what replaced it is followed.
-            if count == 0 && !command.isLost && !command.isReplaced {
+            if count < (hasLost ? 1 : command.count), !command.isLost, !command.isReplaced {
                 throw Violation(invariant: 2, what: "a command for \(key.record) vanished")
             }
-            if count > 1 && !copiedDevices.contains(command.device) {
+            if count > command.count && !copiedDevices.contains(command.device) {
                 throw Violation(invariant: 1, what: "a command for \(key.record) came twice")
             }
         }
-        // In a simulated world nobody retries or drops what was refused.
         for (device, inspection) in journals where !copiedDevices.contains(device.number) {
             let kept = Set(
                 inspection.commands.refused.map {
@@ -395,15 +431,35 @@ struct RestoreChecker {
             self.value = value
         }
     }
+    /// One field of one record.
+    struct Field: Hashable {
+        var record: RecordID
+        var field: UInt32
+    }
+    /// A code of reference data, which is what people mean by it.
+    private struct Code: Hashable {
+        var kind: UInt32
+        var value: [UInt8]?
+    }
+    /// Records of which a disk brought back an older row, whole: until the next audit its device
+    /// cannot tell it from what it pulled last, and a restored hub takes its word that there was
+    /// nothing else.
+    var staleRows: Set<RecordID> = []
+    /// The fields of which former ledgers were brought something back; late answers may still tell
+    /// of it.
+    private(set) var formerlyBrought: Set<Field> = []
+    /// Of all reference data that any device held when the hub was restored.
+    private var codes: [RecordID: Code] = [:]
     private(set) var happened = false
     /// What each device held when the hub was restored, until it has brought it back.
     private var held: [ObjectIdentifier: Set<Held>] = [:]
     private var returned: Set<Held> = []
-    /// The first ledger that was lost: what was written in it, and what of it was live. Later ones
-    /// may show conflicts too many, so what is live there side by side proves nothing.
+    /// The first ledger that was lost: what was written in it, and what of it was live, and was not
+    /// replaced in those that were lost after it. Later ones may show conflicts too many, so what
+    /// is live there side by side proves nothing.
     private var lostLedger: (writes: Set<Held>, live: Set<Held>)?
 
-    private static func held(by device: SimulatedDevice) throws -> Set<Held> {
+    private mutating func held(by device: SimulatedDevice) throws -> Set<Held> {
         var result: Set<Held> = []
         guard let inspection = try device.journal?.inspect() else { return [] }
         for (id, record) in inspection.records where record.isVisible {
@@ -414,6 +470,12 @@ struct RestoreChecker {
                 let need = RecordID(bytes: need), device.altered.contains(need)
             {
                 continue
+            }
+            if Kind(rawValue: record.kind)?.isReference ?? false {
+                // All kinds of reference data number their codes alike.
+                codes[id] = Code(
+                    kind: record.kind,
+                    value: record.fields[CategoryField.code.rawValue]?.first?.value)
             }
             for (field, versions) in record.fields where field != LateAnswers.field {
                 for version in versions {
@@ -429,28 +491,40 @@ struct RestoreChecker {
 
     mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
         happened = true
-        if lostLedger == nil {
-            let writes = Held.all(
-                of: try ledger.inspectGroups(), brought: try ledger.inspectBrought())
-            var live: Set<Held> = []
-            for record in try ledger.inspectRecords() {
-                for entry in record.fields where entry.field != LateAnswers.field {
-                    for version in entry.register.versions {
-                        live.insert(Held(version, of: record.id, entry.field))
-                    }
+        let (groups, brought) = try (ledger.inspectGroups(), ledger.inspectBrought())
+        formerlyBrought.formUnion(brought.map { Field(record: $0.record, field: $0.field) })
+        var live: Set<Held> = []
+        for record in try ledger.inspectRecords() {
+            for entry in record.fields where entry.field != LateAnswers.field {
+                for version in entry.register.versions {
+                    live.insert(Held(version, of: record.id, entry.field))
                 }
             }
-            lostLedger = (writes, live)
+        }
+        if let lost = lostLedger {
+            // What was replaced since, by somebody who had seen it, is no more live beside what
+            // comes back of this ledger. Nothing else may have replaced it.
+            var replaced: Set<Held> = []
+            for (record, fields) in LedgerChecker.histories(groups: groups, brought: brought)
+            where !staleRows.contains(record) {
+                for (field, history) in fields {
+                    try checkCovers(history, record: record, field: field)
+                    replaced.formUnion(history.map { Held($0, of: record, field) })
+                }
+            }
+            lostLedger = (lost.writes, lost.live.subtracting(replaced.subtracting(live)))
+        } else {
+            lostLedger = (Held.all(of: groups, brought: brought), live)
         }
         returned = []
-        for device in devices { held[ObjectIdentifier(device)] = try Self.held(by: device) }
+        for device in devices { held[ObjectIdentifier(device)] = try held(by: device) }
     }
 
     /// A device holds something else now, before it could bring anything back: its journal was
     /// restored too, or a last answer of the former hub came late.
     mutating func noteChange(of device: SimulatedDevice) throws {
         guard held[ObjectIdentifier(device)] != nil else { return }
-        held[ObjectIdentifier(device)] = try Self.held(by: device)
+        held[ObjectIdentifier(device)] = try held(by: device)
     }
 
     /// A device has brought back what it held, and pulled.
@@ -458,13 +532,32 @@ struct RestoreChecker {
         returned.formUnion(held.removeValue(forKey: ObjectIdentifier(device)) ?? [])
     }
 
-    func check(groups: [InspectedGroup], brought: [InspectedBrought]) throws {
+    func check(
+        records: [InspectedRecord], groups: [InspectedGroup], brought: [InspectedBrought]
+    ) throws {
         guard happened else { return }
         let known = Held.all(of: groups.filter(\.isApplied), brought: brought)
         // Where two copies of a journal had used one dot, the hub lends one of them another.
         let renamed = Set(brought.map { Named($0.record, $0.field, $0.version.value) })
+        // What the operator imported anew has another id, and takes the place of what was lost;
+        // after two restores, what is brought back of the one import that of the other.
+        var ids: [Code: Set<RecordID>] = [:]
+        for record in records where Kind(rawValue: record.kind)?.isReference ?? false {
+            let code = record.fields.first { $0.field == CategoryField.code.rawValue }
+            ids[Code(kind: record.kind, value: code?.register.winner?.value), default: []]
+                .insert(record.id)
+        }
+        if let double = ids.first(where: { $0.value.count > 1 }) {
+            throw Violation(
+                invariant: 20, what: "one code has \(double.value.count) records after a restore")
+        }
+        func isReplaced(_ record: RecordID) -> Bool {
+            guard let code = codes[record], let others = ids[code] else { return false }
+            return !others.contains(record)
+        }
         let missing = held.values.reduce(returned) { $0.union($1) }.subtracting(known)
             .filter { !renamed.contains(Named($0.record, $0.field, $0.value)) }
+            .filter { !isReplaced($0.record) }
         if let first = missing.min(by: { ($0.record, $0.field) < ($1.record, $1.field) }) {
             throw Violation(
                 invariant: 20,
@@ -499,8 +592,10 @@ struct LedgerChecker {
     let head: UInt64
     let newestHubTime: Int64
 
-    func check() throws {
-        try checkCounters()
+    /// Every field's admitted changes, by record and field.
+    static func histories(
+        groups: [InspectedGroup], brought: [InspectedBrought]
+    ) -> [RecordID: [UInt32: [Version]]] {
         var histories: [RecordID: [UInt32: [Version]]] = [:]
         var returned: Set<RestoreChecker.Held> = []
         for change in brought where change.field != LateAnswers.field {
@@ -524,7 +619,15 @@ struct LedgerChecker {
                     .append(version)
             }
         }
+        return histories
+    }
+
+    func check() throws {
+        try checkCounters()
+        let histories = Self.histories(groups: groups, brought: brought)
         for record in records {
+            // Then two say of one position that other versions were live there.
+            if restores.happened, restores.staleRows.contains(record.id) { continue }
             for (field, history) in histories[record.id] ?? [:] {
                 try restores.checkCovers(history, record: record.id, field: field)
                 let history = restores.happened ? inheriting(history) : history

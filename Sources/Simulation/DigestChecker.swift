@@ -208,6 +208,7 @@ extension SimulatedDevice {
             try statement.run()
             altered.insert(old.id)
             everAltered.insert(old.id)
+            staleRows.insert(old.id)
             return "comes back: \(old.id.digits.suffix(6))"
         }
         altered.insert(id)

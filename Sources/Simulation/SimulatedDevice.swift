@@ -39,6 +39,8 @@ final class SimulatedDevice {
     var pendingSince: Int64 = 0
     var attempts: UInt32 = 0
     var awayUntil: Int64 = 0
+    /// Whether it has some pages of a pull, and not the last.
+    var isMidPull = false
 
     /// What the person sees is at least this new, by record and field; see invariant 9.
     var newestShown: [RecordID: [UInt32: Int64]] = [:]
@@ -50,6 +52,8 @@ final class SimulatedDevice {
     /// Records that the disk altered, until a pull showed that all is well again; and all ever.
     var altered: Set<RecordID> = []
     var everAltered: Set<RecordID> = []
+    /// Those of which an older row came back.
+    var staleRows: Set<RecordID> = []
     /// Records that it was sent again while the world healed.
     var refetchedCount = 0
     /// What was altered in the copy.

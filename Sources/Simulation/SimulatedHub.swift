@@ -62,11 +62,15 @@ final class SimulatedHub {
                 g3,格三,grid,v2
                 """)
         _ = try ledger.importTable(.teams, csv: "id,name,territory\nt1,队一,15\nt2,队二,15\n")
-        if !hasCategories { return disk.snapshot() }
+        if hasCategories { try importCategories(ledger) }
+        return disk.snapshot()
+    }
+
+    /// Gives a ledger categories, and a route for one of them; may be repeated.
+    static func importCategories(_ ledger: Ledger) throws {
         _ = try ledger.importTable(.categories, csv: "code,name\nlight,灯\nwater,水\n")
         _ = try ledger.importTable(
             .routes, csv: "category,territory,team,due_days\nlight,v1,t1,3\n")
-        return disk.snapshot()
     }
 
     /// What the ledger holds; read anew whenever it has admitted something. What changes otherwise

@@ -53,6 +53,16 @@ package final class World {
     private(set) var schemas = SchemaChecker()
     private var hubDownUntil: Int64 = 0
     private var territoryVersion = 0
+    /// Whether there are no categories at first. Until they come people invent their own; who has
+    /// not heard of them by then is refused, and whatever builds on it.
+    private let beginsWithoutCategories: Bool
+    /// Whether every pull takes as many pages as it can.
+    private let hasSmallPages: Bool
+    /// One text of so many is long, so that pulls take several pages.
+    private let textsPerLongOne: Int
+    /// What the operator has imported by now; a restored hub may know less again.
+    private var grids = ["g1", "g2", "g3"]
+    private var teams = ["t1", "t2"]
 
     private struct Message {
         enum Content {
@@ -69,10 +79,15 @@ package final class World {
     private static let start: Int64 = 1_795_000_000_000
     /// Making tables takes as long as many events, and no fault strikes before the first of them.
     private static let ledgerImage = Result { try SimulatedHub.image(now: start) }
+    private static let ledgerImageWithoutCategories = Result {
+        try SimulatedHub.image(now: start, hasCategories: false)
+    }
     private static let journalImage = Result { try SimulatedDevice.image() }
 
-    static let grids = ["g1", "g2", "g3"]
-    static let teams = ["t1", "t2"]
+    private static let gridsMax = 6
+    private static let teamsMax = 4
+    /// Of a silent hour.
+    private static let hopsInAnHourMax = 40
     private static let answerTimeoutMilliseconds: Int64 = 60_000
     private static let roundsToRestMax = 60
     private static let healingRoundsMax = 4
@@ -84,10 +99,17 @@ package final class World {
 
     package init(_ options: SimulationOptions) throws {
         self.options = options
-        let (ledger, journal) = try (Self.ledgerImage.get(), Self.journalImage.get())
-        // SQLite's own randomness (WAL salts) would differ from run to run.
+        // Images first: SQLite's own randomness (WAL salts) would differ from run to run.
+        let images = try (
+            Self.ledgerImage.get(), Self.ledgerImageWithoutCategories.get(),
+            Self.journalImage.get()
+        )
         Disk.seedSQLite(Int32(truncatingIfNeeded: options.seed | 1))
         chance = Chance(seed: options.seed)
+        beginsWithoutCategories = chance.happens(0.3)
+        hasSmallPages = chance.happens(0.3)
+        textsPerLongOne = hasSmallPages ? 3 : 10
+        let (ledger, journal) = (beginsWithoutCategories ? images.1 : images.0, images.2)
         for fault in Fault.allCases {
             let isOn = chance.happens(0.4)
             let rate = Double(chance.below(1_000)) / 1_000 * fault.rateMax
@@ -116,10 +138,17 @@ package final class World {
     private func addDevice(_ index: Int, image: Disk.Image) throws {
         guard let ledger = hub.ledger else { return }
         let role: Role =
-            index == 0 ? .worker : index == 1 ? .office : Role.allCases[chance.below(3)]
-        let team = role == .team ? Self.teams[chance.below(2)] : ""
+            index == 0
+            ? .worker
+            : index == 1
+                ? .office
+                : chance.happens(0.5) ? .team : Role.allCases[chance.below(3)]
+        let team = role == .team ? teams[chance.below(2)] : ""
+        // The first two see all that happens; others may hold a part that nobody else does.
+        let territories = role == .office ? ["15", "v1", "v2"] : ["v1", "v2"]
+        let territory = index < 2 ? territories[0] : territories[chance.below(territories.count)]
         let code = try ledger.invite(
-            role: role, territory: role == .worker ? "v1" : role == .office ? "15" : nil,
+            role: role, territory: role == .team ? nil : territory,
             team: role == .team ? team : nil, name: "d\(index)", lifetimeSeconds: 3_600)
         let answer = try ledger.enroll(EnrollRequest(code: code, replica: .none))
         let device = SimulatedDevice(
@@ -140,7 +169,7 @@ package final class World {
             server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer,
             clocks: device.clocks(now: now))
         devices.append(device)
-        trace.note("\(device.name) is a \(role.name)\(team.isEmpty ? "" : " of \(team)")")
+        trace.note("\(device.name) is a \(role.name) of \(role == .team ? team : territory)")
     }
 
     private func rate(_ fault: Fault) -> Double { isHealing ? 0 : rates[fault] ?? 0 }
@@ -160,8 +189,12 @@ package final class World {
     }
 
     private func step() throws {
-        // Short enough that most answers come in time, and sometimes an hour.
-        now += Int64(1 + chance.below(chance.happens(0.03) ? 3_600_000 : 4_000))
+        // Short enough that most answers come in time, and sometimes an hour, in which whole syncs
+        // go by. Otherwise a sync is seldom done before something else happens.
+        let isHour = chance.happens(0.03)
+        let until = now + Int64(1 + chance.below(isHour ? 3_600_000 : 4_000))
+        try deliverDue(by: until, hopsMax: isHour ? Self.hopsInAnHourMax : chance.below(3))
+        now = max(now, until)
         try misfortune()
         switch chance.below(10) {
         case 0..<4: try act(chance.below(devices.count))
@@ -177,7 +210,10 @@ package final class World {
         if now >= hubDownUntil, hub.ledger == nil { try restartHub() }
         if hub.schema != .current, chance.happens(0.01) { try upgradeHub() }
         if strikes(.hubClockSteps) {
-            hubOffset += Int64(chance.below(200_000)) - 100_000
+            // Sometimes so far back that all that is written for a while replaces what is newer.
+            hubOffset +=
+                chance.happens(0.2)
+                ? -Int64(chance.below(3_600_000)) : Int64(chance.below(200_000)) - 100_000
             trace.note("the hub's clock steps to \(hubOffset)")
         }
         let index = chance.below(devices.count)
@@ -307,6 +343,7 @@ package final class World {
     private func corruptJournal(_ device: SimulatedDevice) throws {
         device.stop()
         if let what = try device.alterRecord(chance) {
+            restores.staleRows.formUnion(device.staleRows)
             trace.note("on \(device.name)'s disk a record \(what)")
         }
         try reopen(device, isCalm: true)
@@ -330,11 +367,14 @@ package final class World {
         try reopen(clone)
     }
 
+    /// The operator moves a grid, or adds one.
     private func changeTerritory() throws {
         guard let ledger = hub.ledger else { return }
         territoryVersion += 1
         let parent = ["v1", "v2"][chance.below(2)]
-        let grid = Self.grids[1 + chance.below(2)]
+        if grids.count < Self.gridsMax, chance.happens(0.2) { grids.append("g\(grids.count + 1)") }
+        // The first stays, so that the first worker may always record.
+        let grid = grids[1 + chance.below(grids.count - 1)]
         trace.note("\(grid) moves to \(parent)")
         _ = try ledger.importTable(
             .territory, csv: "code,name,level,parent\n\(grid),格\(territoryVersion),grid,\(parent)\n"
@@ -380,10 +420,9 @@ package final class World {
 
     // MARK: What people do
 
-    private func newText() -> String {
+    private func newText(isShort: Bool = false) -> String {
         textCount += 1
-        // Long at times, so that pulls take several pages.
-        let isLong = textCount.isMultiple(of: 10)
+        let isLong = !isShort && textCount.isMultiple(of: textsPerLongOne)
         return "x\(textCount)" + (isLong ? String(repeating: "长", count: 300) : "")
     }
 
@@ -394,20 +433,27 @@ package final class World {
         let isStruck = planStorageFault(device.disk, isHub: false)
         defer { device.disk.cancelFaults() }
         let clocks = device.clocks(now: now)
+        var refused: [CommandKey] = []
         do {
-            let what = try command(journal, device, clocks)
-            if let what {
-                trace.note("\(device.name) \(what)")
-                if device.disk.isDown {
-                    // Killed after the last step that mattered: it was told as done.
-                    try revive(device)
-                }
-                guard let journal = device.journal else { return }
-                let own = try journal.inspectCommands()
-                try commands.record(device, clocks, own)
-                schemas.record(device, own)
-                try checkOwnWrites(device, own)
+            if chance.happens(0.1) {
+                refused = CommandKey.all(of: try journal.inspectCommands().refused)
             }
+            let deed =
+                refused.isEmpty
+                ? try command(journal, device, clocks).map { Deed(what: $0) }
+                : try takeUpRefused(journal, clocks)
+            guard let deed else { return }
+            trace.note("\(device.name) \(deed.what)")
+            if device.disk.isDown {
+                // Killed after the last step that mattered: it was told as done.
+                try revive(device)
+            }
+            guard let journal = device.journal else { return }
+            let own = try journal.inspectCommands()
+            try commands.noteTakenUp(device, refused, deed.taken, own)
+            if deed.isWritten { try commands.record(device, clocks, own) }
+            schemas.record(device, own)
+            try checkOwnWrites(device, own)
         } catch let error as JournalError {
             if device.disk.isDown {
                 trace.note("\(device.name) dies in a command")
@@ -419,7 +465,13 @@ package final class World {
                 // The program ends with an error and starts anew with the next command.
                 device.stop()
                 try reopen(device)
+            } else {
+                // Nothing was done.
+                return
             }
+            // It may be durable although nobody was told.
+            guard let journal = device.journal else { return }
+            try commands.noteTakenUp(device, refused, nil, try journal.inspectCommands())
         }
     }
 
@@ -456,71 +508,163 @@ package final class World {
             var fields: [FieldEdit] = [
                 FieldEdit(.text, .text(newText())), FieldEdit(.grid, .text(grid)),
             ]
-            if chance.happens(0.5) {
-                fields.append(FieldEdit(.category, .text(chance.happens(0.5) ? "light" : "water")))
-            }
+            if chance.happens(0.5) { fields.append(FieldEdit(.category, .text(newCategory()))) }
             if chance.happens(0.3) { fields.append(FieldEdit(.address, .text(newText()))) }
             let need = try journal.addNeed(fields, clocks: clocks)
             return "records \(need.id.digits.suffix(6))"
         }
-        guard let need = chance.choose(needs) else { return nil }
+        guard let need = choose(among: needs, for: device) else { return nil }
         let id = need.id
         let name = id.digits.suffix(6)
-        if let conflict = need.conflicts.first, chance.happens(0.5) {
+        if let conflict = chance.choose(conflicts(of: need, for: device)), chance.happens(0.6) {
             let number = 1 + chance.below(conflict.versions.count)
             _ = try journal.settle(id, conflict.field, keep: .number(number), clocks: clocks)
             return "settles \(conflict.field.name) of \(name)"
         }
-        switch chance.below(12) {
-        case 0..<4 where device.role != .team:
-            let field: NeedField = [.address, .phone, .text, .resident][chance.below(4)]
-            // Sometimes two people write the same value, which is no conflict.
-            let value: FieldValue? =
-                field != .text && chance.happens(0.15)
-                ? (chance.happens(0.5) ? nil : .text("same")) : .text(newText())
-            _ = try journal.editNeed(id, [FieldEdit(field, value)], clocks: clocks)
-            return "edits \(field.name) of \(name)"
-        case 4 where device.role != .team:
-            if need.isWithdrawn {
-                _ = try journal.undoWithdrawal(id, clocks: clocks)
-                return "brings back \(name)"
-            }
-            _ = try journal.withdraw(id, reason: newText(), clocks: clocks)
-            return "withdraws \(name)"
-        case 5:
+        if chance.happens(0.1) {
             _ = try journal.note(id, text: newText(), clocks: clocks)
             return "notes on \(name)"
-        case 6 where device.role == .office, 7 where device.role == .office:
-            _ = try journal.dispatch(
-                id, team: Self.teams[chance.below(2)], due: nil, clocks: clocks)
-            return "dispatches \(name)"
-        case 8 where device.role == .office:
-            guard let grid = chance.choose(Self.grids) else { return nil }
-            _ = try journal.editNeed(id, [FieldEdit(.grid, .text(grid))], clocks: clocks)
-            return "moves \(name) to \(grid)"
-        case 9 where device.role != .team:
+        }
+        if device.role == .team { return try work(on: need, journal, clocks) }
+        if need.isWithdrawn {
+            _ = try journal.undoWithdrawal(id, clocks: clocks)
+            return "brings back \(name)"
+        }
+        if need.status == .finished, chance.happens(0.5) {
             _ = try journal.rate(
                 id, grade: 1 + chance.below(5), comment: newText(), clocks: clocks)
             return "rates \(name)"
-        default:
-            guard device.role != .worker else { return nil }
-            switch need.status {
-            case .dispatched:
-                if chance.happens(0.3) {
-                    _ = try journal.decline(id, reason: newText(), clocks: clocks)
-                    return "declines \(name)"
-                }
-                _ = try journal.accept(id, clocks: clocks)
-                return "accepts \(name)"
-            case .accepted:
-                _ = try journal.start(id, clocks: clocks)
-                return "starts \(name)"
-            case .started:
-                _ = try journal.finish(id, result: newText(), clocks: clocks)
-                return "finishes \(name)"
-            case .declined, .recorded, .finished, .rated, .withdrawn: return nil
-            }
         }
+        switch chance.below(10) {
+        case 0:
+            _ = try journal.withdraw(id, reason: newText(), clocks: clocks)
+            return "withdraws \(name)"
+        case 1..<4 where device.role == .office:
+            _ = try journal.dispatch(
+                id, team: teams[chance.below(teams.count)], due: nil, clocks: clocks)
+            return "dispatches \(name)"
+        case 4 where device.role == .office:
+            return try work(on: need, journal, clocks)
+        case 5:
+            // A worker knows no other grids than their own.
+            let known = device.role == .office ? grids : try device.ownGrids()
+            guard let grid = chance.choose(known) else { return nil }
+            _ = try journal.editNeed(id, [FieldEdit(.grid, .text(grid))], clocks: clocks)
+            return "moves \(name) to \(grid)"
+        default:
+            var edits = [newEdit()]
+            if chance.happens(0.2) {
+                let other = newEdit()
+                if other.field != edits[0].field { edits.append(other) }
+            }
+            _ = try journal.editNeed(id, edits, clocks: clocks)
+            return "edits \(edits.map(\.field.name).joined(separator: ", ")) of \(name)"
+        }
+    }
+
+    /// Those that the person may settle.
+    private func conflicts(
+        of need: NeedSnapshot, for device: SimulatedDevice
+    ) -> [ConflictSnapshot] {
+        need.conflicts.filter { device.role.mayWrite(.need, field: $0.field.rawValue) }
+    }
+
+    /// What asks for something to be done comes first, as it does to people.
+    private func choose(among needs: [NeedSnapshot], for device: SimulatedDevice) -> NeedSnapshot? {
+        let pressing = needs.filter { need in
+            if !conflicts(of: need, for: device).isEmpty { return true }
+            if device.role != .team { return need.status == .finished }
+            return need.dispatch?.team == device.team
+                && [.dispatched, .accepted, .started].contains(need.status)
+        }
+        return chance.choose(
+            pressing.isEmpty || chance.happens(device.role == .team ? 0.1 : 0.7)
+                ? needs : pressing)
+    }
+
+    private func newCategory() -> String {
+        let categories = ["light", "water"] + (beginsWithoutCategories ? ["lamp"] : [])
+        return categories[chance.below(categories.count)]
+    }
+
+    private func newEdit() -> FieldEdit {
+        let fields: [NeedField] = [
+            .address, .phone, .text, .resident, .category, .urgency, .location,
+        ]
+        let field = fields[chance.below(fields.count)]
+        if field != .text, chance.happens(0.1) { return FieldEdit(field, nil) }
+        switch field {
+        case .urgency: return FieldEdit(field, .integer(Int64(1 + chance.below(3))))
+        case .location:
+            return FieldEdit(
+                field, .location(latitude: 41_000_000, longitude: Int64(chance.below(1_000))))
+        case .category: return FieldEdit(field, .text(newCategory()))
+        default:
+            // Sometimes two people write the same value, which is no conflict.
+            if field != .text, chance.happens(0.1) { return FieldEdit(field, .text("same")) }
+            return FieldEdit(
+                field, .text(newText(isShort: field == .phone || field == .resident)))
+        }
+    }
+
+    /// The next step of an order, as a team or its office takes it.
+    private func work(
+        on need: NeedSnapshot, _ journal: Journal, _ clocks: ClockReading
+    ) throws(JournalError) -> String? {
+        let (id, name) = (need.id, need.id.digits.suffix(6))
+        switch need.status {
+        case .dispatched:
+            if chance.happens(0.3) {
+                _ = try journal.decline(id, reason: newText(), clocks: clocks)
+                return "declines \(name)"
+            }
+            _ = try journal.accept(id, clocks: clocks)
+            return "accepts \(name)"
+        case .accepted:
+            _ = try journal.start(id, clocks: clocks)
+            return "starts \(name)"
+        case .started:
+            _ = try journal.finish(id, result: newText(), clocks: clocks)
+            return "finishes \(name)"
+        case .declined, .recorded, .finished, .rated, .withdrawn: return nil
+        }
+    }
+
+    /// What a person did at a device.
+    private struct Deed {
+        var what: String
+        /// Whether it is a command that waits for the hub now.
+        var isWritten = true
+        /// How many refused commands it took up.
+        var taken = 0
+    }
+
+    /// Retries or drops what was refused.
+    private func takeUpRefused(
+        _ journal: Journal, _ clocks: ClockReading
+    ) throws(JournalError) -> Deed? {
+        // What the hub does not know yet is kept for a later one.
+        let refused = try journal.refused().filter { $0.code != .upgrade }
+        guard let entry = chance.choose(refused) else { return nil }
+        let name = entry.record.digits.suffix(6)
+        if chance.happens(0.2) {
+            // What depended on a record that is given up goes with it.
+            let dependents =
+                entry.createdKind == nil
+                ? 0
+                : refused.count {
+                    $0.number != entry.number && $0.code == .depends
+                        && ($0.record == entry.record || $0.need == entry.record)
+                }
+            try journal.drop(entry.number)
+            return Deed(
+                what: "drops \(1 + dependents) of \(name)", isWritten: false, taken: 1 + dependents)
+        }
+        let replacing: [FieldEdit] =
+            entry.code == .unknownCategory && chance.happens(0.5)
+            ? [FieldEdit(.category, chance.happens(0.5) ? nil : .text(newCategory()))] : []
+        let count = try journal.retry(entry.number, replacing: replacing, clocks: clocks)
+        return Deed(what: "retries \(count) of \(name)", taken: count)
     }
 
     /// What a later program writes, and no other knows.
@@ -550,12 +694,29 @@ package final class World {
     /// The centre's operator, at the server itself.
     private func operate() throws {
         guard let ledger = hub.ledger else { return }
+        if beginsWithoutCategories, chance.happens(0.1) {
+            try SimulatedHub.importCategories(ledger)
+            trace.note("the operator imports categories")
+        }
+        if chance.happens(0.03) {
+            if teams.count < Self.teamsMax { teams.append("t\(teams.count + 1)") }
+            let rows = teams.dropFirst(2).map { "\($0),队,15\n" }.joined()
+            _ = try ledger.importTable(.teams, csv: "id,name,territory\n\(rows)")
+            trace.note("the operator imports \(teams.count) teams")
+        }
+        // What moves while somebody pulls is what a feed can lose.
+        let isMidPull = devices.contains(where: \.isMidPull)
+        if isMidPull, rate(.territoryChanged) > 0, chance.happens(0.3) { try changeTerritory() }
         do {
-            guard chance.happens(0.3), let need = chance.choose(try ledger.needs()) else { return }
-            try ledger.dispatch(need.id, team: Self.teams[chance.below(2)], due: nil)
+            guard chance.happens(isMidPull ? 0.6 : 0.3),
+                let need = chance.choose(try ledger.needs())
+            else { return }
+            try ledger.dispatch(need.id, team: teams[chance.below(teams.count)], due: nil)
             trace.note("the operator dispatches \(need.id.digits.suffix(6))")
         } catch LedgerError.invalid {
-            // Withdrawn meanwhile.
+            // Done meanwhile, or withdrawn.
+        } catch LedgerError.notFound {
+            // A restored ledger does not know the team any more.
         }
     }
 
@@ -585,7 +746,8 @@ package final class World {
                 guard let journal = device.journal else { return }
                 device.attempts &+= 1
                 // Small at times, so that pulls take several pages.
-                let pageBytes = chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
+                let pageBytes =
+                    hasSmallPages || chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
                 let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
                 let request: SyncRequest
                 do throws(JournalError) {
@@ -639,6 +801,14 @@ package final class World {
             bytes[chance.below(bytes.count)] ^= 1 << UInt8(chance.below(8))
         }
         return bytes
+    }
+
+    /// Delivers what is due by a time, and what that brings about.
+    private func deliverDue(by time: Int64, hopsMax: Int) throws {
+        for _ in 0..<hopsMax {
+            guard messages.contains(where: { $0.at <= time }) else { return }
+            try deliver()
+        }
     }
 
     /// Delivers the message that is due first.
@@ -743,6 +913,8 @@ package final class World {
     private func noteInterrupted(
         _ device: SimulatedDevice, _ answer: SyncAnswer?, isFormer: Bool
     ) throws {
+        // If it is durable, what its writers have sent again counts here too.
+        if answer?.recovered != nil { device.newestShown = [:] }
         guard let answer, answer.recovered == nil || isFormer else { return }
         try noteAbsorbed(device, answer, isComplete: true, isFormer: isFormer)
     }
@@ -767,6 +939,7 @@ package final class World {
                 "\(device.name) absorbs: \(absorbed.settledGroups) settled, "
                     + "\(answer.page?.records.count ?? 0) records"
                     + (absorbed.answer.pullComplete ? ", complete" : ""))
+            if let page = answer.page { device.isMidPull = page.cursor == nil }
             if device.disk.isDown {
                 device.unsettled.removeAll()
                 try revive(device)
@@ -883,9 +1056,11 @@ package final class World {
     private func syncToRest(_ index: Int) throws {
         try startSync(index)
         var rounds = 0
+        // A page has a record at least, and all may have to be brought back and come anew.
+        let roundsMax = try Self.roundsToRestMax + 4 * hub.records().count
         while devices[index].session != nil {
             rounds += 1
-            guard rounds <= Self.roundsToRestMax else {
+            guard rounds <= roundsMax else {
                 throw Violation(
                     invariant: 22, what: "\(devices[index].name) does not come to rest")
             }
@@ -942,7 +1117,7 @@ package final class World {
                 guard let winner = versions.first else { continue }
                 let stamp = winner.stamp.milliseconds
                 if let before = device.newestShown[id]?[field], stamp < before,
-                    try !wasBroughtBack(winner.stamp.dot)
+                    try !wasBroughtBack(id, field)
                 {
                     throw Violation(
                         invariant: 9, what: "\(device.name): field \(field) of \(id) went back")
@@ -953,12 +1128,18 @@ package final class World {
         device.newestShown = shown
     }
 
-    /// What a device brought back to a restored hub keeps its stamp, also where it covers what its
-    /// writer has sent again meanwhile, which got a newer one.
-    private func wasBroughtBack(_ dot: Dot) throws -> Bool {
+    /// What a device brought back to a restored hub keeps its stamp, or loses what of it lies in
+    /// the hub's future, also where it covers what has a newer one: what its writer has sent again
+    /// meanwhile, or what came before the hub's clock stepped back. What replaces it then need only
+    /// be later than itself. A late answer may tell of it that comes from a hub that was put back
+    /// once more.
+    private func wasBroughtBack(_ id: RecordID, _ field: UInt32) throws -> Bool {
         guard restores.happened else { return false }
+        if restores.formerlyBrought.contains(.init(record: id, field: field)) { return true }
         if hub.ledger == nil { try restartHub() }
-        return try hub.ledger?.inspectBrought().contains { $0.version.dot == dot } ?? false
+        return try hub.ledger?.inspectBrought().contains {
+            $0.record == id && $0.field == field
+        } ?? false
     }
 
     private func checkAtRest() throws {
@@ -995,7 +1176,8 @@ package final class World {
         try schemas.check(
             records: records, journals: inspections, hub: hub.schema,
             copied: commands.copiedDevices)
-        try restores.check(groups: groups, brought: try ledger.inspectBrought())
+        try restores.check(
+            records: records, groups: groups, brought: try ledger.inspectBrought())
         trace.note("rest: \(records.count) records, \(groups.count) groups")
     }
 }

@@ -36,6 +36,10 @@ struct SimulationTests {
         // A change to a record that the disk had altered made it look sound, and a recovery
         // brought it to the hub beside the true one; then each of the two covered the other.
         (seed: 317_811, events: 300),
+        // Checkers asked for more than is promised after a restore: a stamp that goes back, a row
+        // that a disk brought back, a conflict that was settled in between.
+        (seed: 29, events: 300), (seed: 335, events: 300), (seed: 1_240, events: 300),
+        (seed: 1_795, events: 300),
     ])
     func failureOfThePastStaysMended(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
@@ -83,15 +87,28 @@ struct SimulationTests {
     /// Fields of a later release must come through as they are, and kinds be kept.
     @Test(arguments: SchemaFault.allCases)
     func whatAProgramAltersWithoutKnowingItIsNoticed(fault: SchemaFault) throws {
-        // A seed by which some device is newer, and wrote both.
-        let world = try World(
-            SimulationOptions(seed: 3, devices: 4, events: 600, faults: [.newerClient]))
-        try world.run()
+        let fields = Set(SchemaChecker.fields)
+        // The first world in which some device is newer, and wrote both.
+        var found: World?
+        for seed in UInt64(1)...20 where found == nil {
+            let world = try World(
+                SimulationOptions(seed: seed, devices: 4, faults: [.newerClient]))
+            try world.run()
+            let hasFields = try #require(world.hub.ledger).inspectRecords().contains {
+                $0.fields.contains { fields.contains($0.field) }
+            }
+            let keepsKind = try world.devices.contains {
+                try #require($0.journal).inspectCommands().refused.contains {
+                    $0.createdKind == SchemaChecker.kind
+                }
+            }
+            if hasFields && keepsKind { found = world }
+        }
+        let world = try #require(found)
         var records = try #require(try world.hub.ledger?.inspectRecords())
         var journals = try world.devices.map { ($0, try #require(try $0.journal?.inspect())) }
         try world.schemas.check(
             records: records, journals: journals, hub: .current, copied: [])
-        let fields = Set(SchemaChecker.fields)
         switch fault {
         case .ledgerAlters:
             let index = try #require(

@@ -191,7 +191,8 @@ final class Stage {
             head: try ledger.info().head, newestHubTime: now
         ).check()
         try restores.check(
-            groups: try ledger.inspectGroups(), brought: try ledger.inspectBrought())
+            records: records, groups: try ledger.inspectGroups(),
+            brought: try ledger.inspectBrought())
         for device in devices {
             let inspection = try device.journal.inspect()
             try expect(inspection.outbox.isEmpty, "\(device.name) still waits")
