@@ -136,7 +136,16 @@ final class Admitter {
 
     func admit(_ group: ChangeGroup) throws {
         groups.append(group)
-        let touched = try load(group.record)
+        let touched: TouchedRecord?
+        do {
+            touched = try load(group.record)
+        } catch let error where error.isOfOneRow {
+            // What comes behind it must not wait until the operator has restored the ledger.
+            outcomes.append(
+                StoredOutcome(
+                    outcome: rejected(.unreadable, "the hub's disk has altered the record")))
+            return
+        }
         if let rejection = try fault(in: group, stored: touched) {
             if group.createdKind != nil, touched == nil {
                 try storage.setCreationRefused(true, group.record)

@@ -221,6 +221,8 @@ package enum RejectionCode: UInt32, Sendable, CaseIterable {
     case notFinished = 10
     /// The record exists, or its id is not one that this writer can give.
     case recordExists = 11
+    /// The hub's disk has altered the record beyond reading.
+    case unreadable = 12
 
     /// A stable name for JSON.
     package var name: String {
@@ -236,6 +238,7 @@ package enum RejectionCode: UInt32, Sendable, CaseIterable {
         case .unknownTeam: "unknown-team"
         case .notFinished: "not-finished"
         case .recordExists: "record-exists"
+        case .unreadable: "unreadable"
         }
     }
 }

@@ -86,6 +86,8 @@ extension RejectionCode {
         case .unknownTeam: Phrase("there is no such team", "没有这支队伍")
         case .notFinished: Phrase("the job is not finished yet", "尚未办结，不能评价")
         case .recordExists: Phrase("the record exists already", "该记录已存在")
+        case .unreadable:
+            Phrase("the server's disk has damaged the record", "服务器磁盘损坏了该记录")
         }
     }
 }

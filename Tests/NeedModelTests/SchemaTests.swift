@@ -21,8 +21,8 @@ import Testing
             ])
         for field in NeedField.allCases { #expect(NeedField(name: field.name) == field) }
         #expect(NeedField(name: "status") == nil)
-        #expect(RejectionCode.allCases.map(\.rawValue) == Array(1...11))
-        #expect(Set(RejectionCode.allCases.map(\.name)).count == 11)
+        #expect(RejectionCode.allCases.map(\.rawValue) == Array(1...12))
+        #expect(Set(RejectionCode.allCases.map(\.name)).count == 12)
         #expect(Kind.allCases.filter(\.isReference) == [.territory, .team, .category])
     }
 
