@@ -124,6 +124,20 @@ final class CommandChecker {
         }
     }
 
+    /// Whether a ledger has, or had, all of these values of a record.
+    private static func has(
+        _ changes: [Change], of record: RecordID, _ ledger: [InspectedGroup],
+        _ brought: [InspectedBrought]
+    ) -> Bool {
+        var known = Set(
+            brought.filter { $0.record == record }
+                .map { Change(field: $0.field, value: $0.version.value) })
+        for entry in ledger where entry.group.record == record && entry.isApplied {
+            known.formUnion(entry.group.changes)
+        }
+        return known.isSuperset(of: changes)
+    }
+
     /// A journal went back to an older copy: what it had not sent is gone with it.
     func forgetUnsent(of device: Int64, ledger: [InspectedGroup]) {
         let known = Set(
@@ -146,16 +160,19 @@ final class CommandChecker {
     }
 
     func checkOutcomes(
-        ledger: [InspectedGroup], journals: [(SimulatedDevice, JournalInspection)]
+        ledger: [InspectedGroup], brought: [InspectedBrought],
+        journals: [(SimulatedDevice, JournalInspection)]
     ) throws {
         var applied: [CommandKey: Int] = [:]
         var rejected: [CommandKey: Int] = [:]
+        var creationsRefused: Set<CommandKey> = []
         for entry in ledger where entry.device != nil {
             let key = CommandKey(record: entry.group.record, written: entry.group.written)
-            if case .applied = entry.outcome {
-                applied[key, default: 0] += 1
-            } else {
+            switch entry.outcome {
+            case .applied: applied[key, default: 0] += 1
+            case .rejected(let code, _, _):
                 rejected[key, default: 0] += 1
+                if code == RejectionCode.recordExists.rawValue { creationsRefused.insert(key) }
             }
         }
         for key in order {
@@ -178,6 +195,13 @@ final class CommandChecker {
             where commands[key]?.device == device.number && rejected[key] != nil
                 && !kept.contains(key) && commands[key]?.isReplaced == false
             {
+                // What a disk had damaged of somebody else's record and a person offered anew,
+                // while the hub has it all the same: nothing is left to decide.
+                if creationsRefused.contains(key), let changes = commands[key]?.changes,
+                    Self.has(changes, of: key.record, ledger, brought)
+                {
+                    continue
+                }
                 throw Violation(
                     invariant: 2, what: "\(device.name) lost a refused command for \(key.record)")
             }

@@ -1172,7 +1172,8 @@ package final class World {
                 inspection, records: known, scope: try ledger.scope(ofDevice: device.number),
                 device: device, wasRestored: restores.happened)
         }
-        try commands.checkOutcomes(ledger: groups, journals: inspections)
+        try commands.checkOutcomes(
+            ledger: groups, brought: try ledger.inspectBrought(), journals: inspections)
         try schemas.check(
             records: records, journals: inspections, hub: hub.schema,
             copied: commands.copiedDevices)
