@@ -154,6 +154,8 @@ struct SimulationTests {
         let world = try World(SimulationOptions(seed: 1, faults: []))
         try world.run()
         let checker = world.commands
-        #expect(throws: Violation.self) { try checker.checkOutcomes(ledger: [], journals: []) }
+        #expect(throws: Violation.self) {
+            try checker.checkOutcomes(ledger: [], brought: [], journals: [])
+        }
     }
 }
