@@ -416,7 +416,8 @@ struct PullRow {
     var scope: UInt64
     /// Not empty while a pull is under way.
     var resume: [UInt8]
-    var heldFrom: UInt64?
+    /// Counters that the hub asked for and that are not held.
+    var gap: Range<UInt64>?
     var completedAt: Int64?
 }
 
@@ -449,13 +450,13 @@ extension Journal {
 
     func readPull() throws -> PullRow {
         let pull = try connection.first(
-            "SELECT term, sequence, scope, resume, held_from, completed_at FROM pull"
+            "SELECT term, sequence, scope, resume, missing_from, held_from, completed_at FROM pull"
         ) { row in
             PullRow(
                 cursor: Position(term: row.replica(at: 0), sequence: row.bits(at: 1)),
                 scope: row.bits(at: 2), resume: row.bytes(at: 3),
-                heldFrom: row.optionalInteger(at: 4).map { UInt64(bitPattern: $0) },
-                completedAt: row.optionalInteger(at: 5))
+                gap: Self.gap(from: row.optionalInteger(at: 4), to: row.optionalInteger(at: 5)),
+                completedAt: row.optionalInteger(at: 6))
         }
         guard let pull else { throw ByteCodingError.truncated }
         return pull
@@ -464,12 +465,20 @@ extension Journal {
     func storePull(_ pull: PullRow) throws {
         try connection.run(
             """
-            UPDATE pull SET term = ?, sequence = ?, scope = ?, resume = ?, held_from = ?,
-                completed_at = ?
+            UPDATE pull SET term = ?, sequence = ?, scope = ?, resume = ?, missing_from = ?,
+                held_from = ?, completed_at = ?
             """,
             .bits(pull.cursor.term.rawValue), .bits(pull.cursor.sequence), .bits(pull.scope),
-            .bytes(pull.resume), SQLValue(pull.heldFrom.map { Int64(bitPattern: $0) }),
+            .bytes(pull.resume), SQLValue(pull.gap.map { Int64(bitPattern: $0.lowerBound) }),
+            SQLValue(pull.gap.map { Int64(bitPattern: $0.upperBound) }),
             SQLValue(pull.completedAt))
+    }
+
+    /// Without a sound beginning the hub is told of no gap, and asks again.
+    private static func gap(from first: Int64?, to end: Int64?) -> Range<UInt64>? {
+        guard let first, let end else { return nil }
+        let bounds = (UInt64(bitPattern: first), UInt64(bitPattern: end))
+        return bounds.0 < bounds.1 ? bounds.0..<bounds.1 : nil
     }
 
     func readLineage() throws -> [LineageRow] {

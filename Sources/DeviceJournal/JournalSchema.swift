@@ -189,6 +189,7 @@ enum JournalSchema {
 
         ALTER TABLE staging ADD COLUMN request BLOB;
         ALTER TABLE staging ADD COLUMN checksum INTEGER;
+        ALTER TABLE pull ADD COLUMN missing_from INTEGER;
         """
 
     /// Of the present replica.

@@ -129,7 +129,7 @@ extension Journal {
             writer.nextCounter += UInt64(group.content.changes.count)
         }
         try storeWriter(writer)
-        try connection.run("UPDATE pull SET held_from = NULL, hub_schema_counter = 0")
+        try connection.run("UPDATE pull SET missing_from = NULL, held_from = NULL, hub_schema_counter = 0")
         try connection.run("DELETE FROM set_aside")
     }
 
@@ -267,7 +267,7 @@ extension Journal {
             groups: groups,
             // Dropping the oldest errs toward a conflict, never toward covering.
             ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
-            heldFrom: pull.heldFrom, recovery: recovery,
+            gap: pull.gap, recovery: recovery,
             audit: isBringing ? nil : try nextAudit())
     }
 
@@ -511,11 +511,11 @@ extension Journal {
             return true
         }
         var pull = try readPull()
-        let before = pull.heldFrom
+        let before = pull.gap
         guard let expected = outcomes?.expectedCounter else {
             // The hub has recorded the gap that the request told of.
-            guard before != nil, request.heldFrom == before else { return false }
-            pull.heldFrom = nil
+            guard before != nil, request.gap == before else { return false }
+            pull.gap = nil
             try storePull(pull)
             return false
         }
@@ -531,12 +531,12 @@ extension Journal {
         }
         let nextCounter = try readWriter().nextCounter
         let first = held.first?.counter ?? nextCounter
-        pull.heldFrom = first == expected ? nil : first
-        guard pull.heldFrom != before else { return isResending }
+        pull.gap = first == expected ? nil : expected..<first
+        guard pull.gap != before else { return isResending }
         try storePull(pull)
         // In a recovery the journal has brought back what it holds of the gap; of what the disk
         // damaged the person was told.
-        if pull.heldFrom != nil, try readRecovery() == nil,
+        if pull.gap != nil, try readRecovery() == nil,
             try !wereSetAside(from: expected, to: first)
         {
             try storeNotice(.gap, at: milliseconds, amount: 0)

@@ -767,12 +767,14 @@ package final class Ledger {
             replica.accountedCounter = min(first, Self.counterMax)
             try store(&replica)
         }
-        if let heldFrom = request.heldFrom, heldFrom > replica.nextCounter,
-            heldFrom <= min(request.nextCounter, Self.counterMax)
+        // A gap that begins later answers the ledger as it was before it was restored once more:
+        // then the device may well hold what lies between.
+        if let gap = request.gap, gap.contains(replica.nextCounter),
+            gap.upperBound <= min(request.nextCounter, Self.counterMax)
         {
             let accounted = max(replica.nextCounter, replica.accountedCounter)
-            replica.lostChanges += heldFrom - min(heldFrom, accounted)
-            replica.nextCounter = heldFrom
+            replica.lostChanges += gap.upperBound - min(gap.upperBound, accounted)
+            replica.nextCounter = gap.upperBound
             try store(&replica)
         }
         let known = StoredGroups(storage: storage, replicaRow: replica.row)

@@ -210,7 +210,8 @@ extension SyncRequest {
                     pageBytes == Limits.pageBytesStart ? 0 : UInt32(clamping: pageBytes)
                 if !groups.isEmpty { $0.batch = BatchCoding.wire(groups, in: batchContext) }
                 $0.ancestors = ancestors.map(\.wire)
-                $0.heldFrom = heldFrom ?? 0
+                $0.heldFrom = gap?.upperBound ?? 0
+                $0.missingFrom = gap?.lowerBound ?? 0
                 if let recovery { $0.recovery = recovery.wire }
                 if let audit { $0.audit = audit.wire }
             })
@@ -221,6 +222,7 @@ extension SyncRequest {
         guard wire.replica != 0, wire.replica <= ReplicaID.bitMask,
             wire.ancestors.count <= Limits.ancestorsMax
         else { throw .malformed("no replica, or too many ancestors") }
+        guard wire.missingFrom <= wire.heldFrom else { throw .malformed("a gap without end") }
         self.init(
             attempt: wire.attempt, replica: ReplicaID(truncating: wire.replica),
             nextCounter: wire.nextCounter,
@@ -234,7 +236,7 @@ extension SyncRequest {
                 : min(max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
             groups: [],
             ancestors: wire.ancestors.map { Dot($0) }.sorted(),
-            heldFrom: wire.heldFrom == 0 ? nil : wire.heldFrom,
+            gap: wire.heldFrom == 0 ? nil : wire.missingFrom..<wire.heldFrom,
             recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil,
             audit: wire.hasAudit ? try AuditRequest(wire.audit) : nil)
         if wire.hasBatch { groups = try BatchCoding.groups(wire.batch, in: batchContext) }

@@ -19,8 +19,9 @@ package struct SyncRequest: Hashable, Sendable {
     /// Consecutive groups, oldest first.
     package var groups: [ChangeGroup]
     package var ancestors: [Dot]
-    /// After ``Outcomes/expectedCounter``: the first counter that the device still holds.
-    package var heldFrom: UInt64?
+    /// After ``Outcomes/expectedCounter``, its lower bound: counters of which the device holds
+    /// nothing; it holds the upper bound again.
+    package var gap: Range<UInt64>?
     /// After ``SyncAnswer/line``: what the device brings back.
     package var recovery: Recovery?
 
@@ -44,7 +45,7 @@ package struct SyncRequest: Hashable, Sendable {
     package init(
         attempt: UInt32, replica: ReplicaID, nextCounter: UInt64, cursor: Position,
         scope: UInt64, clocks: ClockReading, resume: [UInt8], pageBytes: Int,
-        groups: [ChangeGroup], ancestors: [Dot], heldFrom: UInt64? = nil,
+        groups: [ChangeGroup], ancestors: [Dot], gap: Range<UInt64>? = nil,
         recovery: Recovery? = nil, audit: AuditRequest? = nil
     ) {
         self.attempt = attempt
@@ -57,7 +58,7 @@ package struct SyncRequest: Hashable, Sendable {
         self.pageBytes = pageBytes
         self.groups = groups
         self.ancestors = ancestors
-        self.heldFrom = heldFrom
+        self.gap = gap
         self.recovery = recovery
         self.audit = audit
     }

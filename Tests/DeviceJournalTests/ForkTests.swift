@@ -157,7 +157,7 @@ import WireFormat
         #expect(absorbed.answer.progressed)
         let again = try bench.request()
         #expect(again.groups.map(\.record) == [second, third])
-        #expect(again.heldFrom == nil)
+        #expect(again.gap == nil)
     }
 
     @Test func whatIsNotHeldAnyMoreIsSaid() throws {
@@ -169,7 +169,7 @@ import WireFormat
             bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
         #expect(first.answer.progressed)
         let request = try bench.request()
-        #expect(request.heldFrom == 3)
+        #expect(request.gap == 1..<3)
         #expect(request.groups.map(\.record) == [second])
         #expect(try bench.journal.status().notices.first?.kind == .gap)
         // The same answer again moves nothing on.
@@ -177,7 +177,7 @@ import WireFormat
             request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
         #expect(!repeated.answer.progressed)
         try bench.sync()
-        #expect(try bench.request().heldFrom == nil)
+        #expect(try bench.request().gap == nil)
     }
 
     @Test func withNothingHeldTheNextCounterIsNamed() throws {
@@ -186,6 +186,27 @@ import WireFormat
         try bench.sync()
         try bench.absorb(
             bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
-        #expect(try bench.request().heldFrom == 3)
+        #expect(try bench.request().gap == 1..<3)
+    }
+
+    /// The hub was restored once more before it heard of the gap: what lies before it is held.
+    @Test func aGapSaysWhereItBegins() throws {
+        let bench = try Bench()
+        try bench.add("一")
+        try bench.sync()
+        let second = try bench.add("二")
+        var request = try bench.request()
+        try bench.absorb(
+            request, outcomes: bench.settled(request), page: bench.middlePage([], resume: "1"))
+        let third = try bench.add("三")
+        try bench.absorb(
+            bench.request(), outcomes: Outcomes(settledCounter: 2, expectedCounter: 2),
+            page: bench.middlePage([], resume: "1"))
+        request = try bench.request()
+        #expect(request.gap == 2..<3 && request.groups.map(\.record) == [second, third])
+        try bench.absorb(
+            request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1),
+            page: bench.middlePage([], resume: "1"))
+        #expect(try bench.request().gap == 1..<3)
     }
 }

@@ -387,7 +387,7 @@ import WireFormat
             confirmed: position, reached: [seen], records: [])
         let expected = try #require(try copy.sync(office, request).outcomes?.expectedCounter)
         #expect(expected > 0)
-        request.heldFrom = office.waiting.first?.firstCounter
+        request.gap = office.waiting.first.map { 1..<$0.firstCounter }
         let outcomes = try #require(try copy.sync(office, request).outcomes)
         #expect(outcomes.superseded == [] && outcomes.refusals == [])
         #expect(
@@ -438,7 +438,7 @@ import WireFormat
         office.edit(old, .address, .text("三"))
         let position = try bring(office, to: copy)
         var request = office.request()
-        request.heldFrom = office.waiting.first?.firstCounter
+        request.gap = office.waiting.first.map { 1..<$0.firstCounter }
         request.recovery = SyncRequest.Recovery(
             confirmed: position, reached: [seen], records: [])
         _ = try copy.sync(office, request)

@@ -310,6 +310,18 @@ struct LedgerSyncTests {
         #expect(try hub.ledger.devices().first?.lostChanges == 2)
     }
 
+    @Test("a gap that begins later than what the ledger awaits is none: it was restored since")
+    func heldFromLater() throws {
+        try worker.sync()
+        worker.addNeed()
+        worker.addNeed()
+        let groups = [worker.waiting[1]]
+        let answer = try hub.sync(
+            worker, worker.request(groups: groups, missingFrom: 2, heldFrom: 3))
+        #expect(answer.outcomes?.expectedCounter == 1)
+        #expect(try hub.ledger.devices().first?.lostChanges == 0)
+    }
+
     @Test("a gap is recorded once, however often the device tells of it")
     func heldFromTwice() throws {
         try worker.sync()

@@ -315,10 +315,10 @@ struct RejectionTests {
 
     @Test("no refusal was forgotten here")
     func everyCode() {
-        // Each is expected by a test above, or, the scope, in `ScopeTests`.
+        // Each is expected by a test above, or in `ScopeTests` and `AlteredLedgerTests`.
         let expected: Set<RejectionCode> = [
             .invalid, .upgrade, .role, .scope, .unknownRecord, .depends, .unknownGrid,
-            .unknownCategory, .unknownTeam, .notFinished, .recordExists,
+            .unknownCategory, .unknownTeam, .notFinished, .recordExists, .unreadable,
         ]
         #expect(expected == Set(RejectionCode.allCases))
     }

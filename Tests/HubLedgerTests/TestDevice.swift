@@ -162,13 +162,14 @@ final class TestDevice {
     // MARK: Syncing
 
     func request(
-        groups: [ChangeGroup]? = nil, heldFrom: UInt64? = nil,
+        groups: [ChangeGroup]? = nil, missingFrom: UInt64 = 1, heldFrom: UInt64? = nil,
         pageBytes: Int = Limits.pageBytesStart
     ) -> SyncRequest {
         SyncRequest(
             attempt: 1, replica: replica, nextCounter: nextCounter, cursor: cursor,
             scope: scopeID, clocks: clocks, resume: resume, pageBytes: pageBytes,
-            groups: groups ?? waiting, ancestors: ancestors, heldFrom: heldFrom)
+            groups: groups ?? waiting, ancestors: ancestors,
+            gap: heldFrom.map { missingFrom..<$0 })
     }
 
     /// One round trip; `isLost` loses the answer.

@@ -66,12 +66,17 @@ struct RandomMessages {
             pageBytes: Limits.pageBytesMin
                 + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
             groups: groups, ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted(),
-            heldFrom: generator.oneIn(4) ? number() | 1 : nil,
+            gap: generator.oneIn(4) ? gap() : nil,
             recovery: generator.oneIn(3) ? recovery() : nil,
             audit: generator.oneIn(3)
                 ? AuditRequest(
                     parts: (0..<generator.below(4)).map { _ in auditPart() },
                     refetch: (0..<generator.below(4)).map { _ in record() }) : nil)
+    }
+
+    mutating func gap() -> Range<UInt64> {
+        let end = number() | 1
+        return number() % end..<end
     }
 
     mutating func recovery() -> SyncRequest.Recovery {

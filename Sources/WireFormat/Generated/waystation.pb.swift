@@ -161,6 +161,13 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
     set {_uniqueStorage()._heldFrom = newValue}
   }
 
+  /// With held_from: the expected_counter that it answers. A hub that awaits an earlier one by now
+  /// records no gap.
+  package var missingFrom: UInt64 {
+    get {_storage._missingFrom}
+    set {_uniqueStorage()._missingFrom = newValue}
+  }
+
   /// After an answer with `line`: what the device holds of a part that the hub has lost.
   package var recovery: Waystation_V1_Recovery {
     get {_storage._recovery ?? Waystation_V1_Recovery()}
@@ -1037,7 +1044,7 @@ nonisolated extension Waystation_V1_Dot: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0\u{3}missing_from\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -1051,6 +1058,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
     var _batch: Waystation_V1_Batch? = nil
     var _ancestors: [Waystation_V1_Dot] = []
     var _heldFrom: UInt64 = 0
+    var _missingFrom: UInt64 = 0
     var _recovery: Waystation_V1_Recovery? = nil
     var _audit: Waystation_V1_AuditRequest? = nil
 
@@ -1074,6 +1082,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       _batch = source._batch
       _ancestors = source._ancestors
       _heldFrom = source._heldFrom
+      _missingFrom = source._missingFrom
       _recovery = source._recovery
       _audit = source._audit
     }
@@ -1107,6 +1116,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._heldFrom) }()
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._recovery) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
+        case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._missingFrom) }()
         default: break
         }
       }
@@ -1158,6 +1168,9 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       try { if let v = _storage._audit {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
       } }()
+      if _storage._missingFrom != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._missingFrom, fieldNumber: 14)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1178,6 +1191,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         if _storage._batch != rhs_storage._batch {return false}
         if _storage._ancestors != rhs_storage._ancestors {return false}
         if _storage._heldFrom != rhs_storage._heldFrom {return false}
+        if _storage._missingFrom != rhs_storage._missingFrom {return false}
         if _storage._recovery != rhs_storage._recovery {return false}
         if _storage._audit != rhs_storage._audit {return false}
         return true
