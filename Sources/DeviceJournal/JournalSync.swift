@@ -129,7 +129,8 @@ extension Journal {
             writer.nextCounter += UInt64(group.content.changes.count)
         }
         try storeWriter(writer)
-        try connection.run("UPDATE pull SET missing_from = NULL, held_from = NULL, hub_schema_counter = 0")
+        try connection.run(
+            "UPDATE pull SET missing_from = NULL, held_from = NULL, hub_schema_counter = 0")
         try connection.run("DELETE FROM set_aside")
     }
 

@@ -110,7 +110,8 @@ struct RequestText: Decodable {
             attempt: attempt, replica: replica.id, nextCounter: nextCounter.value,
             cursor: cursor?.value ?? .origin, scope: scope.value, clocks: clocks.value,
             resume: resume.bytes, pageBytes: pageBytes, groups: groups.map(\.value),
-            ancestors: ancestors.map(\.dot), gap: heldFrom.map { (missingFrom?.value ?? 0)..<$0.value },
+            ancestors: ancestors.map(\.dot),
+            gap: heldFrom.map { (missingFrom?.value ?? 0)..<$0.value },
             recovery: recovery.map {
                 SyncRequest.Recovery(
                     confirmed: $0.confirmed.value, reached: $0.reached.map(\.value),
