@@ -54,7 +54,12 @@ struct SchemaChecker {
             guard record.kind == Kind.need.rawValue else { continue }
             winners[record.id] = [:]
             for entry in record.fields where Self.fields.contains(entry.field) {
-                let known = values[Register(record: record.id, field: entry.field)] ?? []
+                // What was not taken back and offered anew may have got another record's id.
+                let known =
+                    values[Register(record: record.id, field: entry.field)]
+                    ?? values.reduce(into: []) { known, written in
+                        if written.key.field == entry.field { known.formUnion(written.value) }
+                    }
                 for version in entry.register.versions where !known.contains(version.value) {
                     throw fail("field \(entry.field) of \(record.id) is not as it was written")
                 }

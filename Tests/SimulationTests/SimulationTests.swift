@@ -38,6 +38,8 @@ struct SimulationTests {
         (seed: 317_811, events: 300),
         // A gap that was told to a hub skipped what the device held, after one more restore.
         (seed: 606_286, events: 300),
+        // What was offered anew under another id, and a damaged copy of what the hub has.
+        (seed: 700_359, events: 300), (seed: 502_424, events: 300),
         // Checkers asked for more than is promised after a restore: a stamp that goes back, a row
         // that a disk brought back, a conflict that was settled in between.
         (seed: 29, events: 300), (seed: 335, events: 300), (seed: 1_240, events: 300),
