@@ -737,6 +737,9 @@ struct LedgerChecker {
             for other in history
             where version.covers(other) && version.stamp <= other.stamp
                 && other.formerPositions.isEmpty
+                // Of two copies of a journal the later one may have been admitted first, after a
+                // restore; then the other's change was covered before it came.
+                && (other.sequence < version.sequence || !restores.happened)
                 // Where the ledger's clock steps back, only what is live then can be outdone.
                 && !history.contains(where: {
                     $0.sequence < version.sequence && $0.covers(other)

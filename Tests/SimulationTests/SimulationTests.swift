@@ -41,9 +41,10 @@ struct SimulationTests {
         // What was offered anew under another id, and a damaged copy of what the hub has.
         (seed: 700_359, events: 300), (seed: 502_424, events: 300),
         // Checkers asked for more than is promised after a restore: a stamp that goes back, a row
-        // that a disk brought back, a conflict that was settled in between.
+        // that a disk brought back, a conflict that was settled in between, a change that came
+        // after what covers it.
         (seed: 29, events: 300), (seed: 335, events: 300), (seed: 1_240, events: 300),
-        (seed: 1_795, events: 300),
+        (seed: 1_795, events: 300), (seed: 841_460, events: 300),
     ])
     func failureOfThePastStaysMended(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
