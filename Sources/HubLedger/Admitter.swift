@@ -83,7 +83,7 @@ final class Admitter {
         var isChanged = false
         /// As the batch found it.
         var wasWithdrawn = false
-        /// Whether a version went without another in its place, which only the whole record tells.
+        /// Whether versions came or went that no sequence tells of, but the whole record does.
         var hasLessThanBefore = false
 
         init(creating record: StoredRecord) {
@@ -600,7 +600,14 @@ final class Admitter {
         var late = state[LateAnswers.field]
         let before = late
         LateAnswers.update(&late, after: field, version: version) { state[$0.rawValue] }
-        if late != before { touched.record.state[LateAnswers.field] = late }
+        if late != before {
+            touched.record.state[LateAnswers.field] = late
+            // What the change leaves in its place tells the feed, unless a version has seen the
+            // change: after a restore one may, that came before it.
+            if !late.versions.contains(where: { $0.sequence == version.sequence }) {
+                touched.hasLessThanBefore = true
+            }
+        }
         guard let order = LateAnswers.order(of: field, version.value) else { return false }
         return order != touched.record.progress.dispatch?.order
     }

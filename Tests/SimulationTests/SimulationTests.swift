@@ -38,13 +38,16 @@ struct SimulationTests {
         (seed: 317_811, events: 300),
         // A gap that was told to a hub skipped what the device held, after one more restore.
         (seed: 606_286, events: 300),
+        // A dispatch made an answer late and left nothing that told the feed, after a restore.
+        (seed: 848_190, events: 300),
         // What was offered anew under another id, and a damaged copy of what the hub has.
         (seed: 700_359, events: 300), (seed: 502_424, events: 300),
         // Checkers asked for more than is promised after a restore: a stamp that goes back, a row
         // that a disk brought back, a conflict that was settled in between, a change that came
-        // after what covers it.
+        // after what covers it, a command that died and wanted what another had wanted before.
         (seed: 29, events: 300), (seed: 335, events: 300), (seed: 1_240, events: 300),
         (seed: 1_795, events: 300), (seed: 841_460, events: 300),
+        (seed: 845_963, events: 300),
     ])
     func failureOfThePastStaysMended(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
