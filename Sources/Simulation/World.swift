@@ -433,6 +433,7 @@ package final class World {
         let isStruck = planStorageFault(device.disk, isHub: false)
         defer { device.disk.cancelFaults() }
         let clocks = device.clocks(now: now)
+        commands.noteGiven(clocks)
         var refused: [CommandKey] = []
         do {
             if chance.happens(0.1) {
