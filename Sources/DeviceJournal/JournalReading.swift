@@ -6,25 +6,31 @@ package import SyncCore
 // laid over it in the order of writing.
 
 /// What is needed to show any record, read once per call.
+///
+/// Replicas are keys by their numbers, as boots are: for each type of key a program looks through
+/// all conformances that are linked into it, and a command does not run much longer than that.
 struct ReadingContext {
     var identity: Identity?
     /// The last counter shared with the present replica; of the present one, the greatest there is.
-    var lineage: [ReplicaID: UInt64]
-    var people: [ReplicaID: String]
+    fileprivate var lineage: [UInt64: UInt64]
+    fileprivate var people: [UInt64: String]
     var boots: [UInt64: BootAnchor]
     /// The order under which a job was shown.
     var seen: [RecordID: UInt64]
 
+    /// The last counter of a replica that this journal has written or inherited; `nil` of others'.
+    func shared(of replica: ReplicaID) -> UInt64? { lineage[replica.rawValue] }
+
     /// Whether this device wrote under a replica. The hub names everybody else, so an unnamed one
     /// is a copy of this journal, or a journal that the device had before.
     func isOwn(_ replica: ReplicaID) -> Bool {
-        lineage[replica] != nil || people[replica] == nil
+        shared(of: replica) != nil || people[replica.rawValue] == nil
     }
 
     /// `nil` for the hub itself.
     func writerName(_ replica: ReplicaID) -> String? {
         if isOwn(replica) { return identity?.name }
-        return people[replica].flatMap { $0.isEmpty ? nil : $0 }
+        return people[replica.rawValue].flatMap { $0.isEmpty ? nil : $0 }
     }
 }
 
@@ -296,9 +302,9 @@ extension Journal {
         var context = ReadingContext(
             identity: try readIdentity(), lineage: [:], people: [:], boots: try readBoots(),
             seen: [:])
-        for row in try readLineage() { context.lineage[row.replica] = row.shared ?? .max }
+        for row in try readLineage() { context.lineage[row.replica.rawValue] = row.shared ?? .max }
         try connection.forEach("SELECT replica, name FROM person") { row in
-            context.people[row.replica(at: 0)] = row.text(at: 1)
+            context.people[row.replica(at: 0).rawValue] = row.text(at: 1)
         }
         try connection.forEach("SELECT record, dispatch_order FROM seen") { row in
             context.seen[try row.record(at: 0)] = row.bits(at: 1)
@@ -410,7 +416,7 @@ extension Journal {
         func covers(_ version: VersionView) -> Bool {
             if version.isPending { return true }
             if version.sequence <= group.content.base.sequence { return true }
-            guard let shared = context.lineage[version.dot.replica] else { return false }
+            guard let shared = context.shared(of: version.dot.replica) else { return false }
             return version.dot.replica == group.replica
                 ? version.dot.counter < group.counter : version.dot.counter <= shared
         }

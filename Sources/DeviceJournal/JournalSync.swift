@@ -919,7 +919,7 @@ extension Journal {
 
     private func noteRemark(_ record: PageRecord, _ row: GuardedRow, _ merge: inout PullMerge) {
         guard let parent = row.parent.flatMap({ RecordID(bytes: $0) }),
-            merge.groups[record.id] == nil, merge.context.lineage[record.id.replica] == nil
+            merge.groups[record.id] == nil, merge.context.shared(of: record.id.replica) == nil
         else { return }
         merge.noted[record.id] = parent
     }

@@ -83,10 +83,10 @@ extension Journal {
     /// group of the outbox.
     private func needIDs(ending end: UInt16) throws -> [RecordID] {
         let bytes = SQLValue.bytes([UInt8(end >> 8), UInt8(truncatingIfNeeded: end)])
-        var ids = Set(
-            try connection.all(
-                Self.needsByEnd, bytes, .integer(Int64(Kind.need.rawValue))
-            ) { RecordID(bytes: $0.bytes(at: 0)) }.compactMap { $0 })
+        // A list, since few end alike.
+        var ids = try connection.all(
+            Self.needsByEnd, bytes, .integer(Int64(Kind.need.rawValue))
+        ) { RecordID(bytes: $0.bytes(at: 0)) }.compactMap { $0 }
         let groups = try connection.all(
             """
             SELECT number, replica, counter, record, state, content FROM outbox
@@ -95,7 +95,7 @@ extension Journal {
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
         for group in groups where group.content.createdKind == Kind.need.rawValue {
             if ids.contains(group.record) { continue }
-            if try readRecord(group.record) == nil { ids.insert(group.record) }
+            if try readRecord(group.record) == nil { ids.append(group.record) }
         }
         return ids.sorted()
     }

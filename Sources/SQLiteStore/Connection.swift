@@ -21,8 +21,9 @@ package final class Connection {
     let handle: OpaquePointer
 
     /// Compiled statements by the address of their SQL. Literals have fixed addresses, so the
-    /// program's text bounds the cache, and a look-up never compares SQL.
-    private var programs: [UnsafePointer<UInt8>: Statement.Program] = [:]
+    /// program's text bounds the cache, and a look-up never compares SQL. Numbers are keys
+    /// elsewhere too, and a program's start takes longer for each type of key.
+    private var programs: [UInt64: Statement.Program] = [:]
 
     /// Opens a database. Its content is not looked at before the first statement.
     ///
@@ -87,12 +88,11 @@ package final class Connection {
     ///
     /// - Parameter sql: One statement; a literal, so that no value can be pasted into it.
     package func prepare(_ sql: StaticString) throws(SQLiteError) -> Statement {
-        if let program = programs[sql.utf8Start], !program.isInUse {
-            return Statement(program)
-        }
+        let address = UInt64(UInt(bitPattern: sql.utf8Start))
+        if let program = programs[address], !program.isInUse { return Statement(program) }
         let bytes = UnsafeBufferPointer(start: sql.utf8Start, count: sql.utf8CodeUnitCount)
         let program = try compileOne(bytes, flags: UInt32(SQLITE_PREPARE_PERSISTENT))
-        programs[sql.utf8Start] = program
+        programs[address] = program
         return Statement(program)
     }
 

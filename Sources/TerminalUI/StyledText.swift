@@ -88,7 +88,7 @@ package struct StyledText: Sendable, Equatable {
 
     /// Returns the text with escape sequences if the palette is coloured, without them if not.
     package func rendered(with palette: Palette) -> String {
-        pieces.map { palette.apply($0.style, to: $0.text) }.joined()
+        pieces.reduce(into: "") { $0 += palette.apply($1.style, to: $1.text) }
     }
 
     /// Drops spaces at the end, whatever their style.

@@ -11,7 +11,7 @@ struct CheckCommand: ParsableCommand {
             "Exits with 1 if there is any. Damaged records are fetched again with the next sync.",
             "发现损坏时退出码为 1。损坏的记录会在下次同步时重新取回。"))
 
-    @OptionGroup var json: JSONOption
+    @Flag(help: jsonHelp) var json = false
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -19,7 +19,7 @@ struct CheckCommand: ParsableCommand {
             let check = try surroundings.openJournal().check()
             let findings = Self.findings(of: check)
             let console = surroundings.console
-            if json.json {
+            if json {
                 console.out(
                     .object([
                         ("sound", .bool(check.isSound)),
@@ -32,7 +32,7 @@ struct CheckCommand: ParsableCommand {
                 for finding in findings { console.out("\(finding, surroundings.language)") }
             }
             guard check.isSound else { throw ExitCode(1) }
-            if !json.json {
+            if !json {
                 console.note(
                     "\(Phrase("\(check.recordCount) records, all sound", "共 \(check.recordCount) 条记录，全部完好"), surroundings.language)"
                 )

@@ -17,7 +17,7 @@ extension ConflictCommand {
             commandName: "list", _superCommandName: "waystation conflict",
             abstract: help("All open conflicts.", "所有未处理的冲突。"))
 
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
@@ -25,7 +25,7 @@ extension ConflictCommand {
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let needs = try journal.needsInConflict()
-                if json.json {
+                if json {
                     surroundings.console.out(
                         ["conflicts": .array(needs.flatMap(\.conflicts).map(screen.json))],
                         isPretty: true)
@@ -70,7 +70,7 @@ extension ConflictCommand {
 
         @Argument(help: ArgumentHelp(help("The need's id, or the end of it.", "需求编号或编号末几位。")))
         var id: String
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
@@ -78,7 +78,7 @@ extension ConflictCommand {
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let need = try journal.snapshot(of: journal.resolve(id))
-                if json.json {
+                if json {
                     surroundings.console.out(
                         ["conflicts": .array(need.conflicts.map(screen.json))], isPretty: true)
                     return

@@ -19,7 +19,7 @@ extension JobCommand {
             commandName: "list", _superCommandName: "waystation job",
             abstract: help("Jobs by due date.", "按期限排列的任务。"))
 
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
@@ -36,7 +36,7 @@ extension JobCommand {
                             right.dispatch?.due?.daysSince1970 ?? .max, right.id
                         )
                 }
-                if json.json {
+                if json {
                     surroundings.console.out(
                         ["jobs": .array(jobs.map(screen.json))], isPretty: true)
                 } else {
@@ -54,12 +54,12 @@ extension JobCommand {
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
         var id: String
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
             try perform(common) { surroundings in
-                try NeedSheet(surroundings).show(id, history: false, asJSON: json.json)
+                try NeedSheet(surroundings).show(id, history: false, asJSON: json)
             }
         }
     }

@@ -33,7 +33,7 @@ extension NeedCommand {
         var urgency: Int?
         @Option(help: ArgumentHelp(help("Degrees.", "经纬度（度）。"), valueName: "lat,lon"))
         var at: String?
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
@@ -58,7 +58,7 @@ extension NeedCommand {
                     FieldEdit(field, try journal.value(of: field, from: text))
                 }
                 let need = try journal.addNeed(edits, clocks: surroundings.clocks())
-                if json.json {
+                if json {
                     let screen = try NeedScreen(surroundings, journal, naming: need.id)
                     surroundings.console.out(screen.json(need), isPretty: true)
                 } else {
@@ -129,7 +129,7 @@ extension NeedCommand {
         var grid: String?
         @Flag(help: ArgumentHelp(help("Only what is past its due date.", "只列出超期的。")))
         var overdue = false
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
@@ -151,7 +151,7 @@ extension NeedCommand {
                         && (gridCode == nil || $0.grid == gridCode)
                         && (!overdue || $0.isOverdue(today: screen.today))
                 }
-                if json.json {
+                if json {
                     surroundings.console.out(
                         ["needs": .array(needs.map(screen.json))], isPretty: true)
                 } else {
@@ -174,12 +174,12 @@ extension NeedCommand {
                     "Every change with its clock; asks the server when it can be reached.",
                     "所有改动及其时钟；能连上服务器时从服务器取全。")))
         var history = false
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
             try perform(common) { surroundings in
-                try NeedSheet(surroundings).show(id, history: history, asJSON: json.json)
+                try NeedSheet(surroundings).show(id, history: history, asJSON: json)
             }
         }
     }

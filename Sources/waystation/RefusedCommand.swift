@@ -72,7 +72,7 @@ extension RefusedCommand {
             commandName: "list", _superCommandName: "waystation refused",
             abstract: help("What was refused, and why.", "被拒内容及原因。"))
 
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
@@ -80,7 +80,7 @@ extension RefusedCommand {
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let groups = try journal.refused()
-                if json.json {
+                if json {
                     surroundings.console.out(
                         ["refused": .array(groups.map { $0.json(screen) })], isPretty: true)
                     return
@@ -117,7 +117,7 @@ extension RefusedCommand {
 
         @Argument(help: ArgumentHelp(help("Its number, or its need's id.", "序号或需求编号。")))
         var id: String
-        @OptionGroup var json: JSONOption
+        @Flag(help: jsonHelp) var json = false
         @OptionGroup var common: CommonOptions
 
         func run() throws {
@@ -125,7 +125,7 @@ extension RefusedCommand {
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let group = try journal.refused(matching: id)
-                if json.json {
+                if json {
                     surroundings.console.out(group.json(screen), isPretty: true)
                     return
                 }

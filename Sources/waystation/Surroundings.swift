@@ -15,11 +15,9 @@ struct CommonOptions: ParsableArguments {
     var language: String?
 }
 
-/// The flag of every command that reads.
-struct JSONOption: ParsableArguments {
-    @Flag(help: ArgumentHelp(help("Print JSON (see README).", "输出 JSON（见 README）。")))
-    var json = false
-}
+/// Of the flag `--json`, which every command has that reads. It is no group of options, over which
+/// the parser takes longer than over all options of a command.
+let jsonHelp = ArgumentHelp(help("Print JSON (see README).", "输出 JSON（见 README）。"))
 
 /// What surrounds a command: the console, the language, the clock, and where the journal lies.
 struct Surroundings {

@@ -59,7 +59,7 @@ struct SyncCommand: ParsableCommand {
 
     @Flag(help: ArgumentHelp(help("Again every 30 s until interrupted.", "每 30 秒同步一次，直到中断。")))
     var watch = false
-    @OptionGroup var json: JSONOption
+    @Flag(help: jsonHelp) var json = false
     @OptionGroup var common: CommonOptions
 
     private static let watchIntervalSeconds = 30
@@ -80,7 +80,7 @@ struct SyncCommand: ParsableCommand {
                 ) { report in
                     line.finish()
                     do {
-                        try Self.tell(report, surroundings, journal, asJSON: json.json)
+                        try Self.tell(report, surroundings, journal, asJSON: json)
                     } catch {
                         failure = error
                         return false
@@ -92,7 +92,7 @@ struct SyncCommand: ParsableCommand {
             }
             let report = client.sync(progress: progress)
             line.finish()
-            try Self.tell(report, surroundings, journal, asJSON: json.json)
+            try Self.tell(report, surroundings, journal, asJSON: json)
             if let code = Self.exitCode(of: report) { throw code }
         }
     }
@@ -224,7 +224,7 @@ struct StatusCommand: ParsableCommand {
         commandName: "status", _superCommandName: "waystation",
         abstract: help("Who I am, what waits, and when I last synced.", "我是谁、有多少待上传、上次何时同步。"))
 
-    @OptionGroup var json: JSONOption
+    @Flag(help: jsonHelp) var json = false
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -233,7 +233,7 @@ struct StatusCommand: ParsableCommand {
             let status = try journal.status()
             guard let identity = status.identity else { throw JournalError.notEnrolled }
             let now = try journal.approximateNow(surroundings.clocks())
-            if json.json {
+            if json {
                 surroundings.console.out(Self.json(status, identity), isPretty: true)
                 return
             }
