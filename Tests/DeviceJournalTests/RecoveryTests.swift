@@ -33,9 +33,9 @@ import WireFormat
         before = bench.reference() + [first, second, remark]
     }
 
-    /// The whole of a recovery, after which the hub sends these.
-    private func recover(_ back: [PageRecord]) throws {
-        var request = try bench.request()
+    /// The hub names its terms, and where it stands.
+    private func tellOfRestore() throws {
+        let request = try bench.request()
         try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
@@ -43,7 +43,12 @@ import WireFormat
                     .init(term: Bench.hub, first: 1),
                     .init(term: Self.restored.term, first: Self.restored.sequence),
                 ], recovered: Self.restored), for: request)
-        request = try bench.request()
+    }
+
+    /// The whole of a recovery, after which the hub sends these.
+    private func recover(_ back: [PageRecord]) throws {
+        try tellOfRestore()
+        var request = try bench.request()
         #expect(request.recovery?.records.map(\.id) == [old, new, note])
         try bench.absorb(
             SyncAnswer(
@@ -76,14 +81,7 @@ import WireFormat
             .init(field: NeedField.phone.rawValue, versions: [bench.version(Array("2".utf8))])
         ]
         try bench.pull([change])
-        let request = try bench.request()
-        try bench.absorb(
-            SyncAnswer(
-                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
-                line: [
-                    .init(term: Bench.hub, first: 1),
-                    .init(term: Self.restored.term, first: Self.restored.sequence),
-                ], recovered: Self.restored), for: request)
+        try tellOfRestore()
         #expect(try bench.request().recovery?.records.map(\.id) == [old, note])
     }
 
