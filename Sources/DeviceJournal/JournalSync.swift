@@ -34,8 +34,7 @@ extension Journal {
     ///   - authority: The path of a PEM file.
     ///   - answer: What the hub said to the code, for the present replica.
     package func enroll(
-        server: String, token: String, pin: [UInt8]?, authority: String?, answer: EnrollAnswer,
-        clocks: ClockReading
+        server: String, token: String, pin: [UInt8]?, authority: String?, answer: EnrollAnswer
     ) throws(JournalError) {
         try storing {
             if let banner = try readIdentity()?.banner, !banner.isEmpty,
