@@ -96,8 +96,7 @@ extension Journal {
             RecoveryRow(
                 shared: lost.shared, confirmed: head, kind: 0, record: [],
                 amount: before?.amount ?? 0))
-        try connection.run("DELETE FROM staging")
-        try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+        try dropStaging()
         return before?.confirmed != head
     }
 

@@ -43,9 +43,8 @@ extension Journal {
                 // Another ledger: what was pulled from the former one is none of its business.
                 try connection.run("DELETE FROM reached")
                 try connection.run("DELETE FROM recovery")
-                try connection.run("DELETE FROM staging")
-                try connection.run(
-                    "UPDATE pull SET term = 0, sequence = 0, scope = 0, resume = x''")
+                try connection.run("UPDATE pull SET term = 0, sequence = 0, scope = 0")
+                try dropStaging()
             }
             let former = try readIdentity()?.device
             try connection.run(
@@ -425,8 +424,7 @@ extension Journal {
                 if try stage(answer, message, for: request) { progressed = true }
                 if answer.page?.cursor != nil, try !isStagingSound() {
                     // What the disk made of the pull is not shown; it starts anew.
-                    try connection.run("DELETE FROM staging")
-                    try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+                    try dropStaging()
                     progressed = true
                 } else if let page = answer.page, let cursor = page.cursor {
                     (auditWaits, mended) = try complete(
@@ -563,10 +561,7 @@ extension Journal {
     private func stage(
         _ answer: SyncAnswer, _ message: [UInt8], for request: SyncRequest
     ) throws -> Bool {
-        if answer.page?.restart == true {
-            try connection.run("DELETE FROM staging")
-            try connection.run("UPDATE pull SET assignment = NULL")
-        }
+        if answer.page?.restart == true { try dropStaging() }
         if let assignment = answer.assignment {
             let kept = SyncAnswer(attempt: 0, hubMilliseconds: 0, assignment: assignment)
             try connection.run("UPDATE pull SET assignment = ?", .bytes(kept.encoded()))
@@ -586,31 +581,34 @@ extension Journal {
         return resume != request.resume || !page.records.isEmpty || !page.departed.isEmpty
     }
 
-    /// Whether what is staged is as it was stored.
-    private func isStagingSound() throws -> Bool {
-        let assignment = try connection.first("SELECT assignment FROM pull") {
+    /// The pull that is under way, if any, begins anew.
+    func dropStaging() throws {
+        try connection.run("DELETE FROM staging")
+        try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+    }
+
+    private func readStagedAssignment() throws -> Assignment? {
+        let bytes = try connection.first("SELECT assignment FROM pull") {
             $0.optionalBytes(at: 0)
         }
-        if let assignment = assignment ?? nil, (try? SyncAnswer(decoding: assignment)) == nil {
-            return false
-        }
-        // Page by page, so that memory is bounded by one page.
-        for number in try connection.all(
-            "SELECT number FROM staging", read: { $0.integer(at: 0) })
-        {
-            let isSound = try connection.first(
-                "SELECT page, request, checksum FROM staging WHERE number = ?", .integer(number)
-            ) { row in
-                let page = row.bytes(at: 0)
-                guard let request = row.optionalBytes(at: 1) else {
-                    // A former version staged it.
-                    return (try? Self.answer(in: page, to: nil)) != nil
-                }
-                return Self.checksum(ofStaged: page, request) == row.bits(at: 2)
+        return try (bytes ?? nil).flatMap { try SyncAnswer(decoding: $0).assignment }
+    }
+
+    /// Whether what is staged is as it was stored.
+    private func isStagingSound() throws -> Bool {
+        do { _ = try readStagedAssignment() } catch is FrameError { return false }
+        var isSound = true
+        try connection.forEach("SELECT page, request, checksum FROM staging") { row in
+            guard isSound else { return }
+            let page = row.bytes(at: 0)
+            if let request = row.optionalBytes(at: 1) {
+                isSound = Self.checksum(ofStaged: page, request) == row.bits(at: 2)
+            } else {
+                // A former version staged it.
+                isSound = (try? Self.answer(in: page, to: nil)) != nil
             }
-            guard isSound ?? false else { return false }
         }
-        return true
+        return isSound
     }
 
     private static func checksum(ofStaged page: [UInt8], _ request: [UInt8]) -> UInt64 {
@@ -676,11 +674,7 @@ extension Journal {
         asked: AuditRequest?, news: inout News
     ) throws -> (auditWaits: Bool, mended: Int) {
         var pull = try readPull()
-        let staged =
-            try connection.first("SELECT assignment FROM pull") {
-                $0.optionalBytes(at: 0)
-            } ?? nil
-        let assignment = try staged.flatMap { try SyncAnswer(decoding: $0).assignment }
+        let assignment = try readStagedAssignment()
         var merge = PullMerge(
             context: try readContext(),
             groups: Dictionary(grouping: try readOutbox(), by: \.record),
@@ -733,12 +727,11 @@ extension Journal {
             """
             DELETE FROM record WHERE visible = 0 AND id NOT IN (SELECT record FROM outbox)
             """)
-        try connection.run("DELETE FROM staging")
+        try dropStaging()
         pull.cursor = cursor
         pull.resume = []
         pull.completedAt = milliseconds
         try storePull(pull)
-        try connection.run("UPDATE pull SET assignment = NULL")
         let auditWaits = try compare(&merge.audit, merge.progress, at: milliseconds)
         try storeAudit(merge.audit)
         try tell(merge, &news)
