@@ -138,6 +138,12 @@ extension Journal {
         return Int64(schema) > known
     }
 
+    /// Whether the present replica wrote this before it was told what the hub knows now.
+    func isBeforeSchema(_ counter: UInt64) throws -> Bool {
+        try connection.first("SELECT hub_schema_counter FROM pull") { counter < $0.bits(at: 0) }
+            ?? false
+    }
+
     /// Puts what the hub refused for not knowing its kind back among what waits.
     ///
     /// - Returns: How many commands wait again.

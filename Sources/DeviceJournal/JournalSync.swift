@@ -459,8 +459,6 @@ extension Journal {
         _ outcomes: Outcomes, of request: SyncRequest, at milliseconds: Int64, news: inout News,
         hasLearned: inout Bool
     ) throws -> Int {
-        let schemaCounter =
-            try connection.first("SELECT hub_schema_counter FROM pull") { $0.bits(at: 0) } ?? 0
         let decided = request.groups.prefix { $0.nextCounter <= outcomes.settledCounter }
         guard let last = decided.last else { return 0 }
         var rows: [UInt64: OutboxGroup] = [:]
@@ -481,10 +479,11 @@ extension Journal {
                     reason: refusal.reason, at: milliseconds)
                 try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
                 news.refused += 1
-                hasLearned =
-                    hasLearned
-                    || refusal.code == RejectionCode.upgrade.rawValue
-                        && row.counter < schemaCounter
+                if refusal.code == RejectionCode.upgrade.rawValue,
+                    try isBeforeSchema(row.counter)
+                {
+                    hasLearned = true
+                }
             } else {
                 try connection.run(
                     "UPDATE outbox SET state = 1 WHERE number = ?", .integer(row.number))
