@@ -920,11 +920,12 @@ extension Journal {
         let held = try readGuarded(record.id)
         let row = held?.record
         if record.kind == Kind.need.rawValue { remember(record.id, row, &merge) }
+        lazy var isSound = held?.isSound ?? false
         var versions = record.versions
         let isWhole = record.createdMilliseconds != nil
         if !isWhole {
             // The hub says only what changed since the cursor, so what it changes must be here.
-            if held?.isSound != true || held?.isVisible != true {
+            if !isSound || held?.isVisible != true {
                 try suspect(record.id)
                 merge.haveSuspects = true
             }
@@ -935,11 +936,11 @@ extension Journal {
             created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds)
         // What the disk has altered stays marked until it comes whole, or a recovery could bring
         // it to others as if it were sound.
-        if let held, !isWhole, !held.isSound { new.checksum = ~new.checksum }
+        if held != nil, !isWhole, !isSound { new.checksum = ~new.checksum }
         merge.audit.add(new.share &- (held?.share ?? 0), at: new.id)
         if try isWhole && merge.haveSuspects && clear(record.id) {
             merge.progress.clearedCount += 1
-            if held?.isSound != true || held?.share != new.share || held?.checksum != new.checksum {
+            if !isSound || held?.share != new.share || held?.checksum != new.checksum {
                 merge.noteMended(record.id)
             }
         }
