@@ -281,7 +281,7 @@ extension Journal {
         var bytes = 0
         var changes = 0
         while try statement.step() {
-            guard let row = OutboxGroup(row: statement) else { return nil }
+            guard let row = OutboxGroup(row: statement), row.replica == replica else { return nil }
             bytes += row.content.batchBytes
             changes += row.content.changes.count
             if let last = groups.last {
@@ -290,13 +290,13 @@ extension Journal {
                     changes <= Limits.changesPerBatchMax
                 else { break }
             }
-            precondition(row.replica == replica, "what waits is renumbered with every fork")
             groups.append(row.group)
         }
         return groups
     }
 
-    /// A command that waits and is not as it was stored.
+    /// A command that waits and is not as it was stored, or waits under a former replica: what
+    /// waits is renumbered with every fork, so a disk made that of one that was decided.
     struct DamagedGroup {
         var number: Int64
         var record: RecordID?
@@ -323,9 +323,8 @@ extension Journal {
             SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
             """
         ) { row in
-            if let group = OutboxGroup(row: row) {
-                // Counters of a former replica say nothing of the present one's.
-                guard group.replica == writer.replica else { return }
+            // Counters of a former replica say nothing of the present one's.
+            if let group = OutboxGroup(row: row), group.replica == writer.replica {
                 close(at: group.counter)
                 reached = group.nextCounter
             } else if row.integer(at: 4) != JournalSchema.settled {
@@ -346,7 +345,8 @@ extension Journal {
     /// can still be read of it and decides. Their counters stay a gap, of which the hub is told.
     private func setAsideDamagedGroups(clocks: ClockReading) throws {
         let damaged = try readDamagedGroups()
-        guard !damaged.isEmpty else { return }
+        // Or the request would be made for ever.
+        guard !damaged.isEmpty else { throw ByteCodingError.truncated }
         let milliseconds = try readBoots().corrected(clocks).milliseconds
         for row in damaged {
             try storeRefused(
