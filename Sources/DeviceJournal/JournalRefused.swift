@@ -95,9 +95,7 @@ extension Journal {
             if content.createdKind != nil { content.changes.removeAll { $0.value == nil } }
             var writer = try readWriter()
             var record = entry.record
-            let isForeign =
-                try entry.isNotTakenBack
-                && !readLineage().contains { $0.replica == entry.record.replica }
+            let isForeign = try !readLineage().contains { $0.replica == entry.record.replica }
             if entry.createdKind != nil, entry.code == .recordExists || isForeign {
                 // The name is taken, as it can be after a copy of the journal was in use, or was
                 // given by somebody else.
