@@ -214,6 +214,8 @@ package struct Notice: Hashable, Sendable {
     }
 
     package var kind: Kind
+    /// Whether something came into the list of what was refused that the hub did not refuse.
+    package var isInRefusedList: Bool { kind == .notTakenBack || kind == .commandsDamaged }
     /// By the hub's clock.
     package var milliseconds: Int64
     /// How many commands, or of a restored hub how many records, it concerned.

@@ -198,8 +198,8 @@ extension Journal {
             return JournalCheck(
                 fileFindings: findings, recordCount: walk.rowCount,
                 damagedCount: try countSuspects(),
-                // What is being looked for already is not found yet.
-                isCountOff: walk.isSumOff || audit.isSearching,
+                // Also what was being looked for already and is not found yet.
+                isCountOff: audit.isSearching,
                 damagedCommandCount: try readDamagedGroups().count + countDamagedRefused())
         }
     }

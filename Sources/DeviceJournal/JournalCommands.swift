@@ -47,12 +47,8 @@ extension Journal {
                 throw JournalError.missing(field: required)
             }
             try check(given, identity: identity, action: .add, isCreation: true)
-            var writer = try readWriter()
-            let id = try newRecord(writer: &writer, clocks: clocks)
-            let group = try append(
-                record: id, createdKind: Kind.need.rawValue, changes: given.changes,
-                writer: &writer, clocks: clocks)
-            try storeWriter(writer)
+            let (id, group) = try appendOne(
+                to: nil, creating: Kind.need.rawValue, given.changes, clocks: clocks)
             return try requireNeed(id, context: readContext(), firstGroup: group)
         }
     }
@@ -330,14 +326,22 @@ extension Journal {
         _ changes: (Identity) throws -> [Change]
     ) throws(JournalError) -> RecordID {
         try storing {
-            let changes = try changes(requireIdentity())
-            var writer = try readWriter()
-            let id = try record ?? newRecord(writer: &writer, clocks: clocks)
-            try append(
-                record: id, createdKind: kind, changes: changes, writer: &writer, clocks: clocks)
-            try storeWriter(writer)
-            return id
+            try appendOne(
+                to: record, creating: kind, changes(requireIdentity()), clocks: clocks
+            ).record
         }
+    }
+
+    /// - Returns: The record, and the group's number in the order of writing.
+    private func appendOne(
+        to record: RecordID?, creating kind: UInt32?, _ changes: [Change], clocks: ClockReading
+    ) throws -> (record: RecordID, group: Int64) {
+        var writer = try readWriter()
+        let id = try record ?? newRecord(writer: &writer, clocks: clocks)
+        let group = try append(
+            record: id, createdKind: kind, changes: changes, writer: &writer, clocks: clocks)
+        try storeWriter(writer)
+        return (id, group)
     }
 
     /// Changes fields of a need that is shown, in one transaction with what it was decided on.
@@ -352,11 +356,7 @@ extension Journal {
             let edits = try edits(need, identity)
             guard !edits.isEmpty else { return need }
             try check(edits, identity: identity, action: action, isCreation: false)
-            var writer = try readWriter()
-            try append(
-                record: id, createdKind: nil, changes: edits.changes, writer: &writer,
-                clocks: clocks)
-            try storeWriter(writer)
+            _ = try appendOne(to: id, creating: nil, edits.changes, clocks: clocks)
             return try requireNeed(id, context: context)
         }
     }

@@ -56,7 +56,7 @@ package struct InspectedCommands: Sendable {
         package var written: ClockReading
         package var createdKind: UInt32?
         package var changes: [Change]
-        /// The hub's, or ``RefusedGroup/notTakenBackCode``.
+        /// As it was stored: the hub's, or one of ``RefusedGroup``'s own.
         package var code: UInt32
     }
 

@@ -96,8 +96,7 @@ extension Journal {
             RecoveryRow(
                 shared: lost.shared, confirmed: head, kind: 0, record: [],
                 amount: before?.amount ?? 0))
-        try connection.run("DELETE FROM staging")
-        try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+        try dropStaging()
         return before?.confirmed != head
     }
 
@@ -181,6 +180,8 @@ extension Journal {
         }
         let lost = row.state.lost(beyond: recovery.shared, in: state)
         guard !lost.isEmpty else { return false }
+        // What the disk had altered was not brought, and is for the person to look at.
+        let code = held.isSound ? RefusedGroup.notTakenBackCode : RefusedGroup.damagedCode
         let isNew = row.state.fields.values.joined().allSatisfy { $0.sequence > recovery.shared }
         for (number, changes) in lost.enumerated() {
             let isCreation = number == 0 && state == nil && isNew
@@ -192,9 +193,8 @@ extension Journal {
                     written: ClockReading(
                         wallMilliseconds: newest, boot: 0, elapsedMilliseconds: 0),
                     changes: changes.map(\.change)),
-                // What the disk had altered was not brought, and is for the person to look at.
-                code: held.isSound ? RefusedGroup.notTakenBackCode : RefusedGroup.damagedCode,
-                field: 0, reason: "the restored server does not have it", at: milliseconds)
+                code: code, field: 0, reason: "the restored server does not have it",
+                at: milliseconds)
         }
         return true
     }

@@ -95,9 +95,7 @@ extension Journal {
             if content.createdKind != nil { content.changes.removeAll { $0.value == nil } }
             var writer = try readWriter()
             var record = entry.record
-            let isForeign =
-                try entry.isNotTakenBack
-                && !readLineage().contains { $0.replica == entry.record.replica }
+            let isForeign = try !readLineage().contains { $0.replica == entry.record.replica }
             if entry.createdKind != nil, entry.code == .recordExists || isForeign {
                 // The name is taken, as it can be after a copy of the journal was in use, or was
                 // given by somebody else.
@@ -136,6 +134,12 @@ extension Journal {
             UPDATE pull SET hub_schema = ?, hub_schema_counter = (SELECT next_counter FROM writer)
             """, .integer(Int64(schema)))
         return Int64(schema) > known
+    }
+
+    /// Whether the present replica wrote this before it was told what the hub knows now.
+    func isBeforeSchema(_ counter: UInt64) throws -> Bool {
+        try connection.first("SELECT hub_schema_counter FROM pull") { counter < $0.bits(at: 0) }
+            ?? false
     }
 
     /// Puts what the hub refused for not knowing its kind back among what waits.

@@ -42,7 +42,6 @@ enum JournalSchema {
     }
 
     /// Of an outbox row; any other waits.
-    static let waiting: Int64 = 0
     static let settled: Int64 = 1
 
     private static let version1 = """

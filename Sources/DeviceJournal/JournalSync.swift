@@ -34,8 +34,7 @@ extension Journal {
     ///   - authority: The path of a PEM file.
     ///   - answer: What the hub said to the code, for the present replica.
     package func enroll(
-        server: String, token: String, pin: [UInt8]?, authority: String?, answer: EnrollAnswer,
-        clocks: ClockReading
+        server: String, token: String, pin: [UInt8]?, authority: String?, answer: EnrollAnswer
     ) throws(JournalError) {
         try storing {
             if let banner = try readIdentity()?.banner, !banner.isEmpty,
@@ -44,9 +43,8 @@ extension Journal {
                 // Another ledger: what was pulled from the former one is none of its business.
                 try connection.run("DELETE FROM reached")
                 try connection.run("DELETE FROM recovery")
-                try connection.run("DELETE FROM staging")
-                try connection.run(
-                    "UPDATE pull SET term = 0, sequence = 0, scope = 0, resume = x''")
+                try connection.run("UPDATE pull SET term = 0, sequence = 0, scope = 0")
+                try dropStaging()
             }
             let former = try readIdentity()?.device
             try connection.run(
@@ -283,7 +281,7 @@ extension Journal {
         var bytes = 0
         var changes = 0
         while try statement.step() {
-            guard let row = OutboxGroup(row: statement) else { return nil }
+            guard let row = OutboxGroup(row: statement), row.replica == replica else { return nil }
             bytes += row.content.batchBytes
             changes += row.content.changes.count
             if let last = groups.last {
@@ -292,13 +290,13 @@ extension Journal {
                     changes <= Limits.changesPerBatchMax
                 else { break }
             }
-            precondition(row.replica == replica, "what waits is renumbered with every fork")
             groups.append(row.group)
         }
         return groups
     }
 
-    /// A command that waits and is not as it was stored.
+    /// A command that waits and is not as it was stored, or waits under a former replica: what
+    /// waits is renumbered with every fork, so a disk made that of one that was decided.
     struct DamagedGroup {
         var number: Int64
         var record: RecordID?
@@ -325,9 +323,8 @@ extension Journal {
             SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
             """
         ) { row in
-            if let group = OutboxGroup(row: row) {
-                // Counters of a former replica say nothing of the present one's.
-                guard group.replica == writer.replica else { return }
+            // Counters of a former replica say nothing of the present one's.
+            if let group = OutboxGroup(row: row), group.replica == writer.replica {
                 close(at: group.counter)
                 reached = group.nextCounter
             } else if row.integer(at: 4) != JournalSchema.settled {
@@ -348,7 +345,8 @@ extension Journal {
     /// can still be read of it and decides. Their counters stay a gap, of which the hub is told.
     private func setAsideDamagedGroups(clocks: ClockReading) throws {
         let damaged = try readDamagedGroups()
-        guard !damaged.isEmpty else { return }
+        // Or the request would be made for ever.
+        guard !damaged.isEmpty else { throw ByteCodingError.truncated }
         let milliseconds = try readBoots().corrected(clocks).milliseconds
         for row in damaged {
             try storeRefused(
@@ -426,8 +424,7 @@ extension Journal {
                 if try stage(answer, message, for: request) { progressed = true }
                 if answer.page?.cursor != nil, try !isStagingSound() {
                     // What the disk made of the pull is not shown; it starts anew.
-                    try connection.run("DELETE FROM staging")
-                    try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+                    try dropStaging()
                     progressed = true
                 } else if let page = answer.page, let cursor = page.cursor {
                     (auditWaits, mended) = try complete(
@@ -462,8 +459,6 @@ extension Journal {
         _ outcomes: Outcomes, of request: SyncRequest, at milliseconds: Int64, news: inout News,
         hasLearned: inout Bool
     ) throws -> Int {
-        let schemaCounter =
-            try connection.first("SELECT hub_schema_counter FROM pull") { $0.bits(at: 0) } ?? 0
         let decided = request.groups.prefix { $0.nextCounter <= outcomes.settledCounter }
         guard let last = decided.last else { return 0 }
         var rows: [UInt64: OutboxGroup] = [:]
@@ -484,10 +479,11 @@ extension Journal {
                     reason: refusal.reason, at: milliseconds)
                 try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
                 news.refused += 1
-                hasLearned =
-                    hasLearned
-                    || refusal.code == RejectionCode.upgrade.rawValue
-                        && row.counter < schemaCounter
+                if refusal.code == RejectionCode.upgrade.rawValue,
+                    try isBeforeSchema(row.counter)
+                {
+                    hasLearned = true
+                }
             } else {
                 try connection.run(
                     "UPDATE outbox SET state = 1 WHERE number = ?", .integer(row.number))
@@ -564,10 +560,7 @@ extension Journal {
     private func stage(
         _ answer: SyncAnswer, _ message: [UInt8], for request: SyncRequest
     ) throws -> Bool {
-        if answer.page?.restart == true {
-            try connection.run("DELETE FROM staging")
-            try connection.run("UPDATE pull SET assignment = NULL")
-        }
+        if answer.page?.restart == true { try dropStaging() }
         if let assignment = answer.assignment {
             let kept = SyncAnswer(attempt: 0, hubMilliseconds: 0, assignment: assignment)
             try connection.run("UPDATE pull SET assignment = ?", .bytes(kept.encoded()))
@@ -587,31 +580,34 @@ extension Journal {
         return resume != request.resume || !page.records.isEmpty || !page.departed.isEmpty
     }
 
-    /// Whether what is staged is as it was stored.
-    private func isStagingSound() throws -> Bool {
-        let assignment = try connection.first("SELECT assignment FROM pull") {
+    /// The pull that is under way, if any, begins anew.
+    func dropStaging() throws {
+        try connection.run("DELETE FROM staging")
+        try connection.run("UPDATE pull SET assignment = NULL, resume = x''")
+    }
+
+    private func readStagedAssignment() throws -> Assignment? {
+        let bytes = try connection.first("SELECT assignment FROM pull") {
             $0.optionalBytes(at: 0)
         }
-        if let assignment = assignment ?? nil, (try? SyncAnswer(decoding: assignment)) == nil {
-            return false
-        }
-        // Page by page, so that memory is bounded by one page.
-        for number in try connection.all(
-            "SELECT number FROM staging", read: { $0.integer(at: 0) })
-        {
-            let isSound = try connection.first(
-                "SELECT page, request, checksum FROM staging WHERE number = ?", .integer(number)
-            ) { row in
-                let page = row.bytes(at: 0)
-                guard let request = row.optionalBytes(at: 1) else {
-                    // A former version staged it.
-                    return (try? Self.answer(in: page, to: nil)) != nil
-                }
-                return Self.checksum(ofStaged: page, request) == row.bits(at: 2)
+        return try (bytes ?? nil).flatMap { try SyncAnswer(decoding: $0).assignment }
+    }
+
+    /// Whether what is staged is as it was stored.
+    private func isStagingSound() throws -> Bool {
+        do { _ = try readStagedAssignment() } catch is FrameError { return false }
+        var isSound = true
+        try connection.forEach("SELECT page, request, checksum FROM staging") { row in
+            guard isSound else { return }
+            let page = row.bytes(at: 0)
+            if let request = row.optionalBytes(at: 1) {
+                isSound = Self.checksum(ofStaged: page, request) == row.bits(at: 2)
+            } else {
+                // A former version staged it.
+                isSound = (try? Self.answer(in: page, to: nil)) != nil
             }
-            guard isSound ?? false else { return false }
         }
-        return true
+        return isSound
     }
 
     private static func checksum(ofStaged page: [UInt8], _ request: [UInt8]) -> UInt64 {
@@ -677,11 +673,7 @@ extension Journal {
         asked: AuditRequest?, news: inout News
     ) throws -> (auditWaits: Bool, mended: Int) {
         var pull = try readPull()
-        let staged =
-            try connection.first("SELECT assignment FROM pull") {
-                $0.optionalBytes(at: 0)
-            } ?? nil
-        let assignment = try staged.flatMap { try SyncAnswer(decoding: $0).assignment }
+        let assignment = try readStagedAssignment()
         var merge = PullMerge(
             context: try readContext(),
             groups: Dictionary(grouping: try readOutbox(), by: \.record),
@@ -734,12 +726,11 @@ extension Journal {
             """
             DELETE FROM record WHERE visible = 0 AND id NOT IN (SELECT record FROM outbox)
             """)
-        try connection.run("DELETE FROM staging")
+        try dropStaging()
         pull.cursor = cursor
         pull.resume = []
         pull.completedAt = milliseconds
         try storePull(pull)
-        try connection.run("UPDATE pull SET assignment = NULL")
         let auditWaits = try compare(&merge.audit, merge.progress, at: milliseconds)
         try storeAudit(merge.audit)
         try tell(merge, &news)
@@ -929,11 +920,12 @@ extension Journal {
         let held = try readGuarded(record.id)
         let row = held?.record
         if record.kind == Kind.need.rawValue { remember(record.id, row, &merge) }
+        lazy var isSound = held?.isSound ?? false
         var versions = record.versions
         let isWhole = record.createdMilliseconds != nil
         if !isWhole {
             // The hub says only what changed since the cursor, so what it changes must be here.
-            if held?.isSound != true || held?.isVisible != true {
+            if !isSound || held?.isVisible != true {
                 try suspect(record.id)
                 merge.haveSuspects = true
             }
@@ -944,11 +936,11 @@ extension Journal {
             created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds)
         // What the disk has altered stays marked until it comes whole, or a recovery could bring
         // it to others as if it were sound.
-        if let held, !isWhole, !held.isSound { new.checksum = ~new.checksum }
+        if held != nil, !isWhole, !isSound { new.checksum = ~new.checksum }
         merge.audit.add(new.share &- (held?.share ?? 0), at: new.id)
         if try isWhole && merge.haveSuspects && clear(record.id) {
             merge.progress.clearedCount += 1
-            if held?.isSound != true || held?.share != new.share || held?.checksum != new.checksum {
+            if !isSound || held?.share != new.share || held?.checksum != new.checksum {
                 merge.noteMended(record.id)
             }
         }

@@ -41,16 +41,16 @@ struct GroupContent: Equatable {
             writer.put(UInt64(change.field))
             writer.put(value: change.value)
         }
-        let bytes = writer.bytes
-        let checksum = Self.checksum(bytes[...], record, dot)
-        return bytes + withUnsafeBytes(of: checksum.littleEndian, Array.init)
+        let checksum = Self.checksum(writer.bytes, record, dot)
+        writer.put(raw: withUnsafeBytes(of: checksum.littleEndian, Array.init))
+        return writer.bytes
     }
 
     private static func checksum(
-        _ bytes: ArraySlice<UInt8>, _ record: RecordID, _ dot: Dot?
+        _ bytes: [UInt8], _ record: RecordID, _ dot: Dot?
     ) -> UInt64 {
         var sum = RowChecksum()
-        sum.combine(Array(bytes))
+        sum.combine(bytes)
         sum.combine(record.bytes)
         sum.combine(dot?.replica.rawValue ?? 0)
         sum.combine(dot?.counter ?? 0)
@@ -67,23 +67,26 @@ struct GroupContent: Equatable {
     /// - Throws: When the bytes are not as they were stored.
     init(bytes: [UInt8], of record: RecordID, under dot: Dot?) throws(ByteCodingError) {
         self.init(empty: ())
-        var body = bytes[...]
+        let body = Self.body(of: bytes)
         switch bytes.first {
         case 1: break
         case 2:
-            guard bytes.count > 8 else { throw .truncated }
-            body = bytes.dropLast(8)
             let stored = bytes.suffix(8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
             guard stored == Self.checksum(body, record, dot) else { throw .truncated }
         default: throw .truncated
         }
-        try read(Array(body))
+        try read(body)
     }
 
     /// As much as can be read of what a disk has altered.
     init(salvaging bytes: [UInt8]) {
         self.init(empty: ())
-        try? read(bytes.first == 1 ? bytes : bytes.dropLast(8))
+        try? read(Self.body(of: bytes))
+    }
+
+    /// All but the checksum.
+    private static func body(of bytes: [UInt8]) -> [UInt8] {
+        bytes.first == 1 ? bytes : bytes.dropLast(8)
     }
 
     private init(empty: Void) {

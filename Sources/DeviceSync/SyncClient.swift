@@ -170,7 +170,7 @@ extension SyncClient {
         try calling { journal in
             try journal.enroll(
                 server: address.server, token: answer.token, pin: address.pin,
-                authority: address.authority, answer: answer, clocks: clocks())
+                authority: address.authority, answer: answer)
         }
         return withExtendedLifetime(lock) {
             run(progress: progress, continuing: report, noticesAfter: known)

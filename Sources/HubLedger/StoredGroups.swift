@@ -16,9 +16,10 @@ final class StoredGroups {
         self.replicaRow = replicaRow
     }
 
-    /// - Returns: `nil` when no group starts at the counter.
+    /// - Returns: `nil` when no group starts at the counter, or none that the disk has left
+    ///   readable: nobody can tell whether it is the same.
     func group(at counter: UInt64) throws -> (group: ChangeGroup, outcome: StoredOutcome)? {
-        try load(counter)
+        try loadReadable(counter)
         return groups[counter]
     }
 
@@ -36,10 +37,18 @@ final class StoredGroups {
     }
 
     /// The newest stamp of the applied groups that begin at or below a counter, as far as they
-    /// came with it: a replica's stamps only grow.
+    /// came with it and can be read: a replica's stamps only grow.
     func newestStamp(upTo counter: UInt64) throws -> Int64? {
-        try load(counter)
+        try loadReadable(counter)
         return groups.filter { $0.key <= counter }.values.flatMap(\.outcome.stamps).max()
+    }
+
+    private func loadReadable(_ counter: UInt64) throws {
+        do {
+            try load(counter)
+        } catch {
+            guard error.isOfOneRow else { throw error }
+        }
     }
 
     private func load(_ counter: UInt64) throws {

@@ -166,8 +166,7 @@ package final class World {
         device.isNewer = chance.happens(rate(.newerClient))
         try device.open(creating: true)
         try device.journal?.enroll(
-            server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer,
-            clocks: device.clocks(now: now))
+            server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer)
         devices.append(device)
         trace.note("\(device.name) is a \(role.name) of \(role == .team ? team : territory)")
     }

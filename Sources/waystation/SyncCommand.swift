@@ -109,7 +109,9 @@ struct SyncCommand: ParsableCommand {
 
     static func exitCode(of report: SyncReport) -> ExitCode? {
         if let failure = report.failure { return ExitCode(Fault(failure).exitCode) }
-        return report.news.refused > 0 ? ExitCode(65) : nil
+        let asksForPerson =
+            report.news.refused > 0 || report.notices.contains { $0.isInRefusedList }
+        return asksForPerson ? ExitCode(65) : nil
     }
 
     /// Says what came, what it cost, and what went wrong.

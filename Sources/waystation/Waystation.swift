@@ -11,13 +11,13 @@ struct Waystation: ParsableCommand {
             """
             Everything but enroll and sync works without a network.
             Exit codes: 0 done, 1 failed or check found something, 64 usage, 65 synced but \
-            something was refused, \
+            something was refused or set aside, \
             69 server unreachable or TLS failed, 74 disk, 75 try again later, 77 not enrolled or \
             revoked, 130 interrupted.
             """,
             """
             除 enroll 和 sync 外，所有命令都不需要网络。
-            退出码：0 完成，1 失败或 check 发现损坏，64 用法错误，65 已同步但有内容被拒，69 无法连接服务器或 TLS 失败，\
+            退出码：0 完成，1 失败或 check 发现损坏，64 用法错误，65 已同步但有内容被拒或被搁置，69 无法连接服务器或 TLS 失败，\
             74 磁盘错误，75 请稍后再试，77 未登记或已吊销，130 被中断。
             """),
         version: "0.1.0",

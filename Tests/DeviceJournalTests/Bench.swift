@@ -84,7 +84,7 @@ final class Bench {
         try journal.enroll(
             server: "http://hub.example", token: "token", pin: nil, authority: nil,
             answer: EnrollAnswer(
-                token: "token", assignment: current, forkCounter: forkCounter), clocks: now)
+                token: "token", assignment: current, forkCounter: forkCounter))
     }
 
     /// What the hub would assign now.

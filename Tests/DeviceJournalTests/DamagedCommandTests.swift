@@ -189,6 +189,27 @@ import WireFormat
         #expect(damaged.first?.counters.isEmpty == true)
     }
 
+    /// What waits is renumbered with every fork, so under a former replica nothing does; what the
+    /// disk makes of the state of a command that was decided is shown to the person.
+    @Test func whatWasDecidedUnderAFormerReplicaIsNotSent() throws {
+        let bench = try Bench()
+        let decided = try bench.add(Self.texts[0])
+        var request = try bench.request()
+        try bench.absorb(
+            request, outcomes: bench.settled(request), page: bench.middlePage([], resume: "1"))
+        let waiting = try bench.add(Self.texts[1])
+        request = try bench.request()
+        let counter = try #require(request.groups.first?.firstCounter)
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: counter, forkCounter: counter))
+        try bench.journal.connection.execute("UPDATE outbox SET state = 0 WHERE number = 1")
+        #expect(try bench.journal.check().damagedCommandCount == 1)
+        request = try bench.request()
+        #expect(request.groups.map(\.record) == [waiting] && request.gap == nil)
+        #expect(try bench.journal.waitingGroups() == 1)
+        #expect(try bench.journal.refused().map(\.record) == [decided])
+        #expect(try bench.journal.refused().allSatisfy { $0.isDamaged })
+    }
+
     /// Journals from before the checksum.
     @Test func theFormerFormIsRead() throws {
         let (bench, ids) = try Self.scene()

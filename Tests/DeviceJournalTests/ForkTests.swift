@@ -110,8 +110,7 @@ import WireFormat
         let before = try bench.request()
         try bench.journal.enroll(
             server: "https://other.example", token: "new", pin: [UInt8](repeating: 1, count: 32),
-            authority: nil, answer: EnrollAnswer(token: "new", assignment: bench.current),
-            clocks: bench.now)
+            authority: nil, answer: EnrollAnswer(token: "new", assignment: bench.current))
         let access = try bench.journal.hubAccess()
         #expect(access.server == "https://other.example")
         #expect(access.token == "new")

@@ -33,9 +33,9 @@ import WireFormat
         before = bench.reference() + [first, second, remark]
     }
 
-    /// The whole of a recovery, after which the hub sends these.
-    private func recover(_ back: [PageRecord]) throws {
-        var request = try bench.request()
+    /// The hub names its terms, and where it stands.
+    private func tellOfRestore() throws {
+        let request = try bench.request()
         try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
@@ -43,8 +43,15 @@ import WireFormat
                     .init(term: Bench.hub, first: 1),
                     .init(term: Self.restored.term, first: Self.restored.sequence),
                 ], recovered: Self.restored), for: request)
-        request = try bench.request()
-        #expect(request.recovery?.records.map(\.id) == [old, new, note])
+    }
+
+    /// The whole of a recovery, after which the hub sends these.
+    ///
+    /// - Parameter brought: `nil` for all.
+    private func recover(_ back: [PageRecord], bringing brought: [RecordID]? = nil) throws {
+        try tellOfRestore()
+        var request = try bench.request()
+        #expect(request.recovery?.records.map(\.id) == brought ?? [old, new, note])
         try bench.absorb(
             SyncAnswer(
                 attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
@@ -58,8 +65,8 @@ import WireFormat
                 assignment: bench.current, recovered: Self.restored), for: request)
     }
 
-    @Test("what the disk has altered is not brought back, even after a change came to it")
-    func alteredThenChanged() throws {
+    /// The disk makes another address of 桥头.
+    private func alterNew() throws {
         let connection = bench.journal.connection
         let state = try #require(
             try connection.first("SELECT state FROM record WHERE id = ?", .bytes(new.bytes)) {
@@ -70,20 +77,18 @@ import WireFormat
         altered[place + 2] ^= 1
         try connection.run(
             "UPDATE record SET state = ? WHERE id = ?", .bytes(altered), .bytes(new.bytes))
+    }
+
+    @Test("what the disk has altered is not brought back, even after a change came to it")
+    func alteredThenChanged() throws {
+        try alterNew()
         var change = try #require(before.first { $0.id == new })
         change.createdMilliseconds = nil
         change.fields = [
             .init(field: NeedField.phone.rawValue, versions: [bench.version(Array("2".utf8))])
         ]
         try bench.pull([change])
-        let request = try bench.request()
-        try bench.absorb(
-            SyncAnswer(
-                attempt: request.attempt, hubMilliseconds: bench.hubMilliseconds,
-                line: [
-                    .init(term: Bench.hub, first: 1),
-                    .init(term: Self.restored.term, first: Self.restored.sequence),
-                ], recovered: Self.restored), for: request)
+        try tellOfRestore()
         #expect(try bench.request().recovery?.records.map(\.id) == [old, note])
     }
 
@@ -124,6 +129,18 @@ import WireFormat
         #expect(try bench.shown(need).address == "桥头")
         #expect(try bench.journal.notes(of: need).map(\.text) == ["已联系"])
         #expect(try kept == [])
+    }
+
+    @Test func aRetryOfWhatTheDiskAlteredTakesAnIDOfOurOwn() throws {
+        try alterNew()
+        try recover(before.filter { $0.id != new }, bringing: [old, note])
+        let entry = try #require(try kept.first)
+        #expect(entry.record == new && entry.isDamaged)
+        try bench.journal.retry(entry.number, clocks: bench.now)
+        let request = try bench.request()
+        let need = try #require(request.groups.first?.record)
+        #expect(need != new && need.replica == request.replica)
+        #expect(try bench.shown(need).text == "新")
     }
 
     @Test func aVersionThatDidNotComeIsKept() throws {

@@ -41,8 +41,7 @@ import WireFormat
         func belong(to url: String, token: String = "token-1") throws {
             try journal.enroll(
                 server: url, token: token, pin: nil, authority: nil,
-                answer: EnrollAnswer(token: token, assignment: ScriptedHub.assignment),
-                clocks: SystemClocks.now())
+                answer: EnrollAnswer(token: token, assignment: ScriptedHub.assignment))
         }
 
         func client() throws -> SyncClient {

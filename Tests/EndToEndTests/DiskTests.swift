@@ -95,6 +95,25 @@ import Testing
         #expect(!outcome.stderr.contains("safe"))
     }
 
+    /// What the disk made of a command is not sent, and asks for the person; the rest is sent.
+    @Test func damagedCommandIsSetAsideAndSaid() async throws {
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        let damaged = try await device.add("先")
+        let sound = try await device.add("后")
+        try await SQLite.run(
+            "UPDATE outbox SET content = substr(content, 1, length(content) - 12) WHERE number = 1",
+            on: journal(of: device), in: world)
+        let outcome = try await device.sync(exits: 65)
+        #expect(outcome.lines.contains { $0.contains("refused list") })
+        let kept = try await device.refused()
+        #expect(kept.map { $0["code"].text } == ["damaged"])
+        #expect(kept.map { $0["id"].text } == [damaged])
+        #expect(try await world.needs().map { $0["id"].text } == [sound])
+        // It is said once.
+        try await device.sync()
+    }
+
     @Test func importOntoAFullDiskStoresNothing() async throws {
         let world = try await World(serving: false)
         let disk = try SmallDisk(in: world)

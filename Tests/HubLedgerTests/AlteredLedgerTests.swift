@@ -77,21 +77,30 @@ struct AlteredLedgerTests {
         #expect(listed.map(\.id) == [other])
     }
 
-    @Test("a batch that cannot be read fails only whoever repeats it")
-    func unreadableBatch() throws {
-        let copy = worker.clone()
-        worker.addNeed("井盖")
-        copy.addNeed("井盖")
-        try worker.sync()
-        try alter(
-            "UPDATE batch SET content = x'02ff' WHERE number = (SELECT max(number) FROM batch)")
+    @Test(
+        "whoever repeats a batch that cannot be read goes on as a new replica",
+        arguments: ["content = x'02ff'", "outcomes = x'ff'"])
+    func unreadableBatch(change: String) throws {
+        let new = worker.addNeed("井盖")
+        worker.edit(need, .phone, .text("1"))
+        try worker.exchange(isLost: true)
+        // Also what the new replica descends from.
+        try alter("UPDATE batch SET \(change)")
         let other = elsewhere.addNeed("桥断了", grid: "g4")
+        let request = worker.request()
         let answers = try hub.ledger.sync([
-            (copy.id, copy.request()), (elsewhere.id, elsewhere.request()),
+            (worker.id, request), (elsewhere.id, elsewhere.request()),
         ]).answers
-        #expect(throws: LedgerError.self) { _ = try answers[0].get() }
+        let outcomes = try #require(try answers[0].get().outcomes)
+        #expect(outcomes.forkCounter == request.groups.first?.firstCounter)
         #expect(try answers[1].get().outcomes?.refusals == [])
-        #expect(try hub.storage.snapshot { try hub.storage.record(other) } != nil)
+        #expect(try hub.record(other) != nil)
+
+        try worker.sync()
+        #expect(worker.waiting.isEmpty && worker.state[new] != nil)
+        #expect(worker.refusals.map(\.code) == [RejectionCode.recordExists.rawValue])
+        let phone = try hub.register(.phone, of: need)
+        #expect(phone.winner?.value == Array("1".utf8) && !phone.isInConflict)
     }
 
     @Test(
