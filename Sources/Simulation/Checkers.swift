@@ -31,16 +31,16 @@ final class CommandChecker {
 
     private var commands: [CommandKey: Command] = [:]
     private var order: [CommandKey] = []
-    /// When persons gave commands, also those that came to nothing.
-    private var given: Set<ClockReading> = []
+    /// When commands were given in which the device died.
+    private var interrupted: Set<ClockReading> = []
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
     /// the copy was made may be written by both.
     var copiedDevices: Set<Int64> = []
     /// Whether a part of what one retry offered may be gone with a copy or a backup.
     private var hasLost = false
 
-    /// Notes that a person gives a command, whatever becomes of it.
-    func noteGiven(_ clocks: ClockReading) { given.insert(clocks) }
+    /// Notes that a device died in a command, whatever it has stored of it.
+    func noteInterrupted(_ clocks: ClockReading) { interrupted.insert(clocks) }
 
     /// Notes what a command that was told as done has stored.
     func record(
@@ -100,8 +100,8 @@ final class CommandChecker {
         for entry in own.outbox {
             let group = entry.group
             let key = CommandKey(record: group.record, written: group.written)
-            // One that died may be what another had wanted before, and is not that one.
-            guard commands[key] == nil, !given.contains(group.written) else { continue }
+            // What was interrupted may want what another had wanted, and is not that one.
+            guard commands[key] == nil, !interrupted.contains(group.written) else { continue }
             let former = order.first { former in
                 guard former.record == group.record, !refused.contains(former),
                     let command = commands[former]

@@ -432,7 +432,6 @@ package final class World {
         let isStruck = planStorageFault(device.disk, isHub: false)
         defer { device.disk.cancelFaults() }
         let clocks = device.clocks(now: now)
-        commands.noteGiven(clocks)
         var refused: [CommandKey] = []
         do {
             if chance.happens(0.1) {
@@ -446,6 +445,7 @@ package final class World {
             trace.note("\(device.name) \(deed.what)")
             if device.disk.isDown {
                 // Killed after the last step that mattered: it was told as done.
+                commands.noteInterrupted(clocks)
                 try revive(device)
             }
             guard let journal = device.journal else { return }
@@ -457,6 +457,7 @@ package final class World {
         } catch let error as JournalError {
             if device.disk.isDown {
                 trace.note("\(device.name) dies in a command")
+                commands.noteInterrupted(clocks)
                 try revive(device)
             } else if error.category == .disk, !isStruck {
                 throw Violation(invariant: 1, what: "\(device.name): \(error)")
