@@ -536,8 +536,10 @@ extension Journal {
         record: RecordID, content: GroupContent, writer: inout WriterRow
     ) throws -> Int64 {
         precondition(!content.changes.isEmpty, "a command changes something")
+        // No batch with more would be read, and nothing that waits would go out any more.
         guard content.batchBytes <= JournalLimits.groupBytesMax,
-            content.changes.count <= Limits.changesPerGroupMax
+            content.changes.count <= Limits.changesPerGroupMax,
+            content.changes.allSatisfy({ $0.value?.count ?? 0 <= Limits.valueBytesMax })
         else { throw JournalError.tooLarge }
         guard writer.nextCounter < 1 << 60 else { throw JournalError.exhausted }
         let dot = Dot(writer.replica, writer.nextCounter)

@@ -153,6 +153,29 @@ import WireFormat
         #expect(try SyncRequest(decoding: request.encoded()).groups == request.groups)
     }
 
+    /// As if the length of a value had been altered.
+    @Test func whatIsLeftOfACommandIsNoLongerThanABatchBears() throws {
+        let bench = try Bench()
+        let id = try bench.add(Self.texts[0])
+        let content = try #require(try bench.journal.readOutbox().first).content
+        for count in [Limits.valueBytesMax, Limits.valueBytesMax + 1] {
+            var altered = content
+            altered.createdKind = nil
+            altered.changes = [
+                Change(
+                    field: NeedField.text.rawValue, value: [UInt8](repeating: 0x61, count: count))
+            ]
+            try bench.journal.storeRefused(
+                id, altered, code: RefusedGroup.damagedCode, field: 0, reason: "", at: 0)
+        }
+        let numbers = try bench.journal.refused().map(\.number)
+        try bench.journal.retry(numbers[0], clocks: bench.now)
+        expect(.tooLarge) { try bench.journal.retry(numbers[1], clocks: bench.now) }
+        let request = try bench.request()
+        #expect(request.groups.count == 2)
+        #expect(try SyncRequest(decoding: request.encoded()).groups == request.groups)
+    }
+
     /// Another gap than that of which the person was told.
     @Test func aDamagedCommandHidesNoOtherGap() throws {
         let (bench, ids) = try Self.scene()
