@@ -162,7 +162,7 @@ extension Journal {
     private func offerAnew(
         _ group: RefusedGroup, as record: RecordID, writer: inout WriterRow, clocks: ClockReading
     ) throws {
-        guard !group.changes.isEmpty else { throw JournalError.tooLarge }
+        guard !group.changes.isEmpty else { throw JournalError.nothingReadable }
         try append(
             record: record, createdKind: group.createdKind, changes: group.changes, writer: &writer,
             clocks: clocks)

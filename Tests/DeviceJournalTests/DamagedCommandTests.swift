@@ -176,6 +176,19 @@ import WireFormat
         #expect(try SyncRequest(decoding: request.encoded()).groups == request.groups)
     }
 
+    @Test func aCommandOfWhichNothingIsLeftIsNotOfferedAnew() throws {
+        let bench = try Bench()
+        let id = try bench.add(Self.texts[0])
+        var content = try #require(try bench.journal.readOutbox().first).content
+        content.createdKind = nil
+        content.changes = []
+        try bench.journal.storeRefused(
+            id, content, code: RefusedGroup.damagedCode, field: 0, reason: "", at: 0)
+        let number = try #require(try bench.journal.refused().first).number
+        expect(.nothingReadable) { try bench.journal.retry(number, clocks: bench.now) }
+        #expect(try bench.journal.refused().count == 1)
+    }
+
     /// Another gap than that of which the person was told.
     @Test func aDamagedCommandHidesNoOtherGap() throws {
         let (bench, ids) = try Self.scene()
