@@ -45,6 +45,8 @@ package struct RecordState: Hashable, Sendable {
         var offset: UInt32
         /// ``SyncCore/ValueSpan/cleared`` without a value.
         var length: Int32
+
+        var span: ValueSpan { ValueSpan(field: field, length: length, offset: offset) }
     }
 
     /// What the versions of one command share.
@@ -184,10 +186,7 @@ package struct RecordState: Hashable, Sendable {
         let offset = UInt32(bytes.count)
         if span.length > 0 {
             changes.bytes.withUnsafeBufferPointer { values in
-                bytes.append(
-                    contentsOf: UnsafeBufferPointer(
-                        rebasing: values[
-                            Int(span.offset)..<Int(span.offset) + Int(span.length)]))
+                bytes.append(contentsOf: values.value(span))
             }
         }
         let version = LiveVersion(
@@ -241,11 +240,7 @@ package struct RecordState: Hashable, Sendable {
             for version in versions {
                 digest.add(
                     field: version.field, dot: version.stamp.dot,
-                    value: version.length < 0
-                        ? nil
-                        : UnsafeBufferPointer(
-                            start: bytes.baseAddress.map { $0 + Int(version.offset) },
-                            count: Int(version.length)))
+                    value: version.length < 0 ? nil : bytes.value(version.span))
             }
         }
         return digest.value
@@ -451,9 +446,10 @@ package struct RecordState: Hashable, Sendable {
         _ hasPositions: Bool, to writer: inout Writer
     ) {
         if version.length < 0 { return writer.put(0) }
-        let value = UnsafeBufferPointer(
-            start: bytes.baseAddress.map { $0 + Int(version.offset) }, count: Int(version.length))
-        if var grid, grid.utf8.count == value.count, grid.isUTF8(value) { return writer.put(1) }
+        let value = bytes.value(version.span)
+        if var grid, grid.utf8.count == value.count, grid.withUTF8({ value.elementsEqual($0) }) {
+            return writer.put(1)
+        }
         writer.put(value.count + (hasPositions ? 1 : 2))
         writer.put(raw: value)
     }
@@ -581,16 +577,5 @@ package struct RecordState: Hashable, Sendable {
             }
         }
         try reader.end()
-    }
-}
-
-extension String {
-    /// Whether it is of exactly these bytes.
-    fileprivate mutating func isUTF8(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
-        withUTF8 { own in
-            guard own.count == bytes.count else { return false }
-            for index in own.indices where own[index] != bytes[index] { return false }
-            return true
-        }
     }
 }

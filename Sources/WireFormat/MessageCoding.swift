@@ -602,14 +602,8 @@ extension Page {
                 }
                 let change = changes[position]
                 let value: PageRecord.Value =
-                    switch change.length {
-                    case ValueSpan.cleared: .cleared
-                    case ..<0: .asSent
-                    default:
-                        .bytes(
-                            block.bytes.copy(
-                                Int(change.offset)..<Int(change.offset) + Int(change.length)))
-                    }
+                    change.length < ValueSpan.cleared
+                    ? .asSent : block.value(of: change).map { .bytes($0) } ?? .cleared
                 return PageRecord.FieldVersion(
                     field: change.field, value: value,
                     stamp: Stamp(
