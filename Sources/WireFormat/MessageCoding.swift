@@ -157,13 +157,8 @@ package enum BatchCoding {
             guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
                 Int(baseIndexes[index]) < bases.count, Int(bootIndexes[index]) < boots.count
             else { throw .malformed("a group without changes, base or boot") }
-            var ascend = true
-            for place in offset + 1..<max(offset + 1, offset + size)
-            where changes[place].field <= changes[place - 1].field {
-                ascend = false
-            }
-            let fields = changes[offset..<offset + size].lazy.map(\.field)
-            guard ascend || Set(fields).count == size else {
+            let group = changes[offset..<offset + size]
+            guard group.areFieldsAscending || Set(group.lazy.map(\.field)).count == size else {
                 throw .malformed("a field twice in one group")
             }
             let elapsedMilliseconds = Int64(

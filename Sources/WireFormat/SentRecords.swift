@@ -235,12 +235,3 @@ extension PageRecord {
         HeldPlaces(rawValue: UInt8(truncatingIfNeeded: flags >> 2))
     }
 }
-
-extension ArraySlice<ValueSpan> {
-    fileprivate var areFieldsAscending: Bool {
-        for place in indices.dropFirst() where self[place].field < self[place - 1].field {
-            return false
-        }
-        return true
-    }
-}
