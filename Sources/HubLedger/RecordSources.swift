@@ -209,18 +209,9 @@ final class RecordSources {
                 field: change.field, version: change.version)
         }
         // The groups' sequences ascend.
-        var low = 0
-        var high = batch.groups.count
-        while low < high {
-            let middle = (low + high) / 2
-            if batch.groups[middle].outcome.sequence <= sequence {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        guard low > 0 else { return nil }
-        let (group, outcome, clock) = batch.groups[low - 1]
+        let next = batch.groups.partitioningIndex { $0.outcome.sequence > sequence }
+        guard next > 0 else { return nil }
+        let (group, outcome, clock) = batch.groups[next - 1]
         let index = sequence - outcome.sequence
         guard index < UInt64(group.changes.count) else { return nil }
         let change = group.changes[Int(index)]

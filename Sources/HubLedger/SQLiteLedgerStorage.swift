@@ -1176,12 +1176,7 @@ private struct RecentRecords {
 
     func record(key: Int64) -> StoredRecord? {
         if !others.isEmpty, let record = others[key] { return record }
-        var low = 0
-        var high = ascending.count
-        while low < high {
-            let middle = (low + high) / 2
-            if ascending[middle].key < key { low = middle + 1 } else { high = middle }
-        }
-        return low < ascending.count && ascending[low].key == key ? ascending[low] : nil
+        let index = ascending.partitioningIndex { $0.key >= key }
+        return index < ascending.count && ascending[index].key == key ? ascending[index] : nil
     }
 }
