@@ -302,7 +302,7 @@ extension Admitter {
             guard let record = records[id]?.record, let kind = Kind(rawValue: record.kind),
                 kind.isReference,
                 let row = ReferenceImport.Row(
-                    kind: kind, text: { record.state[$0].winner?.value })
+                    kind: kind, text: { record.state.value(of: $0) })
             else { continue }
             try importer.store(row, key: record.key)
         }

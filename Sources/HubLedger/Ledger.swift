@@ -945,10 +945,9 @@ package final class Ledger {
             milliseconds: session.now, offsetMinutes: session.settings.offsetMinutes)
         var orders: [(record: RecordID, createdKind: Kind?, [Change])] = []
         for need in needs {
-            guard let grid = need.grid,
-                case .text(let category) = need.state[NeedField.category.rawValue].winner?.value
-                    .flatMap({ FieldValue(.text, bytes: $0) })
-            else { continue }
+            guard let grid = need.grid, let category = text(of: .category, in: need) else {
+                continue
+            }
             let place = Place(category: category, grid: grid)
             if routes[place] == nil {
                 routes.updateValue(try route(of: category, from: grid), forKey: place)
@@ -1125,7 +1124,7 @@ package final class Ledger {
     }
 
     private func text(of field: NeedField, in record: StoredRecord) -> String? {
-        guard let bytes = record.state[field.rawValue].winner?.value,
+        guard let bytes = record.state.value(of: field.rawValue),
             case .text(let text) = FieldValue(.text, bytes: bytes)
         else { return nil }
         return text

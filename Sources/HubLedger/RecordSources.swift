@@ -81,7 +81,7 @@ final class RecordSources {
         case .need:
             guard
                 record.grid.map({ Array($0.utf8) })
-                    == record.state[NeedField.grid.rawValue].winner?.value,
+                    == record.state.value(of: NeedField.grid.rawValue),
                 record.team == record.progress.dispatch?.team
             else { return false }
             // Of what was brought back, the recorder comes later, or never.
