@@ -230,8 +230,8 @@ struct Feed {
         var position = start
         var offset = startOffset
         var seen: Set<Int64> = []
-        func isVisible(_ buckets: [Bucket]) -> Bool {
-            buckets.contains { scope.contains($0) || held.contains($0) }
+        func isVisible(_ bucket: Bucket) -> Bool {
+            scope.contains(bucket) || held.contains(bucket)
         }
         var batchCount = 0
         while position < head {
@@ -243,10 +243,8 @@ struct Feed {
             if batches.isEmpty { break }
             batchCount += batches.count
             for batch in batches {
-                let touched = try TouchedRecords.decode(batch.touched) {
-                    scope.contains($0) || held.contains($0)
-                }
-                let areVisible = touched.places.map(isVisible)
+                let touched = try TouchedRecords.decode(batch.touched, isWanted: isVisible)
+                let areVisible = touched.places.map { $0.contains(where: isVisible) }
                 let areHeld = touched.places.map { buckets in
                     buckets.contains { held.contains($0) && scope.contains($0) }
                 }
