@@ -247,10 +247,10 @@ package final class Ledger {
 
     // MARK: Devices
 
-    /// - Returns: The device that a token belongs to, also when it was revoked; `nil` for one that
-    ///   was never given out or was replaced by a newer one.
-    package func device(withToken token: String) throws -> Device? {
-        try storage.snapshot { try storage.device(tokenHash: Secrets.hash(token))?.device }
+    /// - Throws: ``LedgerError/tokenUnknown`` for a token that was never given out or was replaced
+    ///   by a newer one, ``LedgerError/revoked``.
+    package func recognise(token: String) throws -> Device {
+        try storage.snapshot { try recognise(.token(token)) }
     }
 
     /// Trades an invite's code for a token.

@@ -182,7 +182,7 @@ struct HubResponder: Sendable {
         _ device: inout Int64?
     ) async throws -> Reply {
         let token = try bearerToken(of: request)
-        let id = try await ledger.call { try LedgerThread.device(withToken: token, in: $0).id }
+        let id = try await ledger.call { try $0.recognise(token: token).id }
         device = id
         let (message, usedDictionary) = try Frame.decode(frame)
         try intake.take(message.count)
