@@ -730,7 +730,7 @@ package final class Ledger {
             if owner != device.id { return false }
             // Its first batch names its ancestors, and that may still be to come.
             if replica.nextCounter > 1 { return true }
-        } else if session.terms.entries.contains(where: { $0.term == replica.id }) {
+        } else if session.terms.contains(replica.id) {
             return false
         }
         let wasNamedByOthers = replica.row != 0 && replica.device == nil
@@ -873,7 +873,7 @@ package final class Ledger {
             }
             if let owner = row.device { return owner == device }
             // Never wrote here, and is only known as somebody's ancestor; or is the hub itself.
-            return !terms.entries.contains { $0.term == ancestor.replica }
+            return !terms.contains(ancestor.replica)
         }
     }
 
@@ -911,7 +911,7 @@ package final class Ledger {
             }
         }
         // A term is a replica without a device, and nobody's ancestor.
-        return result.subtracting(terms.entries.map(\.term))
+        return result.filter { !terms.contains($0) }
     }
 
     private func store(_ replica: inout ReplicaRow) throws {
