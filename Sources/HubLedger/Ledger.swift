@@ -823,7 +823,8 @@ package final class Ledger {
         var outcomes = known
         if knownCount < request.groups.count {
             var replica = replica
-            try store(&replica)
+            // The admitter stores it, but needs its row.
+            if replica.row == 0 { try store(&replica) }
             try openTerm(session)
             let admitter = try Admitter(
                 storage: storage, terms: session.terms, head: session.head, now: session.now,
