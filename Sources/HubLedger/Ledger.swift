@@ -212,17 +212,12 @@ package final class Ledger {
         _ session: Session, _ changes: [(record: RecordID, createdKind: Kind?, [Change])]
     ) throws {
         guard !changes.isEmpty else { return }
-        try openTerm(session)
-        guard let row = try storage.replica(session.terms.current) else {
-            throw LedgerError.damaged("a term without its replica")
-        }
+        let row = try hubReplica(session)
         let clocks = ClockReading(wallMilliseconds: session.now, boot: 0, elapsedMilliseconds: 0)
-        let admitter = try Admitter(
-            storage: storage, terms: session.terms, head: session.head, now: session.now,
-            schema: schema,
-            writer: Writer(
+        let admitter = try admitter(
+            for: Writer(
                 replica: row, device: nil, scope: .empty, namingReplicas: [row.id],
-                clocks: clocks))
+                clocks: clocks), session: session)
         for (record, createdKind, fields) in changes {
             try admitter.admit(
                 ChangeGroup(
@@ -236,6 +231,24 @@ package final class Ledger {
             }
         }
         session.head = try admitter.finish().head
+    }
+
+    /// The replica under which the hub writes: its term, which is opened for that.
+    private func hubReplica(_ session: Session) throws -> ReplicaRow {
+        try openTerm(session)
+        guard let row = try storage.replica(session.terms.current) else {
+            throw LedgerError.damaged("a term without its replica")
+        }
+        return row
+    }
+
+    /// - Parameter frame: What brought a device's groups.
+    private func admitter(
+        for writer: Writer, frame: [UInt8]? = nil, session: Session
+    ) throws -> Admitter {
+        try Admitter(
+            storage: storage, terms: session.terms, head: session.head, now: session.now,
+            schema: schema, writer: writer, frame: frame)
     }
 
     /// A record id that the hub may give: of its current term.
@@ -682,18 +695,13 @@ package final class Ledger {
     private func bringer(
         _ request: SyncRequest, device: Device, session: Session
     ) throws -> Admitter {
-        try openTerm(session)
-        guard let row = try storage.replica(session.terms.current) else {
-            throw LedgerError.damaged("a term without its replica")
-        }
-        return try Admitter(
-            storage: storage, terms: session.terms, head: session.head, now: session.now,
-            schema: schema,
-            writer: Writer(
+        let row = try hubReplica(session)
+        return try admitter(
+            for: Writer(
                 replica: row, device: device, scope: .empty,
                 namingReplicas: try namingReplicas(
                     request, replica: request.replica, device: device, terms: session.terms),
-                clocks: request.clocks))
+                clocks: request.clocks), session: session)
     }
 
     private func hasNamedTooMany(_ device: Int64) -> Bool {
@@ -826,14 +834,12 @@ package final class Ledger {
             // The admitter stores it, but needs its row.
             if replica.row == 0 { try store(&replica) }
             try openTerm(session)
-            let admitter = try Admitter(
-                storage: storage, terms: session.terms, head: session.head, now: session.now,
-                schema: schema,
-                writer: Writer(
+            let admitter = try admitter(
+                for: Writer(
                     replica: replica, device: device, scope: scope,
                     namingReplicas: try namingReplicas(
                         request, replica: replica.id, device: device, terms: session.terms),
-                    clocks: request.clocks), frame: frame)
+                    clocks: request.clocks), frame: frame, session: session)
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {
                 if try admitter.isForked(group) {
