@@ -45,8 +45,6 @@ package struct RecordState: Hashable, Sendable {
         var offset: UInt32
         /// ``SyncCore/ValueSpan/cleared`` without a value.
         var length: Int32
-
-        var span: ValueSpan { ValueSpan(field: field, length: length, offset: offset) }
     }
 
     /// What the versions of one command share.
@@ -186,7 +184,10 @@ package struct RecordState: Hashable, Sendable {
         let offset = UInt32(bytes.count)
         if span.length > 0 {
             changes.bytes.withUnsafeBufferPointer { values in
-                bytes.append(contentsOf: values.value(span))
+                bytes.append(
+                    contentsOf: UnsafeBufferPointer(
+                        rebasing: values[
+                            Int(span.offset)..<Int(span.offset) + Int(span.length)]))
             }
         }
         let version = LiveVersion(
@@ -240,7 +241,11 @@ package struct RecordState: Hashable, Sendable {
             for version in versions {
                 digest.add(
                     field: version.field, dot: version.stamp.dot,
-                    value: version.length < 0 ? nil : bytes.value(version.span))
+                    value: version.length < 0
+                        ? nil
+                        : UnsafeBufferPointer(
+                            start: bytes.baseAddress.map { $0 + Int(version.offset) },
+                            count: Int(version.length)))
             }
         }
         return digest.value
@@ -446,10 +451,9 @@ package struct RecordState: Hashable, Sendable {
         _ hasPositions: Bool, to writer: inout Writer
     ) {
         if version.length < 0 { return writer.put(0) }
-        let value = bytes.value(version.span)
-        if var grid, grid.utf8.count == value.count, grid.withUTF8({ value.elementsEqual($0) }) {
-            return writer.put(1)
-        }
+        let value = UnsafeBufferPointer(
+            start: bytes.baseAddress.map { $0 + Int(version.offset) }, count: Int(version.length))
+        if var grid, grid.utf8.count == value.count, grid.isUTF8(value) { return writer.put(1) }
         writer.put(value.count + (hasPositions ? 1 : 2))
         writer.put(raw: value)
     }
@@ -577,5 +581,16 @@ package struct RecordState: Hashable, Sendable {
             }
         }
         try reader.end()
+    }
+}
+
+extension String {
+    /// Whether it is of exactly these bytes.
+    fileprivate mutating func isUTF8(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        withUTF8 { own in
+            guard own.count == bytes.count else { return false }
+            for index in own.indices where own[index] != bytes[index] { return false }
+            return true
+        }
     }
 }

@@ -1176,7 +1176,8 @@ private struct RecentRecords {
 
     func record(key: Int64) -> StoredRecord? {
         if !others.isEmpty, let record = others[key] { return record }
-        let index = ascending.partitioningIndex { $0.key >= key }
+        // Over the places, as a record would be copied to be looked at.
+        let index = ascending.indices.partitioningIndex { ascending[$0].key >= key }
         return index < ascending.count && ascending[index].key == key ? ascending[index] : nil
     }
 }

@@ -106,7 +106,12 @@ package struct ChangeList: RandomAccessCollection, Hashable, Sendable, Expressib
 
     private func isValue(_ span: ValueSpan, _ other: UnsafeBufferPointer<UInt8>) -> Bool {
         guard Int(span.length) == other.count else { return false }
-        return block.bytes.withUnsafeBufferPointer { $0.value(span).elementsEqual(other) }
+        return block.bytes.withUnsafeBufferPointer { bytes in
+            for index in other.indices where bytes[Int(span.offset) + index] != other[index] {
+                return false
+            }
+            return true
+        }
     }
 
     package static func == (left: ChangeList, right: ChangeList) -> Bool {
