@@ -69,11 +69,7 @@ final class RecordSources {
     }
 
     /// Remembers a record that cannot even be read.
-    func withhold(_ key: Int64) throws {
-        if let sequence = try storage.firstSequence(ofRecord: key) {
-            alteredRecords.insert(sequence)
-        }
-    }
+    func withhold(_ firstSequence: UInt64) { alteredRecords.insert(firstSequence) }
 
     /// Whether a record that is as it was admitted lies where it says, and its recorder's batch.
     private func isInItsPlace(_ record: StoredRecord) throws -> Bool {
