@@ -279,9 +279,14 @@ final class Admitter {
                 if let stored, stored.record.state.value(of: span.field) != bytes {
                     return rejected(.invalid, field: span.field, "a note stays with its need")
                 }
-                if let parent = try load(need), parent.record.kind == Kind.need.rawValue {
-                    continue
+                let parent: TouchedRecord?
+                do {
+                    parent = try load(need)
+                } catch let error where error.isOfOneRow {
+                    return rejected(
+                        .unreadable, field: span.field, "the hub's disk has altered the need")
                 }
+                if parent?.record.kind == Kind.need.rawValue { continue }
                 return try storage.isCreationRefused(need)
                     ? rejected(.depends, field: span.field, "the need was refused")
                     : rejected(.unknownRecord, field: span.field, "there is no such need")
@@ -716,7 +721,7 @@ final class Admitter {
             }
             for change in try StoredContent.decodeBrought(batch.content)
             where change.version.dot.replica == replica || change.record.replica == replica {
-                guard let touched = try load(change.record) else { continue }
+                guard let touched = try loadReadable(change.record) else { continue }
                 try noteRecorder(of: touched)
                 touched.isChanged = true
                 touched.hasLessThanBefore = true
@@ -729,7 +734,11 @@ final class Admitter {
     func moveNotes(on need: TouchedRecord) throws {
         if !need.isNew {
             for key in try storage.children(of: need.record.key) {
-                if let note = try storage.record(key: key) { _ = try load(note.id) }
+                // What the disk has altered beyond reading is not served, wherever it lies.
+                guard let note = try storage.record(key: key, unreadable: { _ in }),
+                    records[note.id] == nil
+                else { continue }
+                touch(TouchedRecord(note))
             }
         }
         if touchedNotes.isEmpty { return }
@@ -757,6 +766,16 @@ final class Admitter {
         return touch(TouchedRecord(record))
     }
 
+    /// The same, without what the disk has altered beyond reading.
+    func loadReadable(_ id: RecordID) throws -> TouchedRecord? {
+        do {
+            return try load(id)
+        } catch let error where error.isOfOneRow {
+            return nil
+        }
+    }
+
+    @discardableResult
     private func touch(_ touched: TouchedRecord) -> TouchedRecord {
         let id = touched.record.id
         records[id] = touched

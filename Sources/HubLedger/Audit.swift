@@ -74,7 +74,7 @@ extension Feed {
         while isMore {
             let records = try storage.records(
                 in: bucket, after: key, limit: LedgerLimits.recordsPerReadMax
-            ) { try sources.withhold($0) }
+            ) { sources.withhold($0) }
             isMore = records.count == LedgerLimits.recordsPerReadMax
             key = records.last?.key ?? key
             recordCount += records.count

@@ -358,11 +358,6 @@ enum StoredContent {
         isBrought(bytes) ? try BroughtChange.decode(bytes).changes : []
     }
 
-    /// Who brought back what a batch holds; `nil` for any other batch.
-    static func bringer(_ bytes: [UInt8]) throws -> Int64? {
-        isBrought(bytes) ? try BroughtChange.decode(bytes).device : nil
-    }
-
     static func decode(_ batch: BatchRow) throws -> [ChangeGroup] {
         do {
             switch batch.content.first {

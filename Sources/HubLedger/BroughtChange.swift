@@ -124,11 +124,17 @@ extension Admitter {
     /// Takes back one record as a device holds it: merges what the ledger does not know.
     ///
     /// Nothing is refused: what cannot be taken (a kind that is unknown here, a value that is not
-    /// of its form, a note whose need is nowhere, reference data whose code was imported anew) is
-    /// passed over, and comes from nobody.
+    /// of its form, a note whose need is nowhere, reference data whose code was imported anew, a
+    /// record that the disk has altered beyond reading) is passed over, and comes from nobody.
     func bring(_ page: PageRecord, lost: LostPart) throws {
         guard let kind = schema.kind(page.kind) else { return }
-        let stored = try load(page.id)
+        let stored: TouchedRecord?
+        do {
+            stored = try load(page.id)
+        } catch let error where error.isOfOneRow {
+            // It comes once the operator has restored the ledger.
+            return
+        }
         if let stored {
             if stored.record.kind != page.kind { return }
             try noteRecorder(of: stored)
@@ -221,7 +227,9 @@ extension Admitter {
     /// What was brought back of other records is not asked: a dot that stands for two changes does
     /// no harm, since counters say nothing of what came back (``SyncCore/Version/covers(_:)``).
     func isForked(_ group: ChangeGroup) throws -> Bool {
-        guard try earlierBrought.areAny, let stored = try load(group.record) else { return false }
+        guard try earlierBrought.areAny, let stored = try loadReadable(group.record) else {
+            return false
+        }
         let brought = try earlierBrought.of(stored.record)
         if brought.isEmpty { return false }
         return group.changes.enumerated().contains { index, change in
@@ -283,7 +291,7 @@ extension Admitter {
         guard let bytes = page.winner(NoteField.need.rawValue),
             case .record(let need) = FieldValue(.record, bytes: bytes)
         else { return nil }
-        return try load(need)?.record
+        return try loadReadable(need)?.record
     }
 
     /// Whether reference data came anew under another id, because the operator imported it again.
@@ -302,7 +310,7 @@ extension Admitter {
             guard let record = records[id]?.record, let kind = Kind(rawValue: record.kind),
                 kind.isReference,
                 let row = ReferenceImport.Row(
-                    kind: kind, text: { record.state[$0].winner?.value })
+                    kind: kind, text: { record.state.value(of: $0) })
             else { continue }
             try importer.store(row, key: record.key)
         }

@@ -143,7 +143,7 @@ struct Feed {
                 page.cursor = Position(term: terms.term(at: head), sequence: head)
             }
         }
-        var alteredRecords: Set<UInt64> = []
+        var alteredRecords = collector.withheld
         if page.cursor == nil {
             page.resume = progress.bytes
         } else if let audit = request.audit {
@@ -153,12 +153,7 @@ struct Feed {
             if request.scope == scope.id {
                 page.findings = try findings(of: audit.parts, sources: sources)
             }
-            alteredRecords = sources.alteredRecords
-        }
-        for key in collector.withheld.sorted() {
-            if let sequence = try storage.firstSequence(ofRecord: key) {
-                alteredRecords.insert(sequence)
-            }
+            alteredRecords.formUnion(sources.alteredRecords)
         }
         page.records = collector.records
         page.departed = collector.departed
@@ -230,8 +225,8 @@ struct Feed {
         var position = start
         var offset = startOffset
         var seen: Set<Int64> = []
-        func isVisible(_ buckets: [Bucket]) -> Bool {
-            buckets.contains { scope.contains($0) || held.contains($0) }
+        func isVisible(_ bucket: Bucket) -> Bool {
+            scope.contains(bucket) || held.contains(bucket)
         }
         var batchCount = 0
         while position < head {
@@ -243,10 +238,8 @@ struct Feed {
             if batches.isEmpty { break }
             batchCount += batches.count
             for batch in batches {
-                let touched = try TouchedRecords.decode(batch.touched) {
-                    scope.contains($0) || held.contains($0)
-                }
-                let areVisible = touched.places.map(isVisible)
+                let touched = try TouchedRecords.decode(batch.touched, isWanted: isVisible)
+                let areVisible = touched.places.map { $0.contains(where: isVisible) }
                 let areHeld = touched.places.map { buckets in
                     buckets.contains { held.contains($0) && scope.contains($0) }
                 }
@@ -327,8 +320,8 @@ struct PageCollector {
     private var bytes = 0
     private(set) var records: [PageRecord] = []
     private(set) var departed: [RecordID] = []
-    /// Keys.
-    private(set) var withheld: Set<Int64> = []
+    /// First sequences.
+    private(set) var withheld: Set<UInt64> = []
     /// Of the record that was asked for last: most of a page lie in one place.
     private var lastPlace: (placement: Placement, places: HeldPlaces)?
 
@@ -342,7 +335,7 @@ struct PageCollector {
     var isFull: Bool { bytes >= bytesMax }
 
     /// Leaves out a record that cannot be read: whoever holds it has a better copy.
-    mutating func withhold(_ key: Int64) { withheld.insert(key) }
+    mutating func withhold(_ firstSequence: UInt64) { withheld.insert(firstSequence) }
 
     /// In which of the device's buckets a record lies.
     private mutating func places(of placement: Placement) -> HeldPlaces {

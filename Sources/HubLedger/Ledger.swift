@@ -212,17 +212,12 @@ package final class Ledger {
         _ session: Session, _ changes: [(record: RecordID, createdKind: Kind?, [Change])]
     ) throws {
         guard !changes.isEmpty else { return }
-        try openTerm(session)
-        guard let row = try storage.replica(session.terms.current) else {
-            throw LedgerError.damaged("a term without its replica")
-        }
+        let row = try hubReplica(session)
         let clocks = ClockReading(wallMilliseconds: session.now, boot: 0, elapsedMilliseconds: 0)
-        let admitter = try Admitter(
-            storage: storage, terms: session.terms, head: session.head, now: session.now,
-            schema: schema,
-            writer: Writer(
+        let admitter = try admitter(
+            for: Writer(
                 replica: row, device: nil, scope: .empty, namingReplicas: [row.id],
-                clocks: clocks))
+                clocks: clocks), session: session)
         for (record, createdKind, fields) in changes {
             try admitter.admit(
                 ChangeGroup(
@@ -238,6 +233,24 @@ package final class Ledger {
         session.head = try admitter.finish().head
     }
 
+    /// The replica under which the hub writes: its term, which is opened for that.
+    private func hubReplica(_ session: Session) throws -> ReplicaRow {
+        try openTerm(session)
+        guard let row = try storage.replica(session.terms.current) else {
+            throw LedgerError.damaged("a term without its replica")
+        }
+        return row
+    }
+
+    /// - Parameter frame: What brought a device's groups.
+    private func admitter(
+        for writer: Writer, frame: [UInt8]? = nil, session: Session
+    ) throws -> Admitter {
+        try Admitter(
+            storage: storage, terms: session.terms, head: session.head, now: session.now,
+            schema: schema, writer: writer, frame: frame)
+    }
+
     /// A record id that the hub may give: of its current term.
     private func newRecordID(_ session: Session, number: UInt64) -> RecordID {
         RecordID(
@@ -247,10 +260,10 @@ package final class Ledger {
 
     // MARK: Devices
 
-    /// - Returns: The device that a token belongs to, also when it was revoked; `nil` for one that
-    ///   was never given out or was replaced by a newer one.
-    package func device(withToken token: String) throws -> Device? {
-        try storage.snapshot { try storage.device(tokenHash: Secrets.hash(token))?.device }
+    /// - Throws: ``LedgerError/tokenUnknown`` for a token that was never given out or was replaced
+    ///   by a newer one, ``LedgerError/revoked``.
+    package func recognise(token: String) throws -> Device {
+        try storage.snapshot { try recognise(.token(token)) }
     }
 
     /// Trades an invite's code for a token.
@@ -682,18 +695,13 @@ package final class Ledger {
     private func bringer(
         _ request: SyncRequest, device: Device, session: Session
     ) throws -> Admitter {
-        try openTerm(session)
-        guard let row = try storage.replica(session.terms.current) else {
-            throw LedgerError.damaged("a term without its replica")
-        }
-        return try Admitter(
-            storage: storage, terms: session.terms, head: session.head, now: session.now,
-            schema: schema,
-            writer: Writer(
+        let row = try hubReplica(session)
+        return try admitter(
+            for: Writer(
                 replica: row, device: device, scope: .empty,
                 namingReplicas: try namingReplicas(
                     request, replica: request.replica, device: device, terms: session.terms),
-                clocks: request.clocks))
+                clocks: request.clocks), session: session)
     }
 
     private func hasNamedTooMany(_ device: Int64) -> Bool {
@@ -730,7 +738,7 @@ package final class Ledger {
             if owner != device.id { return false }
             // Its first batch names its ancestors, and that may still be to come.
             if replica.nextCounter > 1 { return true }
-        } else if session.terms.entries.contains(where: { $0.term == replica.id }) {
+        } else if session.terms.contains(replica.id) {
             return false
         }
         let wasNamedByOthers = replica.row != 0 && replica.device == nil
@@ -823,16 +831,15 @@ package final class Ledger {
         var outcomes = known
         if knownCount < request.groups.count {
             var replica = replica
-            try store(&replica)
+            // The admitter stores it, but needs its row.
+            if replica.row == 0 { try store(&replica) }
             try openTerm(session)
-            let admitter = try Admitter(
-                storage: storage, terms: session.terms, head: session.head, now: session.now,
-                schema: schema,
-                writer: Writer(
+            let admitter = try admitter(
+                for: Writer(
                     replica: replica, device: device, scope: scope,
                     namingReplicas: try namingReplicas(
                         request, replica: replica.id, device: device, terms: session.terms),
-                    clocks: request.clocks), frame: frame)
+                    clocks: request.clocks), frame: frame, session: session)
             let firstSequence = admitter.nextSequence
             for group in request.groups[knownCount...] {
                 if try admitter.isForked(group) {
@@ -873,7 +880,7 @@ package final class Ledger {
             }
             if let owner = row.device { return owner == device }
             // Never wrote here, and is only known as somebody's ancestor; or is the hub itself.
-            return !terms.entries.contains { $0.term == ancestor.replica }
+            return !terms.contains(ancestor.replica)
         }
     }
 
@@ -911,7 +918,7 @@ package final class Ledger {
             }
         }
         // A term is a replica without a device, and nobody's ancestor.
-        return result.subtracting(terms.entries.map(\.term))
+        return result.filter { !terms.contains($0) }
     }
 
     private func store(_ replica: inout ReplicaRow) throws {
@@ -945,10 +952,9 @@ package final class Ledger {
             milliseconds: session.now, offsetMinutes: session.settings.offsetMinutes)
         var orders: [(record: RecordID, createdKind: Kind?, [Change])] = []
         for need in needs {
-            guard let grid = need.grid,
-                case .text(let category) = need.state[NeedField.category.rawValue].winner?.value
-                    .flatMap({ FieldValue(.text, bytes: $0) })
-            else { continue }
+            guard let grid = need.grid, let category = text(of: .category, in: need) else {
+                continue
+            }
             let place = Place(category: category, grid: grid)
             if routes[place] == nil {
                 routes.updateValue(try route(of: category, from: grid), forKey: place)
@@ -1125,7 +1131,7 @@ package final class Ledger {
     }
 
     private func text(of field: NeedField, in record: StoredRecord) -> String? {
-        guard let bytes = record.state[field.rawValue].winner?.value,
+        guard let bytes = record.state.value(of: field.rawValue),
             case .text(let text) = FieldValue(.text, bytes: bytes)
         else { return nil }
         return text

@@ -47,8 +47,9 @@ extension Ledger {
         var result: [InspectedBrought] = []
         try storage.snapshot {
             try storage.forEachBatch { batch in
-                guard let device = try StoredContent.bringer(batch.content) else { return }
-                for change in try StoredContent.decodeBrought(batch.content) {
+                guard StoredContent.isBrought(batch.content) else { return }
+                let (device, changes) = try BroughtChange.decode(batch.content)
+                for change in changes {
                     result.append(
                         InspectedBrought(
                             record: change.record, field: change.field, version: change.version,

@@ -77,10 +77,10 @@ protocol LedgerStorage: AnyObject {
     func children(of key: Int64) throws -> [Int64]
     /// The records of a bucket in the order of their keys, beyond `key`.
     ///
-    /// - Parameter unreadable: Told the keys of those that the disk has altered beyond reading,
-    ///   which are left out; fewer than `limit` come only when there are no more.
+    /// - Parameter unreadable: Told the first sequences of those that the disk has altered beyond
+    ///   reading, which are left out; fewer than `limit` come only when there are no more.
     func records(
-        in bucket: Bucket, after key: Int64, limit: Int, unreadable: (Int64) throws -> Void
+        in bucket: Bucket, after key: Int64, limit: Int, unreadable: (UInt64) -> Void
     ) throws -> [StoredRecord]
     /// All records of a kind whose fields disagree, or all of a kind, in the order of their keys.
     func records(of kind: Kind, onlyInConflict: Bool) throws -> [StoredRecord]
@@ -147,12 +147,13 @@ protocol LedgerStorage: AnyObject {
 }
 
 extension LedgerStorage {
-    /// - Parameter unreadable: Told the key when the disk has altered the record beyond reading.
-    func record(key: Int64, unreadable: (Int64) throws -> Void) throws -> StoredRecord? {
+    /// - Parameter unreadable: Told the first sequence when the disk has altered the record beyond
+    ///   reading.
+    func record(key: Int64, unreadable: (UInt64) -> Void) throws -> StoredRecord? {
         do {
             return try record(key: key)
         } catch let error where error.isOfOneRow {
-            try unreadable(key)
+            if let sequence = try firstSequence(ofRecord: key) { unreadable(sequence) }
             return nil
         }
     }

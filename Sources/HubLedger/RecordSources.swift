@@ -69,11 +69,7 @@ final class RecordSources {
     }
 
     /// Remembers a record that cannot even be read.
-    func withhold(_ key: Int64) throws {
-        if let sequence = try storage.firstSequence(ofRecord: key) {
-            alteredRecords.insert(sequence)
-        }
-    }
+    func withhold(_ firstSequence: UInt64) { alteredRecords.insert(firstSequence) }
 
     /// Whether a record that is as it was admitted lies where it says, and its recorder's batch.
     private func isInItsPlace(_ record: StoredRecord) throws -> Bool {
@@ -81,7 +77,7 @@ final class RecordSources {
         case .need:
             guard
                 record.grid.map({ Array($0.utf8) })
-                    == record.state[NeedField.grid.rawValue].winner?.value,
+                    == record.state.value(of: NeedField.grid.rawValue),
                 record.team == record.progress.dispatch?.team
             else { return false }
             // Of what was brought back, the recorder comes later, or never.
@@ -209,18 +205,9 @@ final class RecordSources {
                 field: change.field, version: change.version)
         }
         // The groups' sequences ascend.
-        var low = 0
-        var high = batch.groups.count
-        while low < high {
-            let middle = (low + high) / 2
-            if batch.groups[middle].outcome.sequence <= sequence {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        guard low > 0 else { return nil }
-        let (group, outcome, clock) = batch.groups[low - 1]
+        let next = batch.groups.partitioningIndex { $0.outcome.sequence > sequence }
+        guard next > 0 else { return nil }
+        let (group, outcome, clock) = batch.groups[next - 1]
         let index = sequence - outcome.sequence
         guard index < UInt64(group.changes.count) else { return nil }
         let change = group.changes[Int(index)]

@@ -206,7 +206,7 @@ struct ReferenceImport {
         let stored = try key.flatMap { try storage.record(key: $0) }
         let fields = texts.compactMap { entry -> Change? in
             let value = entry.text.map { Array($0.utf8) }
-            if (stored?.state[entry.field].winner?.value ?? nil) == value { return nil }
+            if stored?.state.value(of: entry.field) == value { return nil }
             return Change(field: entry.field, value: value)
         }
         if fields.isEmpty {

@@ -653,7 +653,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func records(
-        in bucket: Bucket, after key: Int64, limit: Int, unreadable: (Int64) throws -> Void
+        in bucket: Bucket, after key: Int64, limit: Int, unreadable: (UInt64) -> Void
     ) throws -> [StoredRecord] {
         var records: [StoredRecord] = []
         var key = key
@@ -665,27 +665,30 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 if let record = row.record {
                     records.append(record)
                 } else {
-                    try unreadable(key)
+                    unreadable(row.firstSequence)
                 }
             }
             if rows.count < missing || records.count == limit { return records }
         }
     }
 
+    private typealias ReadableRow = (key: Int64, firstSequence: UInt64, record: StoredRecord?)
+
     /// A row of `record`, without what it holds if that does not decode.
     private func readable(
         _ row: borrowing Statement
-    ) throws -> (key: Int64, record: StoredRecord?) {
+    ) throws -> ReadableRow {
+        let (key, firstSequence) = (row.integer(at: 0), UInt64(bitPattern: row.integer(at: 8)))
         do {
-            return (row.integer(at: 0), try storedRecord(row))
+            return (key, firstSequence, try storedRecord(row))
         } catch let error where error.isOfOneRow {
-            return (row.integer(at: 0), nil)
+            return (key, firstSequence, nil)
         }
     }
 
     private func rows(
         in bucket: Bucket, after key: Int64, limit: Int
-    ) throws -> [(key: Int64, record: StoredRecord?)] {
+    ) throws -> [ReadableRow] {
         switch bucket {
         case .reference:
             try connection.all(
@@ -1176,12 +1179,8 @@ private struct RecentRecords {
 
     func record(key: Int64) -> StoredRecord? {
         if !others.isEmpty, let record = others[key] { return record }
-        var low = 0
-        var high = ascending.count
-        while low < high {
-            let middle = (low + high) / 2
-            if ascending[middle].key < key { low = middle + 1 } else { high = middle }
-        }
-        return low < ascending.count && ascending[low].key == key ? ascending[low] : nil
+        // Over the places, as a record would be copied to be looked at.
+        let index = ascending.indices.partitioningIndex { ascending[$0].key >= key }
+        return index < ascending.count && ascending[index].key == key ? ascending[index] : nil
     }
 }

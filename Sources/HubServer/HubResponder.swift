@@ -99,7 +99,9 @@ struct HubResponder: Sendable {
             case .readyz: reply = try await readiness()
             case .metrics: reply = try await figures()
             case .enroll, .sync, .history:
-                try checkHead(of: request, route: route)
+                // Whatever can be refused before the body is read.
+                let token = route == .enroll ? "" : try bearerToken(of: request)
+                try checkContent(of: request)
                 if request.headers.only(.expect)?.lowercased() == "100-continue" {
                     do {
                         try await writer.writeInformationalHead(HTTPResponse(status: .continue))
@@ -110,8 +112,8 @@ struct HubResponder: Sendable {
                 let frame = try await intake.collect(upTo: Limits.frameBytesMax)
                 switch route {
                 case .enroll: reply = try await enroll(frame, &intake, &device)
-                case .sync: reply = try await sync(request, frame, &intake, &device)
-                default: reply = try await history(request, frame, &intake, &device)
+                case .sync: reply = try await sync(token, frame, &intake, &device)
+                default: reply = try await history(token, frame, &intake, &device)
                 }
             }
         } catch let failure as ConnectionFailure {
@@ -143,10 +145,9 @@ struct HubResponder: Sendable {
     }
 
     private func sync(
-        _ request: Request, _ frame: [UInt8], _ intake: inout RequestIntake,
+        _ token: String, _ frame: [UInt8], _ intake: inout RequestIntake,
         _ device: inout Int64?
     ) async throws -> Reply {
-        let token = try bearerToken(of: request)
         var usedDictionary = false
         var decoded: Result<SyncRequest, any Error>
         do {
@@ -178,11 +179,10 @@ struct HubResponder: Sendable {
     }
 
     private func history(
-        _ request: Request, _ frame: [UInt8], _ intake: inout RequestIntake,
+        _ token: String, _ frame: [UInt8], _ intake: inout RequestIntake,
         _ device: inout Int64?
     ) async throws -> Reply {
-        let token = try bearerToken(of: request)
-        let id = try await ledger.call { try LedgerThread.device(withToken: token, in: $0).id }
+        let id = try await ledger.call { try $0.recognise(token: token).id }
         device = id
         let (message, usedDictionary) = try Frame.decode(frame)
         try intake.take(message.count)
@@ -192,9 +192,7 @@ struct HubResponder: Sendable {
             HistoryCoding.encode(entries: entries), usesDictionary: usedDictionary)
     }
 
-    /// Whatever can be refused before the body is read.
-    private func checkHead(of request: Request, route: Route) throws(HubFault) {
-        if route != .enroll { _ = try bearerToken(of: request) }
+    private func checkContent(of request: Request) throws(HubFault) {
         // Media types ignore case, and parameters may follow (RFC 9110 §8.3.1).
         let mediaType = request.headers.only(.contentType)?.utf8.prefix {
             $0 != UInt8(ascii: ";") && $0 != UInt8(ascii: " ")

@@ -115,15 +115,6 @@ package final class LedgerThread: Sendable {
     /// How many jobs wait.
     var queuedJobs: Int { state.withLock { $0.jobs.count } }
 
-    /// Recognises a device by its token, on the thread.
-    static func device(withToken token: String, in ledger: Ledger) throws -> Device {
-        guard let device = try ledger.device(withToken: token) else {
-            throw LedgerError.tokenUnknown
-        }
-        guard !device.isRevoked else { throw LedgerError.revoked }
-        return device
-    }
-
     private func enqueue(_ job: Job) -> LedgerThreadFault? {
         let (fault, wasEmpty) = state.withLock { state -> (LedgerThreadFault?, Bool) in
             if state.isStopping { return (.stopping, false) }

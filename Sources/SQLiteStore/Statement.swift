@@ -138,10 +138,6 @@ extension Statement {
     package func lend(_ index: Int32, text: UnsafeBufferPointer<UInt8>) throws(SQLiteError) {
         try check(waystation_bind_borrowed_text(handle, index, text.baseAddress, text.count))
     }
-
-    package func bindNull(_ index: Int32) throws(SQLiteError) {
-        try check(sqlite3_bind_null(handle, index))
-    }
 }
 
 // MARK: - Running
@@ -237,18 +233,7 @@ extension Statement {
         return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
     }
 
-    package func bytes(at column: Int32) -> [UInt8] {
-        withBytes(at: column) { Array($0) }
-    }
-
-    /// Lends a column's bytes without copying them; they are gone after `body`.
-    package func withBytes<Result, Failure: Error>(
-        at column: Int32, _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-        let start = sqlite3_column_blob(handle, column)
-        let count = Int(sqlite3_column_bytes(handle, column))
-        return try body(UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count))
-    }
+    package func bytes(at column: Int32) -> [UInt8] { Array(lentBytes(at: column)) }
 
     /// A column's bytes where SQLite holds them; they are gone with the next step.
     package func lentBytes(at column: Int32) -> UnsafeRawBufferPointer {

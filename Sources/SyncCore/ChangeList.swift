@@ -35,6 +35,12 @@ package struct ChangeList: RandomAccessCollection, Hashable, Sendable, Expressib
             self.bytes = bytes
             self.spans = spans
         }
+
+        /// A copy; `nil` when the field is cleared.
+        package func value(of span: ValueSpan) -> [UInt8]? {
+            span.length < 0
+                ? nil : bytes.copy(Int(span.offset)..<Int(span.offset) + Int(span.length))
+        }
     }
 
     private let block: Block
@@ -85,33 +91,26 @@ package struct ChangeList: RandomAccessCollection, Hashable, Sendable, Expressib
     }
 
     /// A copy; `nil` when the field is cleared.
-    package func value(of span: ValueSpan) -> [UInt8]? {
-        span.length < 0
-            ? nil : block.bytes.copy(Int(span.offset)..<Int(span.offset) + Int(span.length))
-    }
+    package func value(of span: ValueSpan) -> [UInt8]? { block.value(of: span) }
 
     /// Whether a value is of exactly these bytes.
     package func isValue(_ span: ValueSpan, _ other: [UInt8]) -> Bool {
+        other.withUnsafeBufferPointer { isValue(span, $0) }
+    }
+
+    /// Whether a value is this text.
+    package func isValue(_ span: ValueSpan, _ other: String) -> Bool {
+        var other = other
+        return other.withUTF8 { isValue(span, $0) }
+    }
+
+    private func isValue(_ span: ValueSpan, _ other: UnsafeBufferPointer<UInt8>) -> Bool {
         guard Int(span.length) == other.count else { return false }
         return block.bytes.withUnsafeBufferPointer { bytes in
             for index in other.indices where bytes[Int(span.offset) + index] != other[index] {
                 return false
             }
             return true
-        }
-    }
-
-    /// Whether a value is this text.
-    package func isValue(_ span: ValueSpan, _ other: String) -> Bool {
-        var other = other
-        return other.withUTF8 { other in
-            guard Int(span.length) == other.count else { return false }
-            return block.bytes.withUnsafeBufferPointer { bytes in
-                for index in other.indices where bytes[Int(span.offset) + index] != other[index] {
-                    return false
-                }
-                return true
-            }
         }
     }
 

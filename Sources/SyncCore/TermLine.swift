@@ -39,8 +39,10 @@ package struct TermLine: Hashable, Sendable {
     package func contains(_ position: Position, head: UInt64) -> Bool {
         position == .origin
             || cut(position, head: head) == position.sequence
-                && entries.contains { $0.term == position.term }
+                && contains(position.term)
     }
+
+    package func contains(_ term: TermID) -> Bool { entries.contains { $0.term == term } }
 
     /// The term in which a sequence was given out.
     package func term(at sequence: UInt64) -> TermID {

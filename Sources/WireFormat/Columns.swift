@@ -212,3 +212,13 @@ extension WireChanges {
         return order
     }
 }
+
+extension ArraySlice<ValueSpan> {
+    /// Whether they are as a group has them, as a rule: none twice, in the order of their numbers.
+    var areFieldsAscending: Bool {
+        for place in indices.dropFirst() where self[place].field <= self[place - 1].field {
+            return false
+        }
+        return true
+    }
+}

@@ -157,13 +157,8 @@ package enum BatchCoding {
             guard size > 0, size <= Limits.changesPerGroupMax, size <= changes.count - offset,
                 Int(baseIndexes[index]) < bases.count, Int(bootIndexes[index]) < boots.count
             else { throw .malformed("a group without changes, base or boot") }
-            var ascend = true
-            for place in offset + 1..<max(offset + 1, offset + size)
-            where changes[place].field <= changes[place - 1].field {
-                ascend = false
-            }
-            let fields = changes[offset..<offset + size].lazy.map(\.field)
-            guard ascend || Set(fields).count == size else {
+            let group = changes[offset..<offset + size]
+            guard group.areFieldsAscending || Set(group.lazy.map(\.field)).count == size else {
                 throw .malformed("a field twice in one group")
             }
             let elapsedMilliseconds = Int64(
@@ -602,14 +597,8 @@ extension Page {
                 }
                 let change = changes[position]
                 let value: PageRecord.Value =
-                    switch change.length {
-                    case ValueSpan.cleared: .cleared
-                    case ..<0: .asSent
-                    default:
-                        .bytes(
-                            block.bytes.copy(
-                                Int(change.offset)..<Int(change.offset) + Int(change.length)))
-                    }
+                    change.length < ValueSpan.cleared
+                    ? .asSent : block.value(of: change).map { .bytes($0) } ?? .cleared
                 return PageRecord.FieldVersion(
                     field: change.field, value: value,
                     stamp: Stamp(

@@ -67,16 +67,8 @@ extension WireSentRecords {
             }
             // Counters ascend, and mostly the next group's record comes next.
             var index = next
-            var end = groups.count
-            if index < end, groups[index].firstCounter != first {
-                while index < end {
-                    let middle = (index + end) / 2
-                    if groups[middle].firstCounter < first {
-                        index = middle + 1
-                    } else {
-                        end = middle
-                    }
-                }
+            if index < groups.count, groups[index].firstCounter != first {
+                index = groups[index...].partitioningIndex { $0.firstCounter >= first }
             }
             guard index < groups.count, groups[index].firstCounter == first,
                 let (sequence, stamp) = Self.follows(
@@ -233,14 +225,5 @@ extension PageRecord {
 
     static func places(_ flags: UInt32) -> HeldPlaces {
         HeldPlaces(rawValue: UInt8(truncatingIfNeeded: flags >> 2))
-    }
-}
-
-extension ArraySlice<ValueSpan> {
-    fileprivate var areFieldsAscending: Bool {
-        for place in indices.dropFirst() where self[place].field < self[place - 1].field {
-            return false
-        }
-        return true
     }
 }

@@ -9,7 +9,7 @@ struct HubOptions: ParsableArguments {
     @OptionGroup var devices: DeviceOptions
     @Option(help: "http://127.0.0.1:PORT; without it the ledger is opened in this process.")
     var url: String?
-    @Option(help: "The ledger to open, for merge with one client and for edits.")
+    @Option(help: "The ledger to open, for merge with one client, edits and pairs.")
     var ledger: String?
 
     var workload: Workload { devices.workload.workload }
@@ -21,6 +21,8 @@ struct HubOptions: ParsableArguments {
         let link = Link(try Ledger(opening: ledger, clock: SeededLedger.wallMilliseconds))
         return Array(repeating: link, count: count)
     }
+
+    func link() throws -> Link { try links(1)[0] }
 
     /// Lets the first devices work at the same time, each on a thread and a link of its own, and
     /// keeps where they get to.
@@ -37,7 +39,7 @@ struct HubOptions: ParsableArguments {
         let gate = Gate(clients)
         let done = try onThreads(clients) { client in
             let device = WireDevice(before[client], workload: workload)
-            let result = try work(device, hub.links(1)[0], gate)
+            let result = try work(device, hub.link(), gate)
             return (device.state, result)
         }
         try devices.save(done.map(\.0) + before.dropFirst(clients))
@@ -62,7 +64,7 @@ struct PushCommand: ParsableCommand {
         var states = try hub.devices.states()
         let device = WireDevice(states[self.device], workload: hub.workload)
         guard edits <= device.state.needs else { throw BenchError("too few needs to edit") }
-        let link = try hub.links(1)[0]
+        let link = try hub.link()
         var groups = device.create(creates)
         groups += (0..<edits).map {
             let number = UInt64(1 + $0 * device.state.needs / max(1, edits))
@@ -236,45 +238,35 @@ struct PairsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pairs", abstract: "10 changes pushed and pulled, again and again.")
 
-    @OptionGroup var devices: DeviceOptions
-    @Option(help: "The server; without it the ledger is opened in this process.")
-    var url: String?
-    @Option var ledger: String?
+    @OptionGroup var hub: HubOptions
     @Option var pairs = 100
 
     func run() throws {
-        var states = try devices.states()
-        let link: Link
-        let partnersLink: Link
-        if let url {
-            link = try Link(url: url)
-            partnersLink = try Link(url: url)
-        } else {
-            guard let ledger else { throw ValidationError("give --url or --ledger") }
-            link = Link(
-                try Ledger(opening: ledger, clock: SeededLedger.wallMilliseconds))
-            partnersLink = link
-        }
-        let workload = devices.workload.workload
-        let device = WireDevice(states[0], workload: workload)
-        let partner = WireDevice(states[1], workload: workload)
+        var states = try hub.devices.states()
+        let links = try hub.links(2)
+        let (link, partnersLink) = (links[0], links[1])
+        let device = WireDevice(states[0], workload: hub.workload)
+        let partner = WireDevice(states[1], workload: hub.workload)
         try device.send([], over: link)
         try partner.send([], over: partnersLink)
+        func waited() -> Int64 {
+            link.waitedNanoseconds
+                + (link === partnersLink ? 0 : partnersLink.waitedNanoseconds)
+        }
         var times: [Int64] = []
         for pair in 0..<pairs {
             let groups = (0..<5).map {
                 let number = UInt64(1 + (pair * 5 + $0) % max(1, device.state.needs))
                 return device.edit(device.state.record(number), pair * 5 + $0)
             }
-            let before = link.waitedNanoseconds + (url == nil ? 0 : partnersLink.waitedNanoseconds)
+            let before = waited()
             try device.send(groups, over: link)
             try partner.send([], over: partnersLink)
-            let after = link.waitedNanoseconds + (url == nil ? 0 : partnersLink.waitedNanoseconds)
-            times.append(after - before)
+            times.append(waited() - before)
         }
         states[0] = device.state
         states[1] = partner.state
-        try devices.save(states)
+        try hub.devices.save(states)
         report([
             ("pairs", .integer(pairs)), ("median_milliseconds", milliseconds(median(times))),
         ])
@@ -328,7 +320,7 @@ struct CountyCommand: ParsableCommand {
                 WireDevice(states[$0], workload: hub.workload)
             }
             // Enrolled before this day: the territory's names are there.
-            for device in devices { try device.send([], over: hub.links(1)[0]) }
+            for device in devices { try device.send([], over: hub.link()) }
             gate.pass()
             var latencies: [Int64] = []
             var bytesUp = 0
@@ -336,7 +328,7 @@ struct CountyCommand: ParsableCommand {
             for _ in 0..<days {
                 for device in devices {
                     let groups = device.create(needs)
-                    let link = try hub.links(1)[0]
+                    let link = try hub.link()
                     try device.sync(groups, over: link)
                     latencies.append(link.waitedNanoseconds)
                     bytesUp += link.bytesUp

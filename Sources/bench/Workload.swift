@@ -235,12 +235,6 @@ private struct Zipf: Sendable {
 
     func character(_ chance: inout Chance) -> Character {
         let point = Double.random(in: 0..<(sums.last ?? 1), using: &chance)
-        var low = 0
-        var high = sums.count - 1
-        while low < high {
-            let middle = (low + high) / 2
-            if sums[middle] <= point { low = middle + 1 } else { high = middle }
-        }
-        return ranked[low]
+        return ranked[sums.dropLast().partitioningIndex { $0 > point }]
     }
 }

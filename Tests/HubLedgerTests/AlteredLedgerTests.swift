@@ -49,6 +49,31 @@ struct AlteredLedgerTests {
         }
     }
 
+    @Test("a note on a need that cannot be read is refused, and holds up nothing")
+    func noteOnUnreadableNeed() throws {
+        try alter("UPDATE record SET state = x'ff' WHERE kind = 1")
+        office.addNote(on: need)
+        let next = office.addNeed("路灯不亮")
+        let refusals = try #require(try hub.sync(office, office.request()).outcomes).refusals
+        #expect(refusals.map(\.code) == [RejectionCode.unreadable.rawValue])
+        #expect(refusals.map(\.field) == [NoteField.need.rawValue])
+        #expect(try hub.record(next) != nil)
+    }
+
+    @Test("a note that cannot be read does not keep its need where it lies")
+    func unreadableNote() throws {
+        let note = worker.addNote(on: need)
+        let other = worker.addNote(on: need)
+        for device in [worker, office] { try device.sync() }
+        try alter(
+            "UPDATE record SET state = x'ff' WHERE key = (SELECT MIN(key) FROM record WHERE kind = 2)"
+        )
+        #expect(throws: LedgerError.self) { _ = try hub.record(note) }
+        office.dispatch(need, to: "A")
+        #expect(try hub.sync(office, office.request()).outcomes?.refusals == [])
+        for id in [need, other] { #expect(try hub.record(id)?.team == "A") }
+    }
+
     @Test("a record that cannot be read is left out of what is served, and told")
     func unreadableIsWithheld() throws {
         let other = worker.addNeed("井盖")

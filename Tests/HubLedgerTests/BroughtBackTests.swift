@@ -1,4 +1,5 @@
 import NeedModel
+import SQLiteStore
 import SyncCore
 import Testing
 import WireFormat
@@ -101,6 +102,39 @@ import WireFormat
             $0.record == old && $0.field == NeedField.address.rawValue
         }
         #expect(addresses.map(\.device) == [worker.id, office.id])
+    }
+
+    @Test("what the hub's disk has altered keeps nobody from bringing back the rest, nor from more")
+    func unreadableRecord() throws {
+        let (old, new, copy) = try loseWork()
+        let alter: StaticString = "UPDATE record SET state = x'ff' WHERE id = ?"
+        let connection = try Connection(path: copy.path, mode: .readWrite)
+        try connection.run(alter, .bytes(old.bytes))
+        office.addNote(on: old)
+        var request = office.request(groups: [])
+        let told = try copy.sync(office, request)
+        let confirmed = try #require(told.recovered)
+        let shared = LostPart(
+            reached: [office.cursor], line: TermLine(told.line), head: confirmed.sequence
+        ).shared
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [office.cursor],
+            records: held(office, beyond: shared))
+        #expect(request.recovery?.records.map(\.id).contains(old) == true)
+        let position = try #require(try copy.sync(office, request).recovered)
+        #expect(try copy.record(new)?.team == "A")
+
+        try connection.run(alter, .bytes(new.bytes))
+        office.edit(new, .address, .text("三"))
+        let next = office.addNeed("再来")
+        request = office.request()
+        request.recovery = SyncRequest.Recovery(
+            confirmed: position, reached: [office.cursor], records: [])
+        request.gap = office.waiting.first.map { 1..<$0.firstCounter }
+        let refusals = try #require(try copy.sync(office, request).outcomes).refusals
+        let unreadable = RejectionCode.unreadable.rawValue
+        #expect(refusals.map(\.code) == [unreadable, unreadable])
+        #expect(try copy.record(next) != nil)
     }
 
     @Test("a device cannot claim to have seen all that another will write")

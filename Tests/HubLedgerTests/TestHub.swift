@@ -277,6 +277,12 @@ final class TestHub {
 }
 
 extension Ledger {
+    /// The device that a token belongs to, also when it was revoked; `nil` for one that was never
+    /// given out or was replaced by a newer one.
+    func device(withToken token: String) throws -> Device? {
+        try storage.snapshot { try storage.device(tokenHash: Secrets.hash(token))?.device }
+    }
+
     /// Requests of devices, each in a frame.
     func sync(
         _ requests: [(device: Int64, request: SyncRequest)]
