@@ -188,7 +188,7 @@ final class Stage {
         try LedgerChecker(
             records: records, groups: try ledger.inspectGroups(),
             brought: try ledger.inspectBrought(), restores: restores,
-            head: try ledger.info().head, newestHubTime: now
+            head: try ledger.head(), newestHubTime: now
         ).check()
         try restores.check(
             records: records, groups: try ledger.inspectGroups(),
@@ -197,8 +197,11 @@ final class Stage {
             let inspection = try device.journal.inspect()
             try expect(inspection.outbox.isEmpty, "\(device.name) still waits")
             try PullChecker().checkEqual(
-                inspection, records: records.map { KnownRecord($0) },
-                scope: try ledger.scope(ofDevice: device.machine.number), device: device.machine)
+                inspection,
+                holding: RightfulHolding(
+                    of: records.map { KnownRecord($0) },
+                    in: try ledger.scope(ofDevice: device.machine.number)),
+                device: device.machine)
         }
     }
 }
