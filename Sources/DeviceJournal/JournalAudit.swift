@@ -70,7 +70,7 @@ struct RowChecksum {
 }
 
 /// A row of `record` with what guards it.
-struct GuardedRow {
+struct GuardedRow: Equatable {
     var id: [UInt8]
     var kind: Int64
     var parent: [UInt8]?

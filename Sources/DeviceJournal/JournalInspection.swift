@@ -14,6 +14,28 @@ package struct JournalInspection: Sendable {
         package var contested: [UInt32]
         /// Newest stamp first.
         package var fields: [UInt32: [(value: [UInt8]?, stamp: Stamp, sequence: UInt64)]]
+        /// Of its live versions, as they are there, whatever the row says.
+        package var digest: UInt64
+        fileprivate var row: GuardedRow
+
+        /// `nil` when the row does not decode: then it is not there for people either.
+        fileprivate init?(_ row: GuardedRow) {
+            guard let record = row.record else { return nil }
+            kind = record.kind
+            isVisible = record.isVisible
+            createdMilliseconds = record.created
+            places = row.places
+            contested = record.state.contested
+            fields = [:]
+            for (field, versions) in record.state.fields {
+                fields[field] = versions.map { ($0.value, $0.stamp, $0.sequence) }
+            }
+            digest = record.state.digest(of: record.id)
+            self.row = row
+        }
+
+        /// Whether nothing of the row has changed since.
+        package func isSame(as former: Record) -> Bool { row == former.row }
     }
 
     package var replica: ReplicaID
@@ -34,18 +56,9 @@ package struct JournalInspection: Sendable {
 
     /// What ``scopeDigest`` should be: the sum over the records that are there.
     package var sumOfRecords: UInt64 {
-        var sum: UInt64 = 0
-        for (id, record) in records where record.isVisible {
-            for (field, versions) in record.fields {
-                for version in versions {
-                    sum &+=
-                        record.places.count
-                        &* BucketDigest.share(
-                            record: id, field: field, dot: version.stamp.dot, value: version.value)
-                }
-            }
+        records.values.reduce(0) {
+            $0 &+ ($1.isVisible ? $1.places.count &* $1.digest : 0)
         }
-        return sum
     }
 }
 
@@ -67,7 +80,11 @@ package struct InspectedCommands: Sendable {
 }
 
 extension Journal {
-    package func inspect() throws(JournalError) -> JournalInspection {
+    /// - Parameter former: Records of an earlier inspection: what has not changed since need not be
+    ///   decoded again.
+    package func inspect(
+        after former: [RecordID: JournalInspection.Record] = [:]
+    ) throws(JournalError) -> JournalInspection {
         try reading {
             let writer = try readWriter()
             let audit = try readAudit()
@@ -78,21 +95,20 @@ extension Journal {
                     try connection.all("SELECT record FROM suspect") { try $0.record(at: 0) }),
                 isSearching: audit.isSearching,
                 commands: try readCommands())
-            let rows = try connection.all(
+            inspection.records.reserveCapacity(former.count)
+            try connection.forEach(
                 """
                 SELECT id, kind, parent, created, visible, state, places, digest, checksum
                 FROM record
                 """
-            ) { GuardedRow(row: $0) }
-            for guarded in rows {
-                // What does not decode is not there for people either.
-                guard let row = guarded.record else { continue }
-                inspection.records[row.id] = JournalInspection.Record(
-                    kind: row.kind, isVisible: row.isVisible, createdMilliseconds: row.created,
-                    places: guarded.places, contested: row.state.contested,
-                    fields: row.state.fields.mapValues { versions in
-                        versions.map { ($0.value, $0.stamp, $0.sequence) }
-                    })
+            ) { statement in
+                let row = GuardedRow(row: statement)
+                guard let id = RecordID(bytes: row.id) else { return }
+                if let known = former[id], known.row == row {
+                    inspection.records[id] = known
+                } else {
+                    inspection.records[id] = JournalInspection.Record(row)
+                }
             }
             return inspection
         }

@@ -27,10 +27,14 @@ struct ReadingContext {
         shared(of: replica) != nil || people[replica.rawValue] == nil
     }
 
-    /// `nil` for the hub itself.
-    func writerName(_ replica: ReplicaID) -> String? {
-        if isOwn(replica) { return identity?.name }
-        return people[replica.rawValue].flatMap { $0.isEmpty ? nil : $0 }
+    /// Who wrote under a replica.
+    ///
+    /// - Returns: The name is `nil` for the hub itself.
+    func writer(_ replica: ReplicaID) -> (name: String?, isOwn: Bool) {
+        guard shared(of: replica) == nil, let person = people[replica.rawValue] else {
+            return (identity?.name, true)
+        }
+        return (person.isEmpty ? nil : person, false)
     }
 }
 
@@ -383,22 +387,23 @@ extension Journal {
             ?? ShownTime(
                 milliseconds: creation.map { context.boots.corrected($0.content.written) }?
                     .milliseconds ?? id.milliseconds, isApproximate: true)
+        let creator = context.writer(id.replica)
         var view = RecordView(
-            id: id, kind: kind, created: created, creator: context.writerName(id.replica),
-            isOwn: context.isOwn(id.replica), fields: [:], contested: [],
-            isWaiting: groups.contains { !$0.isSettled })
-        for (field, versions) in row?.state.fields ?? [:] {
+            id: id, kind: kind, created: created, creator: creator.name, isOwn: creator.isOwn,
+            fields: FieldMap(), contested: [], isWaiting: groups.contains { !$0.isSettled })
+        let fields = row?.state.fields ?? FieldMap()
+        view.fields.reserveCapacity(fields.count)
+        for (field, versions) in fields {
             view.fields[field] = FieldView(
                 field: field,
                 versions: versions.map { version in
-                    VersionView(
+                    let writer = context.writer(version.stamp.dot.replica)
+                    return VersionView(
                         value: version.value,
                         time: ShownTime(
                             milliseconds: version.stamp.milliseconds, isApproximate: false),
                         dot: version.stamp.dot, sequence: version.sequence,
-                        writer: context.writerName(version.stamp.dot.replica),
-                        isOwn: context.isOwn(version.stamp.dot.replica),
-                        isPending: false)
+                        writer: writer.name, isOwn: writer.isOwn, isPending: false)
                 })
         }
         var contested = Set(row?.state.contested ?? [])
@@ -496,7 +501,7 @@ extension NeedSnapshot {
         } else {
             isNew = false
         }
-        conflicts = NeedField.allCases.compactMap { ConflictSnapshot($0, in: record) }
+        conflicts = ConflictSnapshot.all(in: record)
     }
 }
 
@@ -505,15 +510,21 @@ extension ConflictSnapshot {
         LateAnswers.order(ofDispatch: record.value(NeedField.dispatch.rawValue))
     }
 
+    /// By field.
+    static func all(in record: RecordView) -> [ConflictSnapshot] {
+        // Nearly always there is one version of each, and nothing that might disagree with it.
+        let hasLate = record.fields[LateAnswers.field] != nil
+        if !hasLate && record.contested.isEmpty
+            && record.fields.values.allSatisfy({ $0.versions.count == 1 })
+        {
+            return []
+        }
+        return NeedField.allCases.compactMap { ConflictSnapshot($0, in: record) }
+    }
+
     /// - Returns: `nil` when the field is not in conflict.
     init?(_ field: NeedField, in record: RecordView) {
         guard let register = record.fields[field.rawValue] else { return nil }
-        // Nearly always there is one version, and nothing that might disagree with it.
-        let mayDisagree =
-            register.versions.count > 1
-            || field == .dispatch && record.fields[LateAnswers.field] != nil
-            || field == .withdrawal && !record.contested.isEmpty
-        guard mayDisagree else { return nil }
         let order = Self.currentOrder(of: record)
         var candidates = register.versions.map { (field: field, version: $0) }
         if LateAnswers.sources.contains(field) {

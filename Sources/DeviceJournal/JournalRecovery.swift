@@ -126,7 +126,7 @@ extension Journal {
                 }
                 if fields.isEmpty { continue }
                 let record = PageRecord(bringing: row, fields: fields)
-                versions += fields.values.reduce(0) { $0 + $1.count }
+                versions += fields.reduce(0) { $0 + $1.value.count }
                 bytes += row.state.bytes.count
                 guard records.isEmpty || bytes <= bytesMax && versions <= Limits.changesPerBatchMax
                 else { break search }
@@ -211,7 +211,7 @@ extension RecordState {
         let returned = Set(other?.fields.values.joined().map(\.stamp.dot) ?? [])
         var commands: [[Lost]] = []
         var late: [[Lost]] = []
-        for (field, versions) in fields.sorted(by: { $0.key < $1.key }) {
+        for (field, versions) in fields {
             let now = other?.fields[field] ?? []
             let known = Set(versions.map(\.stamp.dot))
             if now.contains(where: { !known.contains($0.stamp.dot) }) { continue }
@@ -241,10 +241,10 @@ extension RecordState {
 
 extension PageRecord {
     /// A record with its fields as they were sent to this device.
-    fileprivate init(bringing row: RecordRow, fields: [UInt32: [RecordState.Version]]) {
+    fileprivate init(bringing row: RecordRow, fields: FieldMap<[RecordState.Version]>) {
         self.init(
             id: row.id, kind: row.kind, createdMilliseconds: row.created, contested: [], places: [],
-            fields: fields.sorted { $0.key < $1.key }.map { field, versions in
+            fields: fields.map { field, versions in
                 PageRecord.Field(
                     field: field,
                     versions: versions.map {

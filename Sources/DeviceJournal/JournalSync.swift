@@ -166,7 +166,7 @@ extension Journal {
             if let known = shown[group.record] {
                 dots = known
             } else {
-                let fields = try readRecord(group.record)?.state.fields ?? [:]
+                let fields = try readRecord(group.record)?.state.fields ?? FieldMap()
                 dots = Set(fields.values.joined().map(\.stamp.dot))
                 shown[group.record] = dots
             }

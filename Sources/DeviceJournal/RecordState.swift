@@ -24,14 +24,14 @@ struct RecordState: Equatable {
 
     /// See ``SyncCore/Tombstone``; computed by the hub, which alone knows what writers had seen.
     var contested: [UInt32] = []
-    /// By field, newest first, never empty.
-    var fields: [UInt32: [Version]] = [:]
+    /// Newest first, never empty.
+    var fields = FieldMap<[Version]>()
 
     func winner(_ field: UInt32) -> Version? { fields[field]?.first }
 
     /// In the order of a page.
     var versions: [PageRecord.FieldVersion] {
-        fields.sorted { $0.key < $1.key }.flatMap { field, versions in
+        fields.flatMap { field, versions in
             versions.map {
                 PageRecord.FieldVersion(
                     field: field, value: $0.value.map { .bytes($0) } ?? .cleared, stamp: $0.stamp,
@@ -152,6 +152,7 @@ struct RecordState: Equatable {
             let field = UInt32(truncatingIfNeeded: try reader.number())
             var versions: [Version] = []
             let versionCount = try reader.count()
+            guard versionCount > 0 else { throw .truncated }
             versions.reserveCapacity(min(versionCount, Self.roomMax))
             for _ in 0..<versionCount {
                 let value = try reader.value()

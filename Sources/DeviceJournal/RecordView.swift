@@ -40,8 +40,7 @@ package struct RecordView: Hashable, Sendable {
     package var creator: String?
     /// Recorded on this device.
     package var isOwn: Bool
-    /// By field.
-    package var fields: [UInt32: FieldView]
+    package var fields: FieldMap<FieldView>
     /// Fields with a version that the shown delete had not seen and that had not seen it.
     package var contested: [UInt32]
     /// Something here is not yet decided by the hub.

@@ -1258,7 +1258,7 @@ package final class Ledger {
     private func checkRecords(_ findings: inout [String]) throws {
         var digests: [Bucket: UInt64] = [:]
         let sources = RecordSources(storage: storage, terms: try storage.terms())
-        try storage.forEachRecord { key, result, isListed in
+        try storage.forEachRecord(unless: nil) { key, result, isListed in
             guard case .success(let record) = result else {
                 findings.append("the record with key \(key) cannot be read")
                 return

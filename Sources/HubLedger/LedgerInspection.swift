@@ -60,19 +60,36 @@ extension Ledger {
         return result
     }
 
+    /// The sequence of the newest change.
+    package func head() throws -> UInt64 {
+        try storage.snapshot { try storage.head() }
+    }
+
     package func inspectRecords() throws -> [InspectedRecord] {
         var records: [InspectedRecord] = []
+        try inspectRecords(unless: nil) { _, record in records.append(record) }
+        return records
+    }
+
+    /// The same one by one, in the order of their keys.
+    ///
+    /// - Parameter isKnown: Asked of each key, with a mark that two rows share only when they are the
+    ///   same, whether to pass it over.
+    package func inspectRecords(
+        unless isKnown: ((Int64, _ mark: UInt64) -> Bool)?,
+        _ body: (Int64, InspectedRecord) throws -> Void
+    ) throws {
         try storage.snapshot {
-            try storage.forEachRecord { _, result, _ in
+            try storage.forEachRecord(unless: isKnown) { key, result, _ in
                 let record = try result.get()
-                records.append(
+                try body(
+                    key,
                     InspectedRecord(
                         id: record.id, kind: record.kind, placement: record.placement,
                         createdMilliseconds: record.createdMilliseconds,
                         fields: record.state.fields, contested: record.contestedFields))
             }
         }
-        return records
     }
 
     package func inspectGroups() throws -> [InspectedGroup] {

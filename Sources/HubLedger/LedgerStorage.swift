@@ -87,7 +87,11 @@ protocol LedgerStorage: AnyObject {
     func recordIDs(of kind: Kind) throws -> [RecordID]
     /// All records one by one, also those that cannot be read, with their keys and whether they
     /// are listed as being in conflict.
+    ///
+    /// - Parameter isKnown: Asked of each key, with a mark that two rows share only when they are the
+    ///   same, whether to pass it over.
     func forEachRecord(
+        unless isKnown: ((Int64, _ mark: UInt64) -> Bool)?,
         _ body: (Int64, Result<StoredRecord, any Error>, _ isListed: Bool) throws -> Void) throws
     /// Whether any creation is refused at present.
     func hasRefusedCreations() throws -> Bool

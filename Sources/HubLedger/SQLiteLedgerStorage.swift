@@ -744,6 +744,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
     }
 
     func forEachRecord(
+        unless isKnown: ((Int64, _ mark: UInt64) -> Bool)?,
         _ body: (Int64, Result<StoredRecord, any Error>, _ isListed: Bool) throws -> Void
     ) throws {
         try connection.forEach(
@@ -753,6 +754,9 @@ final class SQLiteLedgerStorage: LedgerStorage {
             ORDER BY key
             """
         ) { row in
+            if let isKnown, isKnown(row.integer(at: 0), Self.mark(ofRecord: row)) {
+                return
+            }
             let record: Result<StoredRecord, any Error>
             do {
                 record = .success(try storedRecord(row))
@@ -761,6 +765,22 @@ final class SQLiteLedgerStorage: LedgerStorage {
             }
             try body(row.integer(at: 0), record, !row.isNull(at: 12))
         }
+    }
+
+    /// Of a row as ``forEachRecord(unless:_:)`` reads it.
+    private static func mark(ofRecord row: borrowing Statement) -> UInt64 {
+        var hash = ContentHash()
+        for column: Int32 in 0..<13 {
+            hash.combine(row.isNull(at: column) ? 0 as UInt64 : 1)
+            switch column {
+            case 1, 6, 7, 11:  // id, grid, team, state
+                let bytes = row.lentBytes(at: column)
+                hash.combine(UInt64(bytes.count))
+                hash.combine(bytes.assumingMemoryBound(to: UInt8.self))
+            default: hash.combine(UInt64(bitPattern: row.integer(at: column)))
+            }
+        }
+        return hash.value
     }
 
     func hasRefusedCreations() throws -> Bool {

@@ -9,12 +9,23 @@ import WireFormat
 
 /// Names a command: its record and the clocks when it was given. A fork or a retry keeps both.
 struct CommandKey: Hashable {
-    var record: RecordID
-    var written: ClockReading
+    let record: RecordID
+    let written: ClockReading
 
-    static func all(of refused: [InspectedCommands.Refused]) -> [CommandKey] {
-        refused.map { CommandKey(record: $0.record, written: $0.written) }
+    init(_ group: ChangeGroup) {
+        record = group.record
+        written = group.written
     }
+
+    init(_ refused: InspectedCommands.Refused) {
+        record = refused.record
+        written = refused.written
+    }
+}
+
+extension InspectedCommands {
+    var waitingKeys: Set<CommandKey> { Set(outbox.map { CommandKey($0.group) }) }
+    var refusedKeys: Set<CommandKey> { Set(refused.map { CommandKey($0) }) }
 }
 
 /// Invariants 1 and 2: every durable command ends in exactly one outcome.
@@ -50,7 +61,7 @@ final class CommandChecker {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
         for entry in own.outbox where entry.group.written == clocks {
-            add(CommandKey(record: entry.group.record, written: clocks), device, entry.group, own)
+            add(CommandKey(entry.group), device, entry.group, own)
         }
     }
 
@@ -58,9 +69,7 @@ final class CommandChecker {
         _ key: CommandKey, _ device: SimulatedDevice, _ group: ChangeGroup, _ own: InspectedCommands
     ) {
         if commands[key] == nil { order.append(key) }
-        let count = own.outbox.count {
-            $0.group.record == key.record && $0.group.written == key.written
-        }
+        let count = own.outbox.count { CommandKey($0.group) == key }
         commands[key] = Command(device: device.number, changes: Array(group.changes), count: count)
         device.unsettled.insert(key)
     }
@@ -80,26 +89,22 @@ final class CommandChecker {
                 what: "\(device.name) took up \(taken) of \(before.count) refused commands, and "
                     + "keeps \(own.refused.count)")
         }
-        let kept = Set(CommandKey.all(of: own.refused))
+        let kept = own.refusedKeys
         for key in before where !kept.contains(key) { commands[key]?.isReplaced = true }
     }
 
     /// After an answer was absorbed: what left the outbox has its outcome.
     func noteAbsorbed(_ device: SimulatedDevice, _ own: InspectedCommands) {
         noteOfferedAnew(device, own)
-        device.unsettled.formIntersection(
-            own.outbox.map {
-                CommandKey(record: $0.group.record, written: $0.group.written)
-            })
+        device.unsettled.formIntersection(own.waitingKeys)
     }
 
     /// What the hub refused for its kind becomes a new command by itself once the hub knows more.
     private func noteOfferedAnew(_ device: SimulatedDevice, _ own: InspectedCommands) {
-        let refused = Set(
-            own.refused.map { CommandKey(record: $0.record, written: $0.written) })
+        let refused = own.refusedKeys
         for entry in own.outbox {
             let group = entry.group
-            let key = CommandKey(record: group.record, written: group.written)
+            let key = CommandKey(group)
             // What was interrupted may want what another had wanted, and is not that one.
             guard commands[key] == nil, !interrupted.contains(group.written) else { continue }
             let former = order.first { former in
@@ -107,7 +112,7 @@ final class CommandChecker {
                     let command = commands[former]
                 else { return false }
                 return command.device == device.number && !command.isReplaced
-                    && command.changes == Array(group.changes)
+                    && Self.isSame(command.changes, group)
             }
             guard let former else { continue }
             commands[former]?.isReplaced = true
@@ -116,16 +121,20 @@ final class CommandChecker {
         }
     }
 
+    /// Whether a group wants what a command wanted; a note follows a need that got a new id.
+    private static func isSame(_ changes: [Change], _ group: ChangeGroup) -> Bool {
+        guard group.createdKind == Kind.note.rawValue else {
+            return changes == Array(group.changes)
+        }
+        let need = NoteField.need.rawValue
+        return changes.filter { $0.field != need } == group.changes.filter { $0.field != need }
+    }
+
     /// After a crash: what was told as done and not settled is still there.
     func checkDurable(_ device: SimulatedDevice, _ own: InspectedCommands) throws {
         noteOfferedAnew(device, own)
-        let here = Set(
-            own.outbox.map {
-                CommandKey(record: $0.group.record, written: $0.group.written)
-            })
-        let refused = Set(
-            own.refused.map { CommandKey(record: $0.record, written: $0.written) })
-        for key in device.unsettled where !here.contains(key) && !refused.contains(key) {
+        let kept = own.waitingKeys.union(own.refusedKeys)
+        for key in device.unsettled where !kept.contains(key) {
             throw Violation(invariant: 1, what: "\(device.name) lost a command at a crash")
         }
     }
@@ -146,8 +155,7 @@ final class CommandChecker {
 
     /// A journal went back to an older copy: what it had not sent is gone with it.
     func forgetUnsent(of device: Int64, ledger: [InspectedGroup]) {
-        let known = Set(
-            ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        let known = Set(ledger.map { CommandKey($0.group) })
         hasLost = true
         for key in order where commands[key]?.device == device && !known.contains(key) {
             commands[key]?.isLost = true
@@ -157,8 +165,7 @@ final class CommandChecker {
     /// The hub went back to a backup: what it had decided since, and nobody sends again, is gone
     /// as a command; what is live of it is ``RestoreChecker``'s business.
     func forgetLost(ledger: [InspectedGroup], waiting: Set<CommandKey>) {
-        let known = Set(
-            ledger.map { CommandKey(record: $0.group.record, written: $0.group.written) })
+        let known = Set(ledger.map { CommandKey($0.group) })
         hasLost = true
         for key in order where !known.contains(key) && !waiting.contains(key) {
             commands[key]?.isLost = true
@@ -173,7 +180,7 @@ final class CommandChecker {
         var rejected: [CommandKey: Int] = [:]
         var creationsRefused: Set<CommandKey> = []
         for entry in ledger where entry.device != nil {
-            let key = CommandKey(record: entry.group.record, written: entry.group.written)
+            let key = CommandKey(entry.group)
             switch entry.outcome {
             case .applied: applied[key, default: 0] += 1
             case .rejected(let code, _, _):
@@ -193,10 +200,7 @@ final class CommandChecker {
             }
         }
         for (device, inspection) in journals where !copiedDevices.contains(device.number) {
-            let kept = Set(
-                inspection.commands.refused.map {
-                    CommandKey(record: $0.record, written: $0.written)
-                })
+            let kept = inspection.commands.refusedKeys
             for key in order
             where commands[key]?.device == device.number && rejected[key] != nil
                 && !kept.contains(key) && commands[key]?.isReplaced == false
@@ -253,44 +257,17 @@ struct PullChecker {
         var cursor: Position
     }
 
-    /// What each device may hold, by its number, as of a reading of the ledger.
-    private var allowed: [Int64: (reading: Int, scope: UInt64, records: [RecordID: UInt64])] = [:]
-
-    /// The records that a device may hold, each with its fingerprint.
-    private mutating func allowed(to device: Int64, by hub: SimulatedHub) throws -> [RecordID:
-        UInt64]
-    {
-        guard let ledger = hub.ledger else { return [:] }
-        let records = try hub.records()
-        let scope = try ledger.scope(ofDevice: device)
-        if let found = allowed[device], found.reading == hub.readings, found.scope == scope.id {
-            return found.records
-        }
-        let found = Self.fingerprints(of: records, in: scope)
-        allowed[device] = (hub.readings, scope.id, found)
-        return found
-    }
-
-    private static func fingerprints(
-        of records: [KnownRecord], in scope: Scope
-    ) -> [RecordID: UInt64] {
-        Dictionary(
-            uniqueKeysWithValues: records.lazy.filter { scope.contains($0.placement) }
-                .map { ($0.id, $0.fingerprint) })
-    }
-
     mutating func noteServed(
-        _ answer: SyncAnswer, hub: SimulatedHub, device: SimulatedDevice
+        _ answer: SyncAnswer, holding: RightfulHolding, device: SimulatedDevice
     ) throws {
         guard let page = answer.page else { return }
-        let allowed = try allowed(to: device.number, by: hub)
-        for record in page.records where allowed[record.id] == nil {
+        for record in page.records where holding.fingerprints[record.id] == nil {
             throw Violation(
                 invariant: 16, what: "\(device.name) was sent \(record.id), outside its scope")
         }
         guard let cursor = page.cursor else { return }
         let key = Key(attempt: answer.attempt, cursor: cursor)
-        expected[key] = allowed
+        expected[key] = holding.fingerprints
         order.append(key)
         if order.count > 50 { expected[order.removeFirst()] = nil }
     }
@@ -304,7 +281,7 @@ struct PullChecker {
         guard let cursor = answer.page?.cursor,
             let expected = expected[Key(attempt: answer.attempt, cursor: cursor)]
         else { return false }
-        let held = Self.held(inspection)
+        let held = Self.held(inspection, by: device)
         if held == expected { return true }
         let difference = Set(held.keys).union(expected.keys).filter { held[$0] != expected[$0] }
         guard let first = difference.filter({ !mayDiffer($0) }).min() else { return false }
@@ -317,11 +294,11 @@ struct PullChecker {
     }
 
     func checkEqual(
-        _ inspection: JournalInspection, records: [KnownRecord], scope: Scope,
-        device: SimulatedDevice, wasRestored: Bool = false
+        _ inspection: JournalInspection, holding: RightfulHolding, device: SimulatedDevice,
+        wasRestored: Bool = false
     ) throws {
-        let expected = Self.fingerprints(of: records, in: scope)
-        let held = Self.held(inspection)
+        let expected = holding.fingerprints
+        let held = Self.held(inspection, by: device)
         let difference = Set(held.keys).union(expected.keys)
             .filter { id in
                 // What a restored hub was sent again has other stamps; a row that a disk brings
@@ -339,27 +316,23 @@ struct PullChecker {
         }
     }
 
-    private static func held(_ inspection: JournalInspection) -> [RecordID: UInt64] {
-        inspection.records.filter(\.value.isVisible).mapValues { record in
-            var hash = Fingerprint(
-                kind: record.kind, createdMilliseconds: record.createdMilliseconds,
-                contested: record.contested)
-            for (field, versions) in record.fields.sorted(by: { $0.key < $1.key }) {
-                hash.combine(field: field)
-                for version in versions {
-                    hash.combine(
-                        value: version.value, stamp: version.stamp, sequence: version.sequence)
-                }
-            }
-            return hash.value
+    private static func held(
+        _ inspection: JournalInspection, by device: SimulatedDevice
+    ) -> [RecordID: UInt64] {
+        var held: [RecordID: UInt64] = [:]
+        held.reserveCapacity(inspection.records.count)
+        for (id, record) in inspection.records where record.isVisible {
+            held[id] = device.fingerprint(of: id, record)
         }
+        return held
     }
 }
 
 /// What the checkers want to know of one record of the ledger.
 struct KnownRecord {
     var id: RecordID
-    var placement: Placement
+    /// In which it lies.
+    var buckets: [Bucket]
     /// Of all that a device is told of it.
     var fingerprint: UInt64
     /// Of its live versions, as `protocol/SPEC.md` §9 has it.
@@ -369,21 +342,21 @@ struct KnownRecord {
 
     init(_ record: InspectedRecord) {
         id = record.id
-        placement = record.placement
+        buckets = record.placement.buckets
         var hash = Fingerprint(
             kind: record.kind, createdMilliseconds: record.createdMilliseconds,
             contested: record.contested)
-        digest = 0
+        var digest = RecordDigest(of: record.id)
         for entry in record.fields {
             hash.combine(field: entry.field)
             for version in entry.register.versions {
                 hash.combine(
                     value: version.value, stamp: version.stamp, sequence: version.sequence)
-                digest &+= BucketDigest.share(
-                    record: record.id, field: entry.field, version: version)
+                digest.add(field: entry.field, dot: version.dot, value: version.value)
             }
         }
         fingerprint = hash.value
+        self.digest = digest.value
         if record.kind == Kind.note.rawValue {
             need = record.fields.first { $0.field == NoteField.need.rawValue }?
                 .register.winner?.value.flatMap { RecordID(bytes: $0) }
@@ -391,9 +364,46 @@ struct KnownRecord {
     }
 }
 
+/// What a device may hold of the ledger's records.
+struct RightfulHolding {
+    /// Names the buckets.
+    private(set) var scope: UInt64 = 0
+    /// Of each record that lies in one of them.
+    private(set) var fingerprints: [RecordID: UInt64] = [:]
+    /// The sum of the digests of its buckets.
+    private(set) var digest: UInt64 = 0
+
+    /// Of a hub that is down.
+    init() {}
+
+    init(of records: [KnownRecord], in scope: Scope) {
+        self.scope = scope.id
+        for record in records {
+            let count = record.buckets.count { scope.contains($0) }
+            if count == 0 { continue }
+            fingerprints[record.id] = record.fingerprint
+            digest &+= UInt64(count) &* record.digest
+        }
+    }
+}
+
 /// A hash of all that a device is told of a record, on either side.
-private struct Fingerprint {
+struct Fingerprint {
     private var hash = ContentHash()
+
+    static func of(_ record: JournalInspection.Record) -> UInt64 {
+        var hash = Fingerprint(
+            kind: record.kind, createdMilliseconds: record.createdMilliseconds,
+            contested: record.contested)
+        for (field, versions) in record.fields.sorted(by: { $0.key < $1.key }) {
+            hash.combine(field: field)
+            for version in versions {
+                hash.combine(
+                    value: version.value, stamp: version.stamp, sequence: version.sequence)
+            }
+        }
+        return hash.value
+    }
 
     init(kind: UInt32, createdMilliseconds: Int64, contested: [UInt32]) {
         hash.combine(UInt64(kind))
@@ -491,7 +501,7 @@ struct RestoreChecker {
 
     private mutating func held(by device: SimulatedDevice) throws -> Set<Held> {
         var result: Set<Held> = []
-        guard let inspection = try device.journal?.inspect() else { return [] }
+        guard let inspection = try device.inspect() else { return [] }
         for (id, record) in inspection.records where record.isVisible {
             // What a disk altered is not brought to others, nor what belongs to it.
             if device.altered.contains(id) { continue }

@@ -27,11 +27,9 @@ struct DigestChecker {
     }
 
     mutating func noteServed(
-        _ answer: SyncAnswer, to request: SyncRequest, hub: SimulatedHub, device: SimulatedDevice,
-        isHealing: Bool
+        _ answer: SyncAnswer, to request: SyncRequest, records: [KnownRecord],
+        holding: RightfulHolding, device: SimulatedDevice, isHealing: Bool
     ) throws {
-        guard let ledger = hub.ledger else { return }
-        let records = try hub.records()
         for record in records { if let need = record.need { needs[record.id] = need } }
         guard let page = answer.page else { return }
         guard let cursor = page.cursor else {
@@ -48,16 +46,14 @@ struct DigestChecker {
                         || page.records.contains { $0.id == id && $0.createdMilliseconds != nil }
                 }
         }
-        let scope = try ledger.scope(ofDevice: device.number)
-        let sum = Self.sum(of: records, in: scope)
-        if let digest = page.scopeDigest, digest != sum {
+        if let digest = page.scopeDigest, digest != holding.digest {
             throw Violation(invariant: 18, what: "\(device.name) is told a wrong digest")
         }
         if page.scopeDigest == nil, !page.records.isEmpty || !page.departed.isEmpty {
             throw Violation(invariant: 18, what: "\(device.name) is told no digest")
         }
         let key = Key(attempt: answer.attempt, cursor: cursor)
-        expected[key] = sum
+        expected[key] = holding.digest
         order.append(key)
         if order.count > 50 { expected[order.removeFirst()] = nil }
     }
@@ -93,10 +89,10 @@ struct DigestChecker {
     }
 
     func checkAtRest(
-        _ inspection: JournalInspection, records: [KnownRecord], scope: Scope,
-        device: SimulatedDevice, wasRestored: Bool
+        _ inspection: JournalInspection, holding: RightfulHolding, device: SimulatedDevice,
+        wasRestored: Bool
     ) throws {
-        let sum = Self.sum(of: records, in: scope)
+        let sum = holding.digest
         guard inspection.sumOfRecords == sum, inspection.scopeDigest == sum,
             inspection.suspects.isEmpty
         else {
@@ -116,13 +112,6 @@ struct DigestChecker {
         guard device.refetchedCount <= bound else {
             throw Violation(
                 invariant: 18, what: "\(device.name) fetched more again than was altered")
-        }
-    }
-
-    private static func sum(of records: [KnownRecord], in scope: Scope) -> UInt64 {
-        records.reduce(0) { sum, record in
-            let count = UInt64(record.placement.buckets.count { scope.contains($0) })
-            return sum &+ count &* record.digest
         }
     }
 }

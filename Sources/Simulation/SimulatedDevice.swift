@@ -42,8 +42,8 @@ final class SimulatedDevice {
     /// Whether it has some pages of a pull, and not the last.
     var isMidPull = false
 
-    /// What the person sees is at least this new, by record and field; see invariant 9.
-    var newestShown: [RecordID: [UInt32: Int64]] = [:]
+    /// What the person sees is at least as new as in these; see invariant 9.
+    var newestShown: [RecordID: JournalInspection.Record] = [:]
 
     /// Commands that were told as done here and have no outcome yet that the checker saw.
     var unsettled: Set<CommandKey> = []
@@ -63,6 +63,8 @@ final class SimulatedDevice {
 
     private(set) var openings = 0
     private var lastNeeds: (mark: StateMark, needs: [NeedSnapshot])?
+    private var lastRecords: [RecordID: JournalInspection.Record] = [:]
+    private var fingerprints: [RecordID: (record: JournalInspection.Record, value: UInt64)] = [:]
     /// Where the person may record, looked up again after every answer and every start.
     var knownGrids: [String]?
 
@@ -119,6 +121,21 @@ final class SimulatedDevice {
         let needs = try journal?.needs(includingWithdrawn: true) ?? []
         lastNeeds = (mark, needs)
         return needs
+    }
+
+    /// What the journal holds; all rows are read, and those decoded that changed since the last time.
+    func inspect() throws(JournalError) -> JournalInspection? {
+        guard let inspection = try journal?.inspect(after: lastRecords) else { return nil }
+        lastRecords = inspection.records
+        return inspection
+    }
+
+    /// Of a record that the journal holds, computed anew when its row has changed.
+    func fingerprint(of id: RecordID, _ record: JournalInspection.Record) -> UInt64 {
+        if let known = fingerprints[id], record.isSame(as: known.record) { return known.value }
+        let value = Fingerprint.of(record)
+        fingerprints[id] = (record, value)
+        return value
     }
 
     func ownGrids() throws(JournalError) -> [String] {

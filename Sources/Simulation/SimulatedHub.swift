@@ -21,9 +21,11 @@ final class SimulatedHub {
     private(set) var openings = 0
     /// Whether, since the ledger was last checked, every write ended and none was lost.
     var isCalm = true
-    private var lastRecords: (openings: Int, head: UInt64, records: [KnownRecord])?
-    /// Counts what ``records()`` read.
-    private(set) var readings = 0
+    private var lastReading: (openings: Int, head: UInt64, records: [KnownRecord])?
+    /// What it held, by key; a row is read anew when its mark is another.
+    private var knownRecords: [Int64: (mark: UInt64, record: KnownRecord)] = [:]
+    /// What each device may hold, by its number, as of the last reading.
+    private var rightfulHoldings: [Int64: RightfulHolding] = [:]
 
     static let path = "ledger.sqlite"
 
@@ -77,18 +79,43 @@ final class SimulatedHub {
     /// would be found at rest, and by the next device that is sent it.
     func records() throws -> [KnownRecord] {
         guard let ledger else { return [] }
-        let head = try ledger.info().head
-        if let lastRecords, lastRecords.openings == openings, lastRecords.head == head {
-            return lastRecords.records
+        let head = try ledger.head()
+        if let lastReading, lastReading.openings == openings, lastReading.head == head {
+            return lastReading.records
         }
-        let records = try ledger.inspectRecords().map { KnownRecord($0) }
-        lastRecords = (openings, head, records)
-        readings += 1
+        var known: [Int64: (mark: UInt64, record: KnownRecord)] = [:]
+        known.reserveCapacity(knownRecords.count)
+        var marks: [(key: Int64, mark: UInt64)] = []
+        try ledger.inspectRecords { [knownRecords] key, mark in
+            marks.append((key, mark))
+            guard let former = knownRecords[key], former.mark == mark else { return false }
+            known[key] = former
+            return true
+        } _: { key, record in
+            known[key] = (marks[marks.count - 1].mark, KnownRecord(record))
+        }
+        knownRecords = known
+        let records = marks.compactMap { known[$0.key]?.record }
+        lastReading = (openings, head, records)
+        rightfulHoldings = [:]
         return records
+    }
+
+    /// What a device may hold, as of now.
+    func rightfulHolding(of device: Int64) throws -> RightfulHolding {
+        guard let ledger else { return RightfulHolding() }
+        let records = try records()
+        let scope = try ledger.scope(ofDevice: device)
+        if let known = rightfulHoldings[device], known.scope == scope.id { return known }
+        let holding = RightfulHolding(of: records, in: scope)
+        rightfulHoldings[device] = holding
+        return holding
     }
 
     func open() throws {
         openings += 1
+        // After a restore the same row can name other replicas.
+        knownRecords = [:]
         ledger = try Ledger(
             opening: Self.path, clock: clock, schema: schema, random: chance.source,
             vfs: disk.vfsName)

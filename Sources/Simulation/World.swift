@@ -410,8 +410,7 @@ package final class World {
             for entry in try journal.inspectCommands().outbox {
                 // Of copies one may have dropped what it pulled, and told the hub of the gap.
                 if entry.isSettled && commands.copiedDevices.contains(device.number) { continue }
-                result.insert(
-                    CommandKey(record: entry.group.record, written: entry.group.written))
+                result.insert(CommandKey(entry.group))
             }
         }
         return result
@@ -435,7 +434,7 @@ package final class World {
         var refused: [CommandKey] = []
         do {
             if chance.happens(0.1) {
-                refused = CommandKey.all(of: try journal.inspectCommands().refused)
+                refused = try journal.inspectCommands().refused.map { CommandKey($0) }
             }
             let deed =
                 refused.isEmpty
@@ -870,9 +869,11 @@ package final class World {
             return
         }
         try outcomes.check(request, answer)
-        try pulls.noteServed(answer, hub: hub, device: device)
+        let holding = try hub.rightfulHolding(of: device.number)
+        try pulls.noteServed(answer, holding: holding, device: device)
         try digests.noteServed(
-            answer, to: request, hub: hub, device: device, isHealing: isHealing)
+            answer, to: request, records: hub.records(), holding: holding, device: device,
+            isHealing: isHealing)
         if strikes(.hubKilledBeforeReply) {
             crashHub(.processKilled)
             return
@@ -951,8 +952,7 @@ package final class World {
             commands.noteAbsorbed(device, own)
             try noteAbsorbed(
                 device, answer, isComplete: absorbed.answer.pullComplete, isFormer: isFormer)
-            if absorbed.answer.pullComplete {
-                let inspection = try journal.inspect()
+            if absorbed.answer.pullComplete, let inspection = try device.inspect() {
                 let areEqual = try pulls.checkAbsorbed(answer, inspection, device: device) {
                     digests.isTainted($0, device.altered)
                 }
@@ -1030,7 +1030,7 @@ package final class World {
             device.awayUntil = 0
             if device.journal == nil { try reopen(device) }
             guard let journal = device.journal else { continue }
-            let isSearching = try journal.inspect().isSearching
+            let isSearching = try device.inspect()?.isSearching ?? false
             let check = try journal.check()
             // What a pull began to look for is no finding of the check's own.
             guard check.isSound || isSearching || !device.altered.isEmpty else {
@@ -1043,7 +1043,7 @@ package final class World {
         for _ in 0..<Self.healingRoundsMax {
             for index in devices.indices {
                 try syncToRest(index)
-                heads[index] = try hub.ledger?.info().head
+                heads[index] = try hub.ledger?.head()
             }
             // Nothing came after anybody's last sync, so in a further round nothing would.
             let isSettled = try devices.allSatisfy { device in
@@ -1109,24 +1109,23 @@ package final class World {
             device.newestShown = [:]
             return
         }
-        var shown: [RecordID: [UInt32: Int64]] = [:]
         for (id, record) in inspection.records where record.isVisible {
-            for (field, versions) in record.fields {
-                // The register of late answers is a set that the hub keeps, not a field that the
-                // last writer wins.
-                if field == LateAnswers.field { continue }
-                guard let winner = versions.first else { continue }
-                let stamp = winner.stamp.milliseconds
-                if let before = device.newestShown[id]?[field], stamp < before,
+            guard let former = device.newestShown[id], former.isVisible,
+                !record.isSame(as: former)
+            else { continue }
+            // The register of late answers is a set that the hub keeps, not a field that the last
+            // writer wins.
+            for (field, versions) in record.fields where field != LateAnswers.field {
+                if let before = former.fields[field]?.first, let winner = versions.first,
+                    winner.stamp.milliseconds < before.stamp.milliseconds,
                     try !wasBroughtBack(id, field)
                 {
                     throw Violation(
                         invariant: 9, what: "\(device.name): field \(field) of \(id) went back")
                 }
-                shown[id, default: [:]][field] = stamp
             }
         }
-        device.newestShown = shown
+        device.newestShown = inspection.records
     }
 
     /// What a device brought back to a restored hub keeps its stamp, or loses what of it lies in
@@ -1151,35 +1150,32 @@ package final class World {
         }
         let records = try ledger.inspectRecords()
         let groups = try ledger.inspectGroups()
+        let brought = try ledger.inspectBrought()
         try LedgerChecker(
-            records: records, groups: groups, brought: try ledger.inspectBrought(),
-            restores: restores, head: try ledger.info().head,
-            newestHubTime: newestHubTime
+            records: records, groups: groups, brought: brought, restores: restores,
+            head: try ledger.head(), newestHubTime: newestHubTime
         ).check()
         let known = records.map { KnownRecord($0) }
         var inspections: [(SimulatedDevice, JournalInspection)] = []
         for device in devices {
-            guard let journal = device.journal else { continue }
-            let inspection = try journal.inspect()
+            guard let inspection = try device.inspect() else { continue }
             inspections.append((device, inspection))
             guard inspection.outbox.isEmpty else {
                 throw Violation(
                     invariant: 22, what: "\(device.name) still waits after healing")
             }
+            let holding = RightfulHolding(
+                of: known, in: try ledger.scope(ofDevice: device.number))
             try pulls.checkEqual(
-                inspection, records: known, scope: try ledger.scope(ofDevice: device.number),
-                device: device, wasRestored: restores.happened)
+                inspection, holding: holding, device: device, wasRestored: restores.happened)
             try digests.checkAtRest(
-                inspection, records: known, scope: try ledger.scope(ofDevice: device.number),
-                device: device, wasRestored: restores.happened)
+                inspection, holding: holding, device: device, wasRestored: restores.happened)
         }
-        try commands.checkOutcomes(
-            ledger: groups, brought: try ledger.inspectBrought(), journals: inspections)
+        try commands.checkOutcomes(ledger: groups, brought: brought, journals: inspections)
         try schemas.check(
             records: records, journals: inspections, hub: hub.schema,
             copied: commands.copiedDevices)
-        try restores.check(
-            records: records, groups: groups, brought: try ledger.inspectBrought())
+        try restores.check(records: records, groups: groups, brought: brought)
         trace.note("rest: \(records.count) records, \(groups.count) groups")
     }
 }

@@ -8,7 +8,7 @@ import WireFormat
 
 @Suite struct PullTests {
     /// What a person can see of a journal.
-    private func shown(_ journal: Journal) throws -> [RecordID: [UInt32: [UInt8]?]] {
+    private func shown(_ journal: Journal) throws -> [RecordID: FieldMap<[UInt8]?>] {
         Dictionary(
             uniqueKeysWithValues: try journal.needs(includingWithdrawn: true).map { need in
                 (need.id, need.record.fields.mapValues(\.value))

@@ -227,7 +227,9 @@ final class TestHub {
     func records() throws -> [StoredRecord] {
         try storage.snapshot {
             var records: [StoredRecord] = []
-            try storage.forEachRecord { _, record, _ in records.append(try record.get()) }
+            try storage.forEachRecord(unless: nil) { _, record, _ in
+                records.append(try record.get())
+            }
             return records
         }
     }

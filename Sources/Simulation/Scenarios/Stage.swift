@@ -184,20 +184,22 @@ final class Stage {
         let findings = try ledger.check()
         try expect(findings.isEmpty, "\(findings)")
         let records = try ledger.inspectRecords()
+        let groups = try ledger.inspectGroups()
+        let brought = try ledger.inspectBrought()
         try LedgerChecker(
-            records: records, groups: try ledger.inspectGroups(),
-            brought: try ledger.inspectBrought(), restores: restores,
-            head: try ledger.info().head, newestHubTime: now
+            records: records, groups: groups, brought: brought, restores: restores,
+            head: try ledger.head(), newestHubTime: now
         ).check()
-        try restores.check(
-            records: records, groups: try ledger.inspectGroups(),
-            brought: try ledger.inspectBrought())
+        try restores.check(records: records, groups: groups, brought: brought)
+        let known = records.map { KnownRecord($0) }
         for device in devices {
             let inspection = try device.journal.inspect()
             try expect(inspection.outbox.isEmpty, "\(device.name) still waits")
             try PullChecker().checkEqual(
-                inspection, records: records.map { KnownRecord($0) },
-                scope: try ledger.scope(ofDevice: device.machine.number), device: device.machine)
+                inspection,
+                holding: RightfulHolding(
+                    of: known, in: try ledger.scope(ofDevice: device.machine.number)),
+                device: device.machine)
         }
     }
 }
