@@ -86,7 +86,7 @@ struct GroupContent: Equatable {
 
     /// All but the checksum.
     private static func body(of bytes: [UInt8]) -> [UInt8] {
-        bytes.first == 1 ? bytes : bytes.dropLast(8)
+        bytes.first == 1 ? bytes : Array(bytes[..<max(0, bytes.count - 8)])
     }
 
     private init(empty: Void) {
