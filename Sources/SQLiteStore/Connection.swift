@@ -25,6 +25,9 @@ package final class Connection {
     /// elsewhere too, and a program's start takes longer for each type of key.
     private var programs: [UInt64: Statement.Program] = [:]
 
+    /// Of the whole process, before its first connection.
+    private static let configuration: Void = waystation_forgo_memory_statistics()
+
     /// Opens a database. Its content is not looked at before the first statement.
     ///
     /// - Parameters:
@@ -38,6 +41,7 @@ package final class Connection {
     package init(
         path: String, mode: Mode, busyTimeoutMilliseconds: Int32 = 5_000, vfs: String? = nil
     ) throws(SQLiteError) {
+        Self.configuration
         var flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
         switch mode {
         case .readWriteCreate: flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
