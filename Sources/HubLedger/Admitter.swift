@@ -464,6 +464,7 @@ final class Admitter {
             touched = try create(group)
         }
         let brought = known == nil ? [] : try earlierBrought.of(touched.record)
+        let kind = touched.record.kind
         let changes = group.changes
         // Taken out while it changes, which would otherwise be checked at every step.
         var state = RecordState()
@@ -517,7 +518,7 @@ final class Admitter {
                 version = incoming
             }
             var isLate = false
-            if Self.mayBeLate(span.field, of: touched.record) {
+            if Self.mayBeLate(span.field, kind: kind) {
                 swap(&state, &touched.record.state)
                 isLate = noteLateness(of: span.field, in: touched) {
                     version ?? touched.record.state[span.field].winner
@@ -584,8 +585,8 @@ final class Admitter {
     }
 
     /// Whether a change of this field may be a late answer, or settle one.
-    private static func mayBeLate(_ field: UInt32, of record: StoredRecord) -> Bool {
-        guard record.kind == Kind.need.rawValue else { return false }
+    private static func mayBeLate(_ field: UInt32, kind: UInt32) -> Bool {
+        guard kind == Kind.need.rawValue else { return false }
         return switch NeedField(rawValue: field) {
         case .dispatch, .answer, .rating: true
         default: false
@@ -598,7 +599,7 @@ final class Admitter {
     func noteLateness(
         of number: UInt32, in touched: TouchedRecord, _ version: () -> Version?
     ) -> Bool {
-        guard Self.mayBeLate(number, of: touched.record),
+        guard Self.mayBeLate(number, kind: touched.record.kind),
             let field = NeedField(rawValue: number), let version = version()
         else { return false }
         let state = touched.record.state
@@ -804,22 +805,24 @@ final class Admitter {
         var feed = TouchedRecords()
         var digests = BucketSums()
         for touched in touchOrder where touched.isNew || touched.isChanged {
-            let after = touched.record.placement
+            // Read once: each reading of a class's property copies it.
+            var record = touched.record
+            let after = record.placement
             let moved = !touched.isNew && after != touched.placementBefore
             if touched.hasLessThanBefore
                 || moved && !after.buckets.containsAll(of: touched.placementBefore.buckets)
             {
-                touched.record.leftSequence = head
+                record.leftSequence = head
             }
             if touched.isNew {
-                try storage.insertRecord(touched.record)
+                try storage.insertRecord(record)
             } else {
-                try storage.updateRecord(touched.record, isMoved: moved)
+                try storage.updateRecord(record, isMoved: moved)
             }
             feed.append(
-                key: touched.record.key, isCreated: touched.isNew, place: after,
+                key: record.key, isCreated: touched.isNew, place: after,
                 before: moved ? touched.placementBefore : nil)
-            digests.add(touched.record.digest, to: after)
+            digests.add(record.digest, to: after)
             if !touched.isNew {
                 digests.add(0 &- touched.digestBefore, to: touched.placementBefore)
             }
