@@ -756,6 +756,11 @@ struct LedgerChecker {
                 // Of two copies of a journal the later one may have been admitted first, after a
                 // restore; then the other's change was covered before it came.
                 && (other.sequence < version.sequence || !restores.happened)
+                // Nor did the ledger know that it was covered before something came back that tells.
+                && !history.contains(where: {
+                    $0.isBroughtBack && $0.sequence > version.sequence && version.covers($0)
+                        && $0.covers(other)
+                })
                 // Where the ledger's clock steps back, only what is live then can be outdone.
                 && !history.contains(where: {
                     $0.sequence < version.sequence && $0.covers(other)
