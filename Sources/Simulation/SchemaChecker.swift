@@ -10,21 +10,16 @@ struct SchemaChecker {
     static let kind: UInt32 = 60
     static let fields: [UInt32] = [40, 41]
 
-    private struct Register: Hashable {
-        var record: RecordID
-        var field: UInt32
-    }
-
-    /// Every value that a later program gave a field.
-    private var values: [Register: Set<[UInt8]?>] = [:]
+    /// Every value that a later program gave a field, of whatever record: what was not taken back,
+    /// or was damaged, may be offered anew under another id.
+    private var values: [UInt32: Set<[UInt8]?>] = [:]
     /// What each device recorded of the new kind.
     private var recorded: [Int64: [(record: RecordID, changes: [Change])]] = [:]
 
     /// Notes what a command is about to write: it may be durable although nobody was told.
-    mutating func willWrite(_ changes: [Change], to record: RecordID) {
+    mutating func willWrite(_ changes: [Change]) {
         for change in changes where Self.fields.contains(change.field) {
-            values[Register(record: record, field: change.field), default: []]
-                .insert(change.value)
+            values[change.field, default: []].insert(change.value)
         }
     }
 
@@ -54,12 +49,7 @@ struct SchemaChecker {
             guard record.kind == Kind.need.rawValue else { continue }
             winners[record.id] = [:]
             for entry in record.fields where Self.fields.contains(entry.field) {
-                // What was not taken back and offered anew may have got another record's id.
-                let known =
-                    values[Register(record: record.id, field: entry.field)]
-                    ?? values.reduce(into: []) { known, written in
-                        if written.key.field == entry.field { known.formUnion(written.value) }
-                    }
+                let known = values[entry.field] ?? []
                 for version in entry.register.versions where !known.contains(version.value) {
                     throw fail("field \(entry.field) of \(record.id) is not as it was written")
                 }

@@ -686,7 +686,7 @@ package final class World {
             changes.append(
                 Change(field: NeedField.phone.rawValue, value: Array(newText().utf8)))
         }
-        schemas.willWrite(changes, to: need.id)
+        schemas.willWrite(changes)
         _ = try journal.write(to: need.id, clocks: clocks) { _ in changes }
         return "sets the new field \(field) of \(need.id.digits.suffix(6))"
     }
