@@ -54,8 +54,8 @@ package enum JournalError: Error, Hashable, Sendable {
     /// What came late belongs to an order that is not the current one.
     case formerOrder
     case notRefused(String)
-    /// The disk has left nothing of a command that was set aside.
-    case nothingReadable
+    /// The disk has left nothing of a command that was set aside, or not what it was about.
+    case tooDamaged
 
     // Sync.
     /// The answer belongs to another state of the journal; asking again is right.
@@ -92,7 +92,7 @@ package enum JournalError: Error, Hashable, Sendable {
             .usage
         case .foreign, .newerFormat, .notFound, .ambiguous, .notAllowed, .wrongState, .notYourJob,
             .nothingToSettle, .noSuchVersion, .otherIsAmbiguous, .formerOrder, .notRefused,
-            .nothingReadable, .staleAnswer, .badAnswer, .exhausted:
+            .tooDamaged, .staleAnswer, .badAnswer, .exhausted:
             .failed
         }
     }
@@ -136,7 +136,7 @@ extension JournalError: CustomStringConvertible {
         case .otherIsAmbiguous(let count): "there are \(count) versions, so \"other\" is not clear"
         case .formerOrder: "this belongs to a former order"
         case .notRefused(let text): "nothing refused is called \(text)"
-        case .nothingReadable: "the disk has left nothing of this command to offer anew"
+        case .tooDamaged: "the disk has damaged this command beyond doing it anew"
         case .staleAnswer: "the answer does not fit the journal any more"
         case .badAnswer(let reason): "the server's answer makes no sense: \(reason)"
         case .exhausted: "this journal has given out all of its numbers"
@@ -175,7 +175,7 @@ extension JournalError: CustomStringConvertible {
         case .formerOrder:
             "Keep the shown order, or dispatch the need to that team again and finish it for them."
         case .noSuchVersion, .otherIsAmbiguous: "conflict show numbers them."
-        case .nothingReadable: "Record anew what you remember of it, and then drop it."
+        case .tooDamaged: "Record anew what you remember of it, and then drop it."
         case .notRefused: "refused list shows what there is."
         case .staleAnswer: "Sync again."
         case .badAnswer: "Check the server's address, or tell its operator."

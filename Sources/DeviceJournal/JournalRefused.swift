@@ -95,13 +95,17 @@ extension Journal {
             if content.createdKind != nil { content.changes.removeAll { $0.value == nil } }
             var writer = try readWriter()
             var record = entry.record
-            let isForeign = try !readLineage().contains { $0.replica == entry.record.replica }
+            let isForeign =
+                try !entry.record.isWellFormed
+                || !readLineage().contains { $0.replica == entry.record.replica }
             if entry.createdKind != nil, entry.code == .recordExists || isForeign {
                 // The name is taken, as it can be after a copy of the journal was in use, or was
                 // given by somebody else.
                 record = try newRecord(writer: &writer, clocks: clocks)
                 try rename(entry.record, to: record)
             }
+            // What a disk has made of an id names nothing that the hub could have.
+            guard record.isWellFormed else { throw JournalError.tooDamaged }
             let dependents =
                 entry.createdKind == nil
                 ? []
@@ -162,7 +166,7 @@ extension Journal {
     private func offerAnew(
         _ group: RefusedGroup, as record: RecordID, writer: inout WriterRow, clocks: ClockReading
     ) throws {
-        guard !group.changes.isEmpty else { throw JournalError.nothingReadable }
+        guard !group.changes.isEmpty else { throw JournalError.tooDamaged }
         try append(
             record: record, createdKind: group.createdKind, changes: group.changes, writer: &writer,
             clocks: clocks)

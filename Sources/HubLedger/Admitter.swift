@@ -720,7 +720,7 @@ final class Admitter {
             guard let batch = try storage.batch(number: number) else {
                 throw LedgerError.damaged("a batch that was brought back is missing")
             }
-            for change in try StoredContent.decodeBrought(batch.content)
+            for change in try BroughtChanges.changes(in: batch)
             where change.version.dot.replica == replica || change.record.replica == replica {
                 guard let touched = try loadReadable(change.record) else { continue }
                 try noteRecorder(of: touched)

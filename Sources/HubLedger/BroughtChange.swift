@@ -111,12 +111,22 @@ final class BroughtChanges {
                     keptBytes = 0
                 }
                 keptBytes += batch.content.count
-                batches[number] = Dictionary(
-                    grouping: try StoredContent.decodeBrought(batch.content), by: \.record)
+                batches[number] = Dictionary(grouping: try Self.changes(in: batch), by: \.record)
             }
             result += batches[number]?[record.id] ?? []
         }
         return result
+    }
+
+    /// - Returns: None of a batch that the disk has altered beyond reading; what came with it is
+    ///   then told by the records that it lies in.
+    static func changes(in batch: BatchRow) throws -> [BroughtChange] {
+        do {
+            return try StoredContent.decodeBrought(batch.content)
+        } catch {
+            guard error.isOfOneRow else { throw error }
+            return []
+        }
     }
 }
 
@@ -197,7 +207,14 @@ extension Admitter {
             if kind.isReference, try storage.replica(stamp.dot.replica)?.device != nil {
                 return nil
             }
-            if let admitted = try admittedChange(version.stamp.dot) {
+            let admitted: (record: RecordID, change: Change)?
+            do {
+                admitted = try admittedChange(version.stamp.dot)
+            } catch let error where error.isOfOneRow {
+                // It is here, in a batch that cannot be read: whether as this, nobody can tell.
+                return nil
+            }
+            if let admitted {
                 if admitted.record == record, admitted.change.field == field,
                     admitted.change.value == value
                 {

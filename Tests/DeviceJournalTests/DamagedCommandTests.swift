@@ -185,8 +185,30 @@ import WireFormat
         try bench.journal.storeRefused(
             id, content, code: RefusedGroup.damagedCode, field: 0, reason: "", at: 0)
         let number = try #require(try bench.journal.refused().first).number
-        expect(.nothingReadable) { try bench.journal.retry(number, clocks: bench.now) }
+        expect(.tooDamaged) { try bench.journal.retry(number, clocks: bench.now) }
         #expect(try bench.journal.refused().count == 1)
+    }
+
+    /// As if a bit of its version had been altered, which does not travel.
+    @Test func aCommandOnWhatIsNoIDIsNotOfferedAnew() throws {
+        let bench = try Bench()
+        let id = try bench.add(Self.texts[0])
+        var content = try #require(try bench.journal.readOutbox().first).content
+        var bytes = id.bytes
+        bytes[6] ^= 0x10
+        let altered = try #require(RecordID(bytes: bytes))
+        for kind in [nil, content.createdKind] {
+            content.createdKind = kind
+            try bench.journal.storeRefused(
+                altered, content, code: RefusedGroup.damagedCode, field: 0, reason: "", at: 0)
+        }
+        let numbers = try bench.journal.refused().map(\.number)
+        expect(.tooDamaged) { try bench.journal.retry(numbers[0], clocks: bench.now) }
+        // What created a record gets an id of its own.
+        try bench.journal.retry(numbers[1], clocks: bench.now)
+        let groups = try bench.request().groups
+        #expect(groups.count == 2)
+        #expect(groups.map(\.record.isWellFormed) == [true, true])
     }
 
     /// Another gap than that of which the person was told.

@@ -104,6 +104,30 @@ import WireFormat
         #expect(addresses.map(\.device) == [worker.id, office.id])
     }
 
+    @Test("what came back and cannot be read any more holds up nobody")
+    func unreadableBatch() throws {
+        let (old, new, copy) = try loseWork()
+        let position = try bring(office, to: copy)
+        try Connection(path: copy.path, mode: .readWrite).execute(
+            "UPDATE batch SET content = substr(content, 1, length(content) - 3)")
+        for id in [old, new] { office.edit(id, .phone, .text("1")) }
+        // Brought once more, and changed.
+        var request = office.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: position, reached: [office.cursor], records: held(office, beyond: 0))
+        let again = try #require(try copy.sync(office, request).recovered)
+        request = office.request()
+        request.recovery = SyncRequest.Recovery(
+            confirmed: again, reached: [office.cursor], records: [])
+        request.gap = office.waiting.first.map { 1..<$0.firstCounter }
+        let outcomes = try #require(try copy.sync(office, request).outcomes)
+        #expect(outcomes.refusals == [] && outcomes.forkCounter == nil)
+        for id in [old, new] {
+            #expect(try copy.register(.phone, of: id).winner != nil)
+            #expect(try copy.register(.text, of: id).versions.count == 1)
+        }
+    }
+
     @Test("what the hub's disk has altered keeps nobody from bringing back the rest, nor from more")
     func unreadableRecord() throws {
         let (old, new, copy) = try loseWork()
