@@ -53,6 +53,8 @@ package final class Journal {
             try connection.migrate(
                 JournalSchema.migrations, applicationID: JournalSchema.applicationID)
             try connection.makeDurable(autocheckpointFrames: JournalLimits.logFramesMax)
+            // Never needed for safety, so a failure is left to the next command.
+            try? connection.emptyLog(longerThan: JournalLimits.logFramesMax)
             if creating { try drawFirstReplica() }
         } catch {
             throw JournalError(error, path: path)

@@ -1,7 +1,7 @@
 /// The journal's own bounds; those of the protocol are in ``SyncCore/Limits``.
 package enum JournalLimits {
-    /// The write-ahead log's length at which a commit also folds it. Without the fold the log
-    /// grows and slows every command; with a shorter one the sync of every few commands is felt.
+    /// The write-ahead log's length at which a commit also folds it, and beyond which the next
+    /// program empties it. Without the fold the log grows and slows every command; with a shorter one the sync of every few commands is felt.
     static let logFramesMax: Int32 = 128
     /// How long a command waits for another one that holds the journal.
     package static let busyTimeoutMilliseconds: Int32 = 5_000

@@ -19,6 +19,7 @@ package final class Connection {
     package let path: String
 
     let handle: OpaquePointer
+    let busyTimeoutMilliseconds: Int32
 
     /// Compiled statements by the address of their SQL. Literals have fixed addresses, so the
     /// program's text bounds the cache, and a look-up never compares SQL. Numbers are keys
@@ -60,6 +61,7 @@ package final class Connection {
         }
         self.path = path
         handle = opened
+        self.busyTimeoutMilliseconds = busyTimeoutMilliseconds
         sqlite3_busy_timeout(opened, busyTimeoutMilliseconds)
         if mode != .readOnly, sqlite3_db_readonly(opened, "main") == 1 {
             throw SQLiteError(extendedCode: SQLITE_READONLY, operation: "open \(path) for writing")

@@ -8,6 +8,10 @@
 // short-lived program five syncs for one insert. So the log stays when we close, for the next
 // program to go on with, and is folded only when it has grown to a number of frames. A database
 // is therefore FILE and FILE-wal together: copy it with `backup`, never with `cp`.
+//
+// That a log was folded, and so may start again, stands in memory that the programs share while
+// they run. Commands that each write once would therefore append for ever, read the whole log at
+// each start and fold it at each commit. So whoever opens a long log empties its file.
 
 import CSQLite
 
@@ -67,6 +71,22 @@ extension Connection {
             extendedCode: SQLITE_ERROR, operation: "set up \(path) for safe writing",
             detail: complaint)
     }
+
+    /// Folds and empties a log that former programs left, unless somebody else is at work.
+    ///
+    /// To be called after ``makeDurable(autocheckpointFrames:)``.
+    ///
+    /// - Parameter frames: How long the log's file may be.
+    /// - Throws: ``SQLiteError``, of kind `busy` if somebody is at work; then all is as before.
+    package func emptyLog(longerThan frames: Int32) throws(SQLiteError) {
+        guard waystation_log_size(handle) > Int64(frames) * Self.frameBytes else { return }
+        sqlite3_busy_timeout(handle, 0)
+        defer { sqlite3_busy_timeout(handle, busyTimeoutMilliseconds) }
+        try checkpoint(.truncate)
+    }
+
+    /// Of the default page size, with the frame's header.
+    private static var frameBytes: Int64 { 4_096 + 24 }
 
     /// Folds the write-ahead log into the database.
     ///

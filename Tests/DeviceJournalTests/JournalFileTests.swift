@@ -64,6 +64,62 @@ import WireFormat
         #expect(try bench.shown(id).text == "留在日志里")
     }
 
+    /// As programs do that run for one command, one after the other, and share no memory.
+    private func addNeeds(_ count: Int, _ bench: Bench, to path: String) throws {
+        for number in 0..<count {
+            let journal = try Journal(path: path)
+            _ = try journal.addNeed(
+                [
+                    FieldEdit(.text, .text("水管漏水 \(number)")),
+                    FieldEdit(.grid, .text(Bench.grid)),
+                ], clocks: bench.now)
+        }
+    }
+
+    /// A copy that nobody has open.
+    private func closedCopy(_ bench: Bench) throws -> String {
+        let copy = bench.directory + "/copy.sqlite"
+        for suffix in ["", "-wal"] {
+            try FileManager.default.copyItem(
+                atPath: bench.path + suffix, toPath: copy + suffix)
+        }
+        return copy
+    }
+
+    @Test func theLogOfManyCommandsStaysShort() throws {
+        let bench = try Bench()
+        let path = try closedCopy(bench)
+        var longest = 0
+        for _ in 0..<15 {
+            try addNeeds(10, bench, to: path)
+            longest = max(longest, size(path + "-wal"))
+        }
+        // Beyond it lie the frames of the command that exceeds it.
+        #expect(longest < (Int(JournalLimits.logFramesMax) + 20) * 4_120)
+        #expect(try Journal(path: path).needs().count == 150)
+    }
+
+    /// Somebody who reads meanwhile holds up no command, and is not held up.
+    @Test func aLongLogIsLeftToWhoComesLater() throws {
+        let bench = try Bench()
+        let path = try closedCopy(bench)
+        try addNeeds(40, bench, to: path)
+        let reader = try Connection(path: path, mode: .readOnly)
+        func count() throws -> Int64? {
+            try reader.first("SELECT count(*) FROM outbox") { $0.integer(at: 0) }
+        }
+        try reader.transaction(.deferred) {
+            let before = try count()
+            try addNeeds(60, bench, to: path)
+            let after = try count()
+            #expect(before == 40 && after == 40)
+            #expect(size(path + "-wal") > Int(JournalLimits.logFramesMax) * 4_120)
+        }
+        let needs = try Journal(path: path).needs()
+        #expect(needs.count == 100)
+        #expect(size(path + "-wal") == 0)
+    }
+
     @Test func aMissingJournalIsNotEnrolled() throws {
         let bench = try Bench()
         expect(.notEnrolled) { try Journal(path: bench.directory + "/other.sqlite") }

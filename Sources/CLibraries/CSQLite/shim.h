@@ -57,6 +57,15 @@ static inline int waystation_configure(sqlite3 *database, int option, int on, in
     return sqlite3_db_config(database, option, on, in_force);
 }
 
+/// The size of the main database's write-ahead log, in bytes; 0 when there is none.
+static inline sqlite3_int64 waystation_log_size(sqlite3 *database) {
+    sqlite3_file *log = 0;
+    sqlite3_int64 size = 0;
+    int code = sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (code != SQLITE_OK || !log || !log->pMethods) return 0;
+    return log->pMethods->xFileSize(log, &size) == SQLITE_OK ? size : 0;
+}
+
 /// Spares the process's SQLite the counting of its memory, which takes a lock at each allocation;
 /// without effect once SQLite is in use.
 static inline void waystation_forgo_memory_statistics(void) {
