@@ -613,7 +613,12 @@ extension RestoreChecker {
         guard let lost = lostLedger else { return }
         for version in history where lost.writes.contains(Held(version, of: record, field)) {
             for other in history
-            where version.covers(other) && lost.live.contains(Held(other, of: record, field)) {
+            where version.covers(other) && lost.live.contains(Held(other, of: record, field))
+                // What one writer did after the other, which one of them did not tell when it had
+                // been brought back to the ledger that was lost.
+                && (version.dot.replica != other.dot.replica || version.isBroughtBack
+                    || other.isBroughtBack)
+            {
                 throw Violation(
                     invariant: 7,
                     what: "field \(field) of \(record): \(version.dot) covers \(other.dot), "
