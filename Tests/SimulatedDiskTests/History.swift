@@ -14,6 +14,7 @@ extension Disk {
             path: path, mode: .readWriteCreate,
             busyTimeoutMilliseconds: busyTimeoutMilliseconds, vfs: vfsName)
         try connection.makeDurable(autocheckpointFrames: autocheckpointFrames)
+        try? connection.emptyLog(longerThan: autocheckpointFrames)
         return connection
     }
 
