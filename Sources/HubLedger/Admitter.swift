@@ -136,10 +136,7 @@ final class Admitter {
 
     func admit(_ group: ChangeGroup) throws {
         groups.append(group)
-        let touched: TouchedRecord?
-        do {
-            touched = try load(group.record)
-        } catch let error where error.isOfOneRow {
+        guard let touched = try readable({ try load(group.record) }) else {
             // What comes behind it must not wait until the operator has restored the ledger.
             outcomes.append(
                 StoredOutcome(
@@ -279,10 +276,7 @@ final class Admitter {
                 if let stored, stored.record.state.value(of: span.field) != bytes {
                     return rejected(.invalid, field: span.field, "a note stays with its need")
                 }
-                let parent: TouchedRecord?
-                do {
-                    parent = try load(need)
-                } catch let error where error.isOfOneRow {
+                guard let parent = try readable({ try load(need) }) else {
                     return rejected(
                         .unreadable, field: span.field, "the hub's disk has altered the need")
                 }
@@ -769,11 +763,7 @@ final class Admitter {
 
     /// The same, without what the disk has altered beyond reading.
     func loadReadable(_ id: RecordID) throws -> TouchedRecord? {
-        do {
-            return try load(id)
-        } catch let error where error.isOfOneRow {
-            return nil
-        }
+        try readable { try load(id) } ?? nil
     }
 
     @discardableResult

@@ -121,12 +121,7 @@ final class BroughtChanges {
     /// - Returns: None of a batch that the disk has altered beyond reading; what came with it is
     ///   then told by the records that it lies in.
     static func changes(in batch: BatchRow) throws -> [BroughtChange] {
-        do {
-            return try StoredContent.decodeBrought(batch.content)
-        } catch {
-            guard error.isOfOneRow else { throw error }
-            return []
-        }
+        try readable { try StoredContent.decodeBrought(batch.content) } ?? []
     }
 }
 
@@ -138,13 +133,8 @@ extension Admitter {
     /// record that the disk has altered beyond reading) is passed over, and comes from nobody.
     func bring(_ page: PageRecord, lost: LostPart) throws {
         guard let kind = schema.kind(page.kind) else { return }
-        let stored: TouchedRecord?
-        do {
-            stored = try load(page.id)
-        } catch let error where error.isOfOneRow {
-            // It comes once the operator has restored the ledger.
-            return
-        }
+        // What cannot be read comes once the operator has restored the ledger.
+        guard let stored = try readable({ try load(page.id) }) else { return }
         if let stored {
             if stored.record.kind != page.kind { return }
             try noteRecorder(of: stored)
@@ -207,11 +197,8 @@ extension Admitter {
             if kind.isReference, try storage.replica(stamp.dot.replica)?.device != nil {
                 return nil
             }
-            let admitted: (record: RecordID, change: Change)?
-            do {
-                admitted = try admittedChange(version.stamp.dot)
-            } catch let error where error.isOfOneRow {
-                // It is here, in a batch that cannot be read: whether as this, nobody can tell.
+            // Where it is here, in a batch that cannot be read, nobody can tell whether as this.
+            guard let admitted = try readable({ try admittedChange(version.stamp.dot) }) else {
                 return nil
             }
             if let admitted {

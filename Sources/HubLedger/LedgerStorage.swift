@@ -154,12 +154,9 @@ extension LedgerStorage {
     /// - Parameter unreadable: Told the first sequence when the disk has altered the record beyond
     ///   reading.
     func record(key: Int64, unreadable: (UInt64) -> Void) throws -> StoredRecord? {
-        do {
-            return try record(key: key)
-        } catch let error where error.isOfOneRow {
-            if let sequence = try firstSequence(ofRecord: key) { unreadable(sequence) }
-            return nil
-        }
+        if let record = try readable({ try record(key: key) }) { return record }
+        if let sequence = try firstSequence(ofRecord: key) { unreadable(sequence) }
+        return nil
     }
 
     /// A base that names a device's replica as its term would claim to have seen that device.
@@ -358,6 +355,15 @@ extension BatchRow {
             : terms.clock(
                 base: try storage.lostTermOnly(group.base, terms: terms, head: firstSequence - 1),
                 admittedAt: firstSequence, ancestors: writer.ancestors)
+    }
+}
+
+/// - Returns: `nil` when the disk has altered what is read beyond reading.
+func readable<R>(_ read: () throws -> R) throws -> R? {
+    do {
+        return try read()
+    } catch let error where error.isOfOneRow {
+        return nil
     }
 }
 

@@ -44,11 +44,7 @@ final class StoredGroups {
     }
 
     private func loadReadable(_ counter: UInt64) throws {
-        do {
-            try load(counter)
-        } catch {
-            guard error.isOfOneRow else { throw error }
-        }
+        _ = try readable { try load(counter) }
     }
 
     private func load(_ counter: UInt64) throws {
