@@ -70,14 +70,15 @@ func system(_ name: String, package: String) -> Target {
 
 /// Of a release build of the client, whose commands end in milliseconds, much of them the dynamic
 /// loader's, and of the server, where relocations and symbols were an eighth of its idle memory:
-/// relative relocations packed (understood by glibc 2.36 and later), no symbol exported, and the
-/// C++ runtime inside. Gold, the usual linker, can do none of it; lld comes with Swift.
+/// relative relocations packed (understood by glibc 2.36 and later), no symbol exported, and SQLite,
+/// zlib and the C++ runtime inside (a release is built anew for a mend in one of them). Gold, the
+/// usual linker, can do none of it; lld comes with Swift.
 let quickStart: [LinkerSetting] = [
     .unsafeFlags(
         [
             "-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs",
             "-Xlinker", "--no-export-dynamic",
-            "-L", Context.packageDirectory + "/Sources/CLibraries/CxxRuntime",
+            "-L", Context.packageDirectory + "/Sources/CLibraries/Static",
         ], .when(platforms: [.linux], configuration: .release))
 ]
 

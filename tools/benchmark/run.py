@@ -1,6 +1,7 @@
 """Runs all measurements of tools/bench, round by round, and hands the figures to report.py."""
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -490,12 +491,11 @@ class Bench:
             names = [name for name, _ in rows]
         return [(share, name) for (_, share), name in zip(rows, names)]
 
-    @staticmethod
-    def part(name, library):
+    def part(self, name, library):
         """Whose work a function is."""
         if library.startswith("libz"):
             return "zlib"
-        if library.startswith("libsqlite"):
+        if library.startswith("libsqlite") or name in self.inside_sqlite:
             return "SQLite"
         if library.startswith("ld-") or "conformsToProtocol" in name or name.startswith("_dl_") \
                 or name.startswith("do_lookup"):
@@ -515,6 +515,14 @@ class Bench:
         if name.startswith("$s"):
             return "Swift's standard library"
         return "the rest"
+
+    @functools.cached_property
+    def inside_sqlite(self):
+        """The names of SQLite's functions: the client's release has them inside."""
+        library = run(["gcc", "-print-file-name=libsqlite3.a"]).strip()
+        symbols = run(["nm", "--defined-only", library]).split("\n")
+        return {words[2] for words in map(str.split, symbols)
+                if len(words) == 3 and words[1] in "tT"}
 
     # All of it
 
