@@ -567,11 +567,8 @@ final class Admitter {
     private func inherit(_ clock: ShortClock, into version: inout Version) throws {
         version.clock.base = max(version.clock.base, clock.base)
         if clock.ancestors.isEmpty { return }
-        // Terms, and replicas that never wrote here; all others are told by the base.
-        let lost = try clock.ancestors.filter {
-            guard let row = try storage.replica($0.replica) else { return true }
-            return row.device == nil || row.nextCounter == 1
-        }
+        // Terms; what was seen of replicas is told by the base.
+        let lost = try clock.ancestors.filter { try storage.replica($0.replica)?.device == nil }
         if lost.isEmpty { return }
         let seen = VectorClock(version.clock.ancestors + lost).entries
         // Fewer err toward a conflict.

@@ -27,7 +27,7 @@ package final class Ledger {
     /// Last-sync times that are not stored yet: an empty sync is not worth a commit of its own.
     private var pendingSyncNotes: SyncNotes = [:]
     /// How many replicas that never wrote here were stored since this start because a device named
-    /// them: as writers of what it brought back, or as its ancestors.
+    /// them as writers of what it brought back.
     private var namedReplicas: [Int64: Int] = [:]
 
     /// Creates a ledger; the file must not exist.
@@ -743,8 +743,7 @@ package final class Ledger {
         }
         let wasNamedByOthers = replica.row != 0 && replica.device == nil
         replica.device = device.id
-        replica.ancestors = try ownAncestors(
-            request.ancestors, device: device.id, terms: session.terms)
+        replica.ancestors = try ownAncestors(request.ancestors, device: device.id)
         replica.newestStamp = try inheritedStamp(replica.ancestors)
         if wasNamedByOthers {
             try store(&replica)
@@ -868,19 +867,16 @@ package final class Ledger {
     }
 
     /// Only replicas of the same device count as ancestors; anything else would let a device claim
-    /// to have seen what it never saw.
-    private func ownAncestors(
-        _ ancestors: [Dot], device: Int64, terms: TermLine
-    ) throws -> [Dot] {
+    /// to have seen what it never saw. And only with all that is shared: a fork is told by a ledger
+    /// that has it, so what is missing was lost by a restore, and another copy of the journal may
+    /// use these counters for something else.
+    private func ownAncestors(_ ancestors: [Dot], device: Int64) throws -> [Dot] {
         try ancestors.filter { ancestor in
             // With nothing shared there is nothing to cover.
-            if ancestor.counter == 0 { return false }
-            guard let row = try storage.replica(ancestor.replica) else {
-                return !hasNamedTooMany(device)
+            guard ancestor.counter > 0, let row = try storage.replica(ancestor.replica) else {
+                return false
             }
-            if let owner = row.device { return owner == device }
-            // Never wrote here, and is only known as somebody's ancestor; or is the hub itself.
-            return !terms.contains(ancestor.replica)
+            return row.device == device && row.nextCounter > ancestor.counter
         }
     }
 

@@ -460,7 +460,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
         let found = try connection.first(
             "SELECT row FROM replica WHERE id = ?", .integer(Int64(id.rawValue))
         ) { $0.integer(at: 0) }
-        // An ancestor may be a replica that never wrote here; it needs a row to be named.
+        // What was brought back may name a writer or a term that has no row yet.
         if found == nil { namedReplicaCount += 1 }
         let row = try found ?? insertReplica(ReplicaRow(id: id))
         replicaRows[id] = row

@@ -308,6 +308,34 @@ import WireFormat
         #expect(history.count { $0.field == NeedField.address.rawValue && $0.isLive } == 2)
     }
 
+    /// A copy forks in a part that is then lost, with all that it shares with its original; and an
+    /// older copy goes on where the original had been then.
+    @Test(
+        "what a restore lost of an ancestor covers nothing that is written under its counters",
+        arguments: [true, false])
+    func lostAncestor(forkComesFirst: Bool) throws {
+        let old = worker.addNeed("旧")
+        try worker.sync()
+        let older = worker.clone()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        for urgency in 1...3 { worker.edit(old, .urgency, .integer(Int64(urgency))) }
+        let forked = worker.clone()
+        try worker.sync()
+        forked.waiting = []
+        forked.fork(from: forked.nextCounter)
+        forked.edit(old, .address, .text("一"))
+        older.edit(old, .address, .text("二"))
+        let copy = try hub.opening("copy", seed: 5)
+        for device in forkComesFirst ? [forked, older] : [older, forked] {
+            let outcomes = try #require(try copy.sync(device, device.request()).outcomes)
+            #expect(outcomes.forkCounter == nil && outcomes.refusals == [])
+        }
+        #expect(
+            try Set(copy.register(.address, of: old).versions.map(\.value))
+                == [FieldValue.text("一").bytes, FieldValue.text("二").bytes])
+        #expect(try copy.ledger.check() == [])
+    }
+
     @Test("versions of one replica that stood side by side before a restore do so after it")
     func sideBySide() throws {
         let old = worker.addNeed("旧")
