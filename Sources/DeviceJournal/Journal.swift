@@ -223,18 +223,23 @@ package struct Notice: Hashable, Sendable {
     /// How many commands, or of a restored hub how many records, it concerned.
     package var amount: Int
 
-    /// One sentence.
+    /// One sentence: what happened, and what became of what this device held.
     package var description: String {
         switch kind {
         case .forked:
-            "This journal was found to be a copy or a restored backup; it went on as a new one"
+            "This journal was found to be a copy or a restored backup; nothing in it was lost, "
+                + "it went on as a new one"
                 + (amount == 0
                     ? "." : ", and \(amount) waiting command\(amount == 1 ? "" : "s") with it.")
         case .gap:
             "The server had lost earlier changes that this device does not hold any more."
+        case .hubRestored where amount == 0:
+            "The server was restored from a backup; nothing was lost, as it had all that this "
+                + "device holds."
         case .hubRestored:
-            "The server was restored from a backup; this device brought back the changes of "
-                + "\(amount) record\(amount == 1 ? "" : "s") that it held."
+            // What it did not take is told of by ``Kind/notTakenBack``, and kept here.
+            "The server was restored from a backup; nothing was lost of the "
+                + "\(amount) record\(amount == 1 ? "" : "s") whose changes this device brought back."
         case .mended:
             "\(amount) record\(amount == 1 ? "" : "s") on this device had been damaged; "
                 + "\(amount == 1 ? "it was" : "they were") fetched again from the server."

@@ -1,7 +1,8 @@
 /// The journal's own bounds; those of the protocol are in ``SyncCore/Limits``.
 package enum JournalLimits {
     /// The write-ahead log's length at which a commit also folds it, and beyond which the next
-    /// program empties it. Without the fold the log grows and slows every command; with a shorter one the sync of every few commands is felt.
+    /// program empties it. Without the fold the log grows and slows every command; with a shorter
+    /// one the sync of every few commands is felt.
     static let logFramesMax: Int32 = 128
     /// How long a command waits for another one that holds the journal.
     package static let busyTimeoutMilliseconds: Int32 = 5_000
@@ -17,7 +18,6 @@ package enum JournalLimits {
     static let noticesMax = 8
     /// Content of one command, so that a group always fits a frame.
     static let groupBytesMax = 256 << 10
-    /// Digits that name a record, at least.
     /// Records listed when a short id is ambiguous.
     static let ambiguousMax = 8
     /// What one group and one change cost in a batch beside their values, in bytes.

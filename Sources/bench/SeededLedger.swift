@@ -9,7 +9,8 @@ import WireFormat
 ///
 /// Device 0 and device 1 share the first grid; the others follow, one grid each, round and round.
 /// So device 1 can write concurrently with device 0, and the first grid stays as small as it is
-/// while the others fill the ledger.
+/// while the others fill the ledger. From the second round on, every grid has a partner of the
+/// device that writes there.
 struct SeededLedger {
     static let banner = "152921"
     /// Towns and villages of the territory, as in the county that it was drawn from.
@@ -91,28 +92,39 @@ struct SeededLedger {
 
     /// Adds needs until there are so many, in frames of a thousand, and edits as lifelike.
     ///
-    /// - Parameter editedPercent: Of the needs, each edited once; 5 % of the edits in the first
-    ///   grid are concurrent with one of device 1 to the same field.
+    /// - Parameter editedPercent: Of the needs, each edited once; 5 % of the edits are concurrent
+    ///   with one of another device to the same field, in each grid that has two.
     func fill(_ states: inout [DeviceState], to needs: Int, editedPercent: Int) throws {
         let link = Link(ledger)
         let devices = states.map { WireDevice($0, workload: workload) }
         defer { states = devices.map(\.state) }
         var total = states.reduce(0) { $0 + $1.needs }
-        var turn = 2
+        // The first device of each grid writes, the second one is its partner.
+        var writers: [WireDevice] = []
+        var partners: [String: WireDevice] = [:]
+        var seen: Set<String> = []
+        for device in devices {
+            if seen.insert(device.state.grid).inserted {
+                writers.append(device)
+            } else if partners[device.state.grid] == nil {
+                partners[device.state.grid] = device
+            }
+        }
+        var turn = 1
         while total < needs {
             let device: WireDevice
             var count = min(1_000, needs - total)
-            if devices.count <= 2 {
-                device = devices[0]
-            } else if devices[0].state.needs < Self.quietNeeds {
-                device = devices[0]
+            if writers.count == 1 {
+                device = writers[0]
+            } else if writers[0].state.needs < Self.quietNeeds {
+                device = writers[0]
                 count = min(count, Self.quietNeeds - device.state.needs)
             } else {
-                device = devices[turn]
-                turn = turn + 1 < devices.count ? turn + 1 : 2
+                device = writers[turn]
+                turn = turn + 1 < writers.count ? turn + 1 : 1
             }
             try push(
-                device, count, editedPercent, partner: devices[min(1, devices.count - 1)], link)
+                device, count, editedPercent, partner: partners[device.state.grid], link)
             total += count
         }
         // What the others have not seen of the first grid.
@@ -121,7 +133,7 @@ struct SeededLedger {
     }
 
     private func push(
-        _ device: WireDevice, _ count: Int, _ editedPercent: Int, partner: WireDevice, _ link: Link
+        _ device: WireDevice, _ count: Int, _ editedPercent: Int, partner: WireDevice?, _ link: Link
     ) throws {
         let first = device.state.nextNumber
         try device.admit(device.create(count), over: link)
@@ -129,7 +141,7 @@ struct SeededLedger {
         guard edited > 0 else { return }
         // Every third need or so, in order.
         let numbers = (0..<edited).map { first + UInt64($0 * count / edited) }
-        if partner !== device, partner.state.grid == device.state.grid {
+        if let partner {
             try partner.send([], over: link)
             let contested = numbers.prefix(edited / 20).map {
                 partner.edit(device.state.record($0), Int($0) + 5_000_000)

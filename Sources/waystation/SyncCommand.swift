@@ -289,13 +289,16 @@ struct StatusCommand: ParsableCommand {
         case .forked:
             Phrase(
                 notice.description,
-                "本机记录被发现是副本或由备份恢复，已作为新的记录继续"
+                "本机记录被发现是副本或由备份恢复；其中内容没有丢失，已作为新的记录继续"
                     + (notice.amount == 0 ? "。" : "，\(notice.amount) 项随之上传。"))
         case .gap:
             Phrase(notice.description, "服务器丢失了一些较早的改动，本机也已不再保存。")
         case .hubRestored:
             Phrase(
-                notice.description, "服务器曾由备份恢复，本机已把保存的 \(notice.amount) 条记录的改动补传回去。")
+                notice.description,
+                notice.amount == 0
+                    ? "服务器曾由备份恢复；没有丢失任何内容，本机保存的它都有。"
+                    : "服务器曾由备份恢复；没有丢失内容，本机已把保存的 \(notice.amount) 条记录的改动补传回去。")
         case .mended:
             Phrase(notice.description, "本机有 \(notice.amount) 条记录曾损坏，已从服务器重新取回。")
         case .differs:

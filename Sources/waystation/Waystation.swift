@@ -27,20 +27,26 @@ struct Waystation: ParsableCommand {
             StatusCommand.self, CheckCommand.self,
         ])
 
-    /// Parses with the named command alone where its words come first, which spares a command
-    /// typed in full the tree around it, most of the time that parsing takes. Whatever is odd about
-    /// the rest, a wish for help too, is for the whole tree to tell, which knows all names.
+    /// As ``ParsableCommand/main(_:)`` does, but for the search of the command.
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
-        guard var command = directly(arguments) else { return main(arguments) }
         do {
+            var command = try named(arguments) ?? parseAsRoot(arguments)
             try command.run()
         } catch {
             exit(withError: error)
         }
     }
 
-    private static func directly(_ arguments: [String]) -> (any ParsableCommand)? {
+    /// The command whose words come first, parsed with what follows them by its own declaration,
+    /// which is the one that the whole tree would come to.
+    ///
+    /// So this is no second way to read a command, only a shorter way to it: the tree asks every
+    /// command on the way for all of its options first, most of the time that parsing takes.
+    ///
+    /// - Returns: `nil` when anything is odd about the words or the rest, a wish for help too: that
+    ///   is for the whole tree to tell, which knows all names.
+    private static func named(_ arguments: [String]) -> (any ParsableCommand)? {
         var named: any ParsableCommand.Type = Self.self
         var rest = arguments[...]
         while let word = rest.first,

@@ -40,6 +40,10 @@ import WireFormat
         #expect(try bench.journal.notices(after: newest - 1) == [notice])
         #expect(try bench.journal.notices(after: newest) == [])
         #expect(notice.amount == 3)
+        #expect(
+            notice.description
+                == "This journal was found to be a copy or a restored backup; nothing in it was "
+                + "lost, it went on as a new one, and 3 waiting commands with it.")
         // The next record is named by the new replica.
         #expect(try bench.add("四").replica == after.replica)
     }

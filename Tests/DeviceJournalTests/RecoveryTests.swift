@@ -99,8 +99,25 @@ import WireFormat
     @Test func whatCameBackIsNotKept() throws {
         try recover(before)
         #expect(try kept == [])
-        #expect(try notices().map(\.kind) == [.hubRestored])
+        let notices = try notices()
+        #expect(notices.map(\.kind) == [.hubRestored])
+        #expect(
+            notices.first?.description
+                == "The server was restored from a backup; nothing was lost of the "
+                + "\(notices.first?.amount ?? 0) records whose changes this device brought back.")
         #expect(try bench.shown(old).address == "村口")
+    }
+
+    @Test func whatWasNothingIsNotSaidToHaveBeenBroughtBack() {
+        func text(_ kind: Notice.Kind, _ amount: Int) -> String {
+            Notice(kind: kind, milliseconds: 0, amount: amount).description
+        }
+        #expect(
+            text(.hubRestored, 0).hasSuffix(
+                "; nothing was lost, as it had all that this device holds."))
+        #expect(text(.hubRestored, 1).contains("of the 1 record whose"))
+        #expect(text(.forked, 0).hasSuffix("; nothing in it was lost, it went on as a new one."))
+        #expect(text(.forked, 1).hasSuffix(", and 1 waiting command with it."))
     }
 
     @Test func aRecordThatDidNotComeIsKept() throws {

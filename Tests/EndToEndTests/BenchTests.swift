@@ -27,6 +27,11 @@ import Testing
         let pairs = try await bench(
             "pairs", "--devices", devices, "--ledger", ledger, "--pairs", "3")
         #expect(pairs["pairs"].integer == 3)
+        // In every grid that has two devices: the first, of 200 needs, could give but 7.
+        let grids = try await bench(
+            "seed", folder + "/grids.sqlite", "--devices", folder + "/more", "--needs", "1440",
+            "--count", "5", "--grids", "2", "--edited", "70")
+        #expect(grids["open_conflicts"].integer ?? 0 > 7)
         // Devices go on where they were, and nothing that they edit makes a need.
         let second = try await bench(
             "seed", ledger, "--devices", devices, "--needs", "80", "--count", "2")

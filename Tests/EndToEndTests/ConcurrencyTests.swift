@@ -80,6 +80,14 @@ import Testing
         _ = try await copy.add("三")
         for device in [worker, copy, worker] { try await device.sync() }
         #expect(try await copy.state()["notices"].elements.count == 1)
+        // One sentence: what happened, and that nothing was lost.
+        #expect(
+            try await copy.run("status").stdout.contains(
+                "a copy or a restored backup; nothing in it was lost, it went on as a new one, "
+                    + "and 1 waiting command with it.\n"))
+        #expect(
+            try await copy.run("status", "--language", "zh-Hans").stdout.contains(
+                "本机记录被发现是副本或由备份恢复；其中内容没有丢失，已作为新的记录继续，1 项随之上传。\n"))
         for device in [worker, copy] {
             let texts = try await device.needs().compactMap { $0["text"].text }
             #expect(Set(texts) == ["一", "二", "三"] && texts.count == 3)

@@ -47,6 +47,14 @@ import Testing
         #expect(world.serverLog.contains("a device was ahead of this ledger"))
         #expect(try await kinds(world) == ["restored", "device-ahead"])
         #expect(try await device.waiting() == 0)
+        // One sentence: what happened, and that nothing was lost.
+        #expect(
+            try await device.run("status").stdout.contains(
+                "The server was restored from a backup; nothing was lost of the 1 record whose "
+                    + "changes this device brought back.\n"))
+        #expect(
+            try await device.run("status", "--language", "zh-Hans").stdout.contains(
+                "服务器曾由备份恢复；没有丢失内容，本机已把保存的 1 条记录的改动补传回去。\n"))
         try await world.check()
     }
 

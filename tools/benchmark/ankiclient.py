@@ -87,13 +87,13 @@ def main():
     sync(collection, counted)
     figures["empty_sync_bytes"] = bytes_of_step()
 
-    times = []
-    for push in range(request["edit_pushes"]):
-        count = min(600, len(ids))
-        edit(ids[:count])
-        times.append(sync(collection, direct)[1] / count)
-    if times:
-        figures["edits_per_second"] = 1 / sorted(times)[len(times) // 2]
+    for edits, pushes in request["edit_pushes"].items():
+        times = []
+        for push in range(pushes):
+            count = min(int(edits), len(ids))
+            edit(ids[:count])
+            times.append(sync(collection, direct)[1] / count)
+        figures[f"edits_{edits}"] = 1 / sorted(times)[len(times) // 2]
     collection.close()
 
     fresh = Collection(str(work / f"fresh-{time.monotonic_ns()}.anki2"))

@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import threading
@@ -97,6 +98,43 @@ class Relay:
 
     def close(self):
         # Wakes the thread that accepts.
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+
+
+class TLSEcho:
+    """The floor over TLS: answers one request a connection with its body and the fewest headers."""
+
+    def __init__(self, certificate, key):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate, key)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            with near, self.context.wrap_socket(near, server_side=True) as stream:
+                stream.settimeout(10)
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    request += stream.recv(1 << 16)
+                head, body = request.split(b"\r\n\r\n", 1)
+                length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+                while len(body) < length:
+                    body += stream.recv(1 << 16)
+                stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
+                # The other end closes, as it does with the server.
+                stream.recv(1)
+
+    def close(self):
         try:
             self.listener.shutdown(socket.SHUT_RDWR)
         except OSError:

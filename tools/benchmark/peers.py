@@ -56,6 +56,7 @@ class Anki:
 class Fossil:
     """Needs as tickets: eleven fields each, among them those that tickets have anyway."""
 
+    # Tickets know ten of these; the value of the eleventh goes into the comment.
     COLUMNS = ["title", "type", "subsystem", "status", "private_contact", "comment", "severity",
                "foundin", "priority", "resolution", "version"]
 
@@ -68,7 +69,6 @@ class Fossil:
         self._fossil("init", self.hub)
         self._fossil("user", "password", "bench", "bench", "-R", self.hub)
         self._fossil("user", "capabilities", "bench", "s", "-R", self.hub)
-        # Tickets know ten of the columns; the eleventh is added as an administrator would.
         port = free_port()
         self.server = Server(
             ["fossil", "server", "--port", port, "--localhost", self.hub], self.environment,
@@ -90,7 +90,6 @@ class Fossil:
     def add(self, needs):
         for fields in needs:
             pairs = [part for pair in zip(self.COLUMNS, fields) for part in pair]
-            # "version" is no column of the default table; its value goes into the comment.
             pairs[pairs.index("comment") + 1] += " " + pairs[-1]
             self._fossil("ticket", "add", *pairs[:-2], "-R", self.device)
 

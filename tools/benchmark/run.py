@@ -15,11 +15,14 @@ import time
 import zlib
 
 import report
-from machinery import Relay, Results, Server, run
+from machinery import Relay, Results, Server, TLSEcho, run
 from peers import Anki, Fossil, write_anki_environment
 
 GRID = "152921100001001"
 FIRST_PUSH_NEEDS = 1000
+# Two devices a grid, so that some of the edits are concurrent everywhere; the first has three.
+COUNTY_GRIDS = 363
+COUNTY_DEVICES = 2 * COUNTY_GRIDS + 1
 # As Swift writes them before each of their functions: the length of the name, and the name.
 OUR_MODULES = tuple(
     f"$s{len(name)}{name}" for name in
@@ -45,6 +48,7 @@ class Bench:
         self.plain = work / "bench-without-debug-information"
         run(["strip", "--strip-debug", "-o", self.plain, self.binaries / "bench"])
         self.files = 0
+        self.rounds = self.size(2, 5)
 
     # Small helpers
 
@@ -122,7 +126,7 @@ class Bench:
             bare = Relay(echo.port)
             for name, (file, flags) in frames.items():
                 told = self.tool("frame", file, "--devices", states, *flags)
-                add(f"{name}_frame_bytes", told["bytes"])
+                add(f"{name}_curl_frame_bytes", told["bytes"])
                 run(["curl", "-sS", "-H", "Accept:", "-H", "User-Agent:", "-H",
                      "Content-Type: a/b", "--data-binary", f"@{file}",
                      f"http://127.0.0.1:{bare.port}/v1/sync"])
@@ -135,7 +139,8 @@ class Bench:
         add("edit_round_trips", pushed["round_trips"])
         pushed = self.tool("push", *common)
         add("empty_bytes", sum(relay.take()))
-        add("empty_frame_bytes", pushed["frame_bytes_up"] + pushed["frame_bytes_down"])
+        add("empty_frame_bytes_up", pushed["frame_bytes_up"])
+        add("empty_frame_bytes_down", pushed["frame_bytes_down"])
 
     def tls_bytes(self):
         """The real client against a certificate of the server's own, on a new connection."""
@@ -155,6 +160,16 @@ class Bench:
             run([program, "sync"], env=home)
             self.results.add("empty_tls_bytes", sum(relay.take()))
             relay.close()
+        frame = self.path("empty")
+        self.tool("frame", frame, "--devices", states)
+        echo = TLSEcho(certificate, key)
+        relay = Relay(echo.port)
+        run(["curl", "-sS", "--tlsv1.3", "--http1.1", "--no-alpn", "--cacert", certificate, "-H",
+             "Accept:", "-H", "User-Agent:", "-H", "Content-Type: a/b", "--data-binary",
+             f"@{frame}", f"https://127.0.0.1:{relay.port}/v1/sync", "-o", os.devnull])
+        self.results.add("empty_tls_curl_bytes", sum(relay.take()))
+        relay.close()
+        echo.close()
         self.remove(ledger, states)
 
     # Merging
@@ -240,11 +255,12 @@ class Bench:
         pragmas = ["-cmd", "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 128;", "-cmd",
                    ".dbconfig no_ckpt_on_close on", "-cmd", ".filectrl persist_wal 1"]
         values = "'东头路灯不亮，晚上老人出门不安全','lighting','%s','王秀英','13900000001','平房8排'" % GRID
-        ours, floor, memory = [], [], []
+        ours, floor, memory, floor_memory = [], [], [], []
         for _ in range(self.size(15, 60)):
-            spent, _ = self.time(["sqlite3", *pragmas, database, "INSERT INTO need VALUES (NULL,"
+            spent, peak = self.time(["sqlite3", *pragmas, database, "INSERT INTO need VALUES (NULL,"
                                   f"{values},1,41100000,108500000,3,'visit',20700)"], environment)
             floor.append(spent)
+            floor_memory.append(peak)
             spent, peak = self.time(
                 [self.binaries / "waystation", "need", "add", "东头路灯不亮，晚上老人出门不安全",
                  "--category", "lighting", "--grid", GRID, "--resident", "王秀英", "--phone",
@@ -254,6 +270,7 @@ class Bench:
         add("shell_milliseconds", sorted(ours)[len(ours) // 2])
         add("shell_floor_milliseconds", sorted(floor)[len(floor) // 2])
         add("shell_memory", max(memory))
+        add("shell_floor_memory", max(floor_memory))
         self.remove(ledger, states, database)
 
     def time(self, command, environment):
@@ -288,31 +305,22 @@ class Bench:
     def growth(self):
         """Ever more needs in one ledger; time, instructions, memory and bytes at each size."""
         sizes = self.size([1000, 5000], [1000, 10000, 100000, 1000000])
-        pairs = self.size(30, 100)
         ledger, states = self.path("growing.sqlite"), self.path("devices")
-        database = self.path("cells.sqlite")
+        database, small_database = self.path("cells.sqlite"), self.path("cells.sqlite")
         small, small_states = self.path("small.sqlite"), self.path("devices")
-        self.tool("seed", small, "--devices", small_states, "--needs", sizes[0], "--count", 364,
-                  "--grids", 363, "--edited", 30)
+        self.tool("cells", small_database, "--needs", sizes[0])
+        self.tool("seed", small, "--devices", small_states, "--needs", sizes[0], "--count",
+                  COUNTY_DEVICES, "--grids", COUNTY_GRIDS, "--edited", 30)
         for needs in sizes:
             self.say(f"ledger of {needs} needs")
             figures = self.tool("seed", ledger, "--devices", states, "--needs", needs, "--count",
-                                364, "--grids", 363, "--edited", 30)
+                                COUNTY_DEVICES, "--grids", COUNTY_GRIDS, "--edited", 30)
             self.results.notes[f"seed_{needs}"] = figures
-            # The small ledger again beside each size, in the same minute.
-            for name, file, devices in (("pair_small", small, small_states),
-                                        ("pair", ledger, states)):
-                with self.serve(file) as server:
-                    # A device's first request opens a term, and reads what it never read.
-                    self.tool("pairs", "--devices", devices, "--url", server.url, "--pairs", 5)
-                    told = self.tool("pairs", "--devices", devices, "--url", server.url,
-                                     "--pairs", pairs)
-                self.results.add(f"{name}_milliseconds_{needs}", told["median_milliseconds"])
-            if needs <= 100000:
-                self.tool("cells", database, "--needs", needs)
-                told = self.tool("cell-pairs", database, "--pairs", pairs)
-                self.results.add(f"cell_pair_milliseconds_{needs}", told["median_milliseconds"])
-                self.remove(database)
+            self.tool("cells", database, "--needs", needs)
+            self.results.add(f"cells_bytes_{needs}", database.stat().st_size / needs)
+            self.pairs(needs, (ledger, states), (small, small_states),
+                       (database, small_database))
+            self.remove(database)
             few, many = 10, 30
             counted = [self.instructions(ledger, states, count) for count in (few, many)]
             self.results.add(f"pair_instructions_{needs}",
@@ -320,11 +328,35 @@ class Bench:
         self.results.notes["sizes"] = sizes
         self.results.add("ledger_bytes_large", figures["bytes"] / sizes[-1])
         self.memory(ledger, states)
-        self.remove(ledger, states, small, small_states)
+        self.remove(ledger, states, small, small_states, small_database)
         # Two devices in one grid, so that 5 % of the edits are concurrent.
         ledger, states, figures = self.ledger(self.size(5000, 50000), 2, 1, edited=30)
         self.results.add("ledger_bytes", figures["bytes"] / figures["needs"])
         self.remove(ledger, states)
+
+    def pairs(self, needs, large, small, databases):
+        """10 changes in the large ledger and in the smallest, and as raw cells, in turns."""
+        pairs = self.size(30, 100)
+        with self.serve(large[0]) as server, self.serve(small[0]) as small_server:
+            sides = (("pair", large[1], server), ("pair_small", small[1], small_server))
+
+            def exchange(devices, server, pairs):
+                told = self.tool("pairs", "--devices", devices, "--url", server.url, "--pairs",
+                                 pairs)
+                return told["median_milliseconds"]
+
+            # A device's first request opens a term, and reads what it never read.
+            for _, devices, server in sides:
+                exchange(devices, server, 5)
+            for database in databases:
+                self.tool("cell-pairs", database, "--pairs", 5)
+            for _ in range(self.rounds):
+                for name, devices, server in sides:
+                    self.results.add(f"{name}_milliseconds_{needs}",
+                                     exchange(devices, server, pairs))
+                for name, database in zip(("cell_pair", "cell_pair_small"), databases):
+                    told = self.tool("cell-pairs", database, "--pairs", pairs)
+                    self.results.add(f"{name}_milliseconds_{needs}", told["median_milliseconds"])
 
     def instructions(self, ledger, states, pairs):
         done = subprocess.run(
@@ -388,14 +420,14 @@ class Bench:
                 time.sleep(1)
                 self.results.add("anki_idle_memory", anki.server.memory()[0])
             figures = anki.measure({"needs": str(lines), "count": needs, "frame": 1000,
-                                    "edit_pushes": self.size(2, 5)})
+                                    "edit_pushes": {600: self.size(2, 5), 110: self.size(4, 20)}})
             self.results.add("anki_push_bytes",
                              figures["first_push_bytes"] / figures["first_push_needs"])
             self.results.add("anki_pull_bytes", figures["pull_bytes"] / figures["pull_needs"])
             self.results.add("anki_pull_milliseconds",
                              figures["pull_milliseconds"] * 10000 / figures["pull_needs"])
-            for name in ("edit_push_bytes", "empty_sync_bytes", "needs_per_second",
-                         "edits_per_second"):
+            for name in ("edit_push_bytes", "empty_sync_bytes", "needs_per_second", "edits_600",
+                         "edits_110"):
                 self.results.add(f"anki_{name}", figures[name])
             self.results.add("anki_load_memory", anki.server.memory()[1])
         finally:
@@ -431,6 +463,8 @@ class Bench:
         jobs = {}
         jobs["new needs"] = self.functions(
             ["seed", ledger, "--devices", states, "--needs", needs, "--count", 2])
+        jobs["pushes of 600 edits"] = self.functions(
+            ["edits", "--devices", states, "--ledger", ledger, "--pushes", self.size(2, 10)])
         jobs["10 changes pushed and pulled"] = self.functions(
             ["pairs", "--devices", states, "--ledger", ledger, "--pairs", 200])
         with self.serve(ledger) as server:
@@ -534,7 +568,7 @@ class Bench:
             stripped.unlink()
 
     def everything(self, with_peers):
-        rounds = self.size(2, 5)
+        rounds = self.rounds
         self.sizes_of_programs()
         self.say("bytes")
         self.bytes()
@@ -606,11 +640,11 @@ def main():
         bench.results.notes["command"] = arguments.command
         if arguments.what == "scale":
             bench.scale()
-            report.write_scale(bench.results, arguments.report)
+            told = report.write_scale(bench.results, arguments.report)
         else:
             bench.everything(with_peers)
-            report.write(bench.results, arguments.report)
-        bench.say("done")
+            told = report.write(bench.results, arguments.report)
+        bench.say(f"done; the report is {told}")
 
 
 main()

@@ -72,6 +72,12 @@ static inline void waystation_forgo_memory_statistics(void) {
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+/// Has the process's SQLite keep what a savepoint may have to put back in memory instead of a
+/// temporary file; without effect once SQLite is in use.
+static inline void waystation_keep_savepoints_in_memory(void) {
+    sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, -1);
+}
+
 /// Gives the process's SQLite room for `count` cached pages of up to 4,096 bytes that it need not
 /// allocate one by one; without effect once SQLite is in use. More pages are allocated as ever.
 static inline void waystation_reserve_pages(int count) {

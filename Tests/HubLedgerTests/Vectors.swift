@@ -1,0 +1,1 @@
+../SyncCoreTests/Vectors.swift
