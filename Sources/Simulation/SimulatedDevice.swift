@@ -88,6 +88,7 @@ final class SimulatedDevice {
         self.team = team
         self.chance = chance
         disk = Disk(seed: chance.next(), image: image)
+        disk.failedSyncDropsWrites = chance.happens(0.5)
         boot = chance.next() | 1
         bootedAt = now - Int64(chance.below(1_000_000))
     }
@@ -106,7 +107,7 @@ final class SimulatedDevice {
     }
 
     /// Opens the journal, as the first command after a start does.
-    func open(creating: Bool = false) throws {
+    func open(creating: Bool = false) throws(JournalError) {
         openings += 1
         knownGrids = nil
         journal = try Journal(

@@ -38,6 +38,7 @@ final class SimulatedHub {
         self.schema = schema
         self.clock = clock
         disk = Disk(seed: chance.next(), image: image)
+        disk.failedSyncDropsWrites = chance.happens(0.5)
         try open()
     }
 

@@ -52,6 +52,10 @@ package final class World {
     private var restores = RestoreChecker()
     private(set) var schemas = SchemaChecker()
     private var hubDownUntil: Int64 = 0
+    /// The disk's steps when the operation under way began, and how many the longest had of late.
+    private var operationBegan = 0
+    private var deviceStepsMax = stepsOfShortOperation
+    private var hubStepsMax = stepsOfShortOperation
     private var territoryVersion = 0
     /// Whether there are no categories at first. Until they come people invent their own; who has
     /// not heard of them by then is refused, and whatever builds on it.
@@ -88,6 +92,7 @@ package final class World {
     private static let teamsMax = 4
     /// Of a silent hour.
     private static let hopsInAnHourMax = 40
+    private static let stepsOfShortOperation = 12
     private static let answerTimeoutMilliseconds: Int64 = 60_000
     private static let roundsToRestMax = 60
     private static let healingRoundsMax = 4
@@ -267,9 +272,9 @@ package final class World {
     /// - Parameter isCalm: Whether all writes had ended and none was lost. What SQLite then finds
     ///   it would find the next time too, so it is asked only sometimes.
     private func reopen(_ device: SimulatedDevice, isCalm: Bool = false) throws {
-        device.disk.cancelFaults()
+        var isCalm = isCalm
         do {
-            try device.open()
+            while try !open(device) { isCalm = false }
             guard let journal = device.journal else { return }
             if !isCalm || device.openings.isMultiple(of: Self.calmOpeningsPerCheck) {
                 let findings = try journal.integrityCheck()
@@ -283,6 +288,26 @@ package final class World {
         }
     }
 
+    /// - Returns: Whether the journal is open; otherwise its disk failed, and it is tried again.
+    ///   Nobody could notice what else happens until then.
+    private func open(_ device: SimulatedDevice) throws -> Bool {
+        let isStruck = beginOperation(device.disk, isHub: false)
+        defer { endOperation(device.disk, isHub: false) }
+        do throws(JournalError) {
+            try device.open()
+            if !device.disk.isDown { return true }
+        } catch {
+            guard device.disk.isDown || isStruck && error.category == .disk else { throw error }
+        }
+        trace.note("\(device.name)'s disk fails its start")
+        device.stop()
+        if device.disk.isDown {
+            device.disk.restart()
+            device.reboot(now: now)
+        }
+        return false
+    }
+
     private func crashHub(_ crash: Disk.Crash) {
         trace.note("the hub loses \(crash == .powerLost ? "power" : "its process")")
         hub.stop()
@@ -293,9 +318,8 @@ package final class World {
 
     private func restartHub() throws {
         hub.disk.restart()
-        hub.disk.cancelFaults()
         do {
-            try hub.open()
+            while try !openHub() { hub.isCalm = false }
             if !hub.isCalm || hub.openings.isMultiple(of: Self.calmOpeningsPerCheck) {
                 let findings = try hub.ledger?.check() ?? []
                 guard findings.isEmpty else {
@@ -307,6 +331,29 @@ package final class World {
         } catch let error as LedgerError {
             throw Violation(invariant: 25, what: "the ledger cannot open: \(error)")
         }
+    }
+
+    /// - Returns: Whether the ledger is open; otherwise its disk failed, and it is tried again.
+    private func openHub() throws -> Bool {
+        let isStruck = beginOperation(hub.disk, isHub: true)
+        defer { endOperation(hub.disk, isHub: true) }
+        do {
+            try hub.open()
+            if !hub.disk.isDown { return true }
+        } catch let error as LedgerError {
+            guard hub.disk.isDown || isStruck && error.isOfDisk else { throw error }
+        }
+        trace.note("the hub's disk fails its start")
+        hub.stop()
+        hub.disk.restart()
+        return false
+    }
+
+    /// The hub's disk has gone down in the middle of what it did.
+    private func hubDies() {
+        hub.stop()
+        hub.isCalm = false
+        hubDownUntil = now + Int64(chance.below(100_000))
     }
 
     private func upgradeHub() throws {
@@ -428,8 +475,8 @@ package final class World {
     private func act(_ index: Int) throws {
         let device = devices[index]
         guard let journal = device.journal else { return }
-        let isStruck = planStorageFault(device.disk, isHub: false)
-        defer { device.disk.cancelFaults() }
+        let isStruck = beginOperation(device.disk, isHub: false)
+        defer { endOperation(device.disk, isHub: false) }
         let clocks = device.clocks(now: now)
         var refused: [CommandKey] = []
         do {
@@ -440,6 +487,7 @@ package final class World {
                 refused.isEmpty
                 ? try command(journal, device, clocks).map { Deed(what: $0) }
                 : try takeUpRefused(journal, clocks)
+            endOperation(device.disk, isHub: false)
             guard let deed else { return }
             trace.note("\(device.name) \(deed.what)")
             if device.disk.isDown {
@@ -462,6 +510,7 @@ package final class World {
                 throw Violation(invariant: 1, what: "\(device.name): \(error)")
             } else if error.category == .disk {
                 trace.note("\(device.name)'s disk fails a command")
+                commands.noteInterrupted(clocks)
                 // The program ends with an error and starts anew with the next command.
                 device.stop()
                 try reopen(device)
@@ -482,17 +531,40 @@ package final class World {
         try reopen(device)
     }
 
-    private func planStorageFault(_ disk: Disk, isHub: Bool) -> Bool {
+    /// Plans, perhaps, that a disk fails in the operation that begins: at any step and any read of
+    /// it, also of a long one.
+    ///
+    /// - Returns: Whether it may.
+    private func beginOperation(_ disk: Disk, isHub: Bool) -> Bool {
+        disk.cancelFaults()
+        operationBegan = disk.stepCount
         let crashes: [(Fault, Disk.Fault)] =
             isHub
             ? [(.hubKilled, .crash(.processKilled)), (.hubPowerLost, .crash(.powerLost))]
             : [(.deviceKilled, .crash(.processKilled)), (.devicePowerLost, .crash(.powerLost))]
         for (fault, kind) in crashes + [(.diskFull, .full), (.ioError, .ioError)]
         where strikes(fault) {
-            disk.failNext(after: 1 + chance.below(isHub ? 30 : 12), with: kind)
+            let longest = isHub ? hubStepsMax : deviceStepsMax
+            let steps = 1 + chance.below(chance.happens(0.6) ? Self.stepsOfShortOperation : longest)
+            if fault == .ioError, chance.happens(0.4) {
+                disk.failNextRead(after: steps)
+            } else {
+                disk.failNext(after: steps, with: kind)
+            }
             return true
         }
         return false
+    }
+
+    /// Ends what a fault was planned for; may be repeated.
+    private func endOperation(_ disk: Disk, isHub: Bool) {
+        disk.cancelFaults()
+        let steps = disk.stepCount - operationBegan
+        if isHub {
+            hubStepsMax = max(steps, hubStepsMax - hubStepsMax / 16)
+        } else {
+            deviceStepsMax = max(steps, deviceStepsMax - deviceStepsMax / 16)
+        }
     }
 
     /// - Returns: What was done, `nil` when there was nothing to do.
@@ -694,6 +766,24 @@ package final class World {
     /// The centre's operator, at the server itself.
     private func operate() throws {
         guard let ledger = hub.ledger else { return }
+        let isStruck = beginOperation(hub.disk, isHub: true)
+        defer { endOperation(hub.disk, isHub: true) }
+        do {
+            try operate(ledger)
+        } catch LedgerError.invalid {
+            // Done meanwhile, or withdrawn.
+        } catch LedgerError.notFound {
+            // A restored ledger does not know the team any more.
+        } catch let error as LedgerError {
+            guard hub.disk.isDown || isStruck && error.isOfDisk else {
+                throw Violation(invariant: 21, what: "the hub fails its operator: \(error)")
+            }
+            trace.note("the hub's disk fails its operator")
+        }
+        if hub.disk.isDown { hubDies() }
+    }
+
+    private func operate(_ ledger: Ledger) throws {
         if beginsWithoutCategories, chance.happens(0.1) {
             try SimulatedHub.importCategories(ledger)
             trace.note("the operator imports categories")
@@ -707,17 +797,11 @@ package final class World {
         // What moves while somebody pulls is what a feed can lose.
         let isMidPull = devices.contains(where: \.isMidPull)
         if isMidPull, rate(.territoryChanged) > 0, chance.happens(0.3) { try changeTerritory() }
-        do {
-            guard chance.happens(isMidPull ? 0.6 : 0.3),
-                let need = chance.choose(try ledger.needs())
-            else { return }
-            try ledger.dispatch(need.id, team: teams[chance.below(teams.count)], due: nil)
-            trace.note("the operator dispatches \(need.id.digits.suffix(6))")
-        } catch LedgerError.invalid {
-            // Done meanwhile, or withdrawn.
-        } catch LedgerError.notFound {
-            // A restored ledger does not know the team any more.
-        }
+        guard chance.happens(isMidPull ? 0.6 : 0.3),
+            let need = chance.choose(try ledger.needs())
+        else { return }
+        try ledger.dispatch(need.id, team: teams[chance.below(teams.count)], due: nil)
+        trace.note("the operator dispatches \(need.id.digits.suffix(6))")
     }
 
     // MARK: Syncs
@@ -732,10 +816,7 @@ package final class World {
         try follow(directives, index)
     }
 
-    /// - Parameter isStruck: Whether a storage fault was planned that may not have come yet.
-    private func follow(
-        _ directives: [DeviceSession.Directive], _ index: Int, isStruck: Bool = false
-    ) throws {
+    private func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
         let device = devices[index]
         for directive in directives {
             switch directive {
@@ -750,25 +831,23 @@ package final class World {
                     hasSmallPages || chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
                 let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
                 let request: SyncRequest
+                let isStruck = beginOperation(device.disk, isHub: false)
+                defer { endOperation(device.disk, isHub: false) }
                 do throws(JournalError) {
                     request = try journal.makeRequest(
                         batchBytesMax: batchBytes, pageBytesMax: pageBytes,
                         clocks: device.clocks(now: now),
                         attempt: UInt32(truncatingIfNeeded: chance.next()))
                 } catch {
-                    if device.disk.isDown {
-                        trace.note("\(device.name) dies before a request")
-                        try revive(device)
-                        return
-                    }
-                    guard error.category == .disk, isStruck else {
+                    guard device.disk.isDown || isStruck && error.category == .disk else {
                         throw Violation(invariant: 21, what: "\(device.name): \(error)")
                     }
                     trace.note("\(device.name)'s disk fails a request")
+                    if device.disk.isDown { return try revive(device) }
                     device.stop()
-                    try reopen(device)
-                    return
+                    return try reopen(device)
                 }
+                if device.disk.isDown { return try revive(device) }
                 try digests.checkRequest(request, device: device)
                 device.pending = request
                 device.pendingSince = now
@@ -842,8 +921,8 @@ package final class World {
             return
         }
         let device = devices[index]
-        let isStruck = planStorageFault(hub.disk, isHub: true)
-        defer { hub.disk.cancelFaults() }
+        let isStruck = beginOperation(hub.disk, isHub: true)
+        defer { endOperation(hub.disk, isHub: true) }
         let answer: SyncAnswer
         do {
             let results = try ledger.sync([(device.number, request, frame)])
@@ -851,23 +930,16 @@ package final class World {
         } catch let error as LedgerError {
             if hub.disk.isDown {
                 trace.note("the hub dies in a request")
-                hub.stop()
-                hub.isCalm = false
-                hubDownUntil = now + Int64(chance.below(100_000))
-                return
+                return hubDies()
             }
-            guard isStruck else {
+            guard isStruck, error.isOfDisk else {
                 throw Violation(invariant: 21, what: "the hub fails \(device.name): \(error)")
             }
             trace.note("the hub's disk fails a request")
             return
         }
-        if hub.disk.isDown {
-            hub.stop()
-            hub.isCalm = false
-            hubDownUntil = now + Int64(chance.below(100_000))
-            return
-        }
+        if hub.disk.isDown { return hubDies() }
+        endOperation(hub.disk, isHub: true)
         try outcomes.check(request, answer)
         let holding = try hub.rightfulHolding(of: device.number)
         try pulls.noteServed(answer, holding: holding, device: device)
@@ -927,8 +999,8 @@ package final class World {
         guard let request = device.pending, device.session != nil, let journal = device.journal
         else { return }
         let event: DeviceSession.Event
-        let isStruck = planStorageFault(device.disk, isHub: false)
-        defer { device.disk.cancelFaults() }
+        let isStruck = beginOperation(device.disk, isHub: false)
+        defer { endOperation(device.disk, isHub: false) }
         var received: SyncAnswer?
         do {
             let message = try Frame.decode(frame).message
@@ -936,6 +1008,7 @@ package final class World {
             received = answer
             let absorbed = try journal.absorb(
                 message, for: request, clocks: device.clocks(now: now))
+            endOperation(device.disk, isHub: false)
             device.knownGrids = nil
             trace.note(
                 "\(device.name) absorbs: \(absorbed.settledGroups) settled, "
@@ -992,12 +1065,10 @@ package final class World {
             event = .failed(isTemporary: true)
         }
         device.pending = nil
-        // What was planned was meant for the answer, not for the request that follows.
-        device.disk.cancelFaults()
         guard var session = device.session else { return }
         let directives = session.step(event)
         device.session = session
-        try follow(directives, index, isStruck: isStruck)
+        try follow(directives, index)
     }
 
     private func timeOut() throws {
@@ -1177,5 +1248,17 @@ package final class World {
             copied: commands.copiedDevices)
         try restores.check(records: records, groups: groups, brought: brought)
         trace.note("rest: \(records.count) records, \(groups.count) groups")
+    }
+}
+
+extension LedgerError {
+    /// Whether a disk that fails may be the reason.
+    fileprivate var isOfDisk: Bool {
+        switch self {
+        case .disk, .file: true
+        case .busy, .damaged, .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired,
+            .tokenUnknown, .revoked, .forbidden:
+            false
+        }
     }
 }
