@@ -199,6 +199,11 @@ package final class World {
         let until = now + Int64(1 + chance.below(isHour ? 3_600_000 : 4_000))
         try deliverDue(by: until, hopsMax: isHour ? Self.hopsInAnHourMax : chance.below(3))
         now = max(now, until)
+        // The others have gone on for a while; now the year is over, for all.
+        if let back = devices.map(\.awayUntil).filter({ $0 > now }).min(), chance.happens(0.03) {
+            now = back
+            trace.note("a year has passed")
+        }
         try misfortune()
         switch chance.below(10) {
         case 0..<4: try act(chance.below(devices.count))
@@ -808,7 +813,7 @@ package final class World {
 
     private func startSync(_ index: Int) throws {
         let device = devices[index]
-        guard device.session == nil, device.journal != nil, now >= device.awayUntil || isHealing
+        guard device.session == nil, device.journal != nil, now >= device.awayUntil
         else { return }
         var session = DeviceSession()
         let directives = session.step(.begin)
@@ -1091,14 +1096,13 @@ package final class World {
     private func heal() throws {
         isHealing = true
         trace.note("healing")
-        now += 1_000
+        now = max(now + 1_000, devices.map(\.awayUntil).max() ?? 0)
         if hub.schema != .current { try upgradeHub() }
         if hub.ledger == nil { try restartHub() }
         messages.removeAll()
         for device in devices {
             device.session = nil
             device.pending = nil
-            device.awayUntil = 0
             if device.journal == nil { try reopen(device) }
             guard let journal = device.journal else { continue }
             let isSearching = try device.inspect()?.isSearching ?? false
