@@ -15,6 +15,7 @@ package enum Fault: String, CaseIterable, Sendable {
     case staleAnswer = "stale-answer"
     /// No answer before the device gives up waiting.
     case hung
+    /// A copy of the hub or of a device gets what is made to do harm.
     case hostileFrame = "hostile-frame"
     // Storage
     case deviceKilled = "device-killed"
@@ -52,7 +53,8 @@ package enum Fault: String, CaseIterable, Sendable {
     var rateMax: Double {
         switch self {
         case .requestLost, .answerLost, .duplicated, .delayed: 0.4
-        case .truncated, .bitFlipped, .staleAnswer, .hung, .hostileFrame: 0.15
+        case .truncated, .bitFlipped, .staleAnswer, .hung: 0.15
+        case .hostileFrame: 0.03
         case .deviceKilled, .devicePowerLost, .hubKilled, .hubPowerLost: 0.08
         case .hubKilledBeforeReply, .diskFull, .ioError: 0.06
         case .journalCorrupted: 0.05

@@ -34,7 +34,7 @@ package final class World {
     private(set) var trace = Trace()
     /// The true time, in milliseconds since 1970.
     private(set) var now = start
-    private var hubOffset: Int64 = 0
+    private(set) var hubOffset: Int64 = 0
     private var newestHubTime: Int64 = 0
     private(set) var hub: SimulatedHub!
     private(set) var devices: [SimulatedDevice] = []
@@ -251,17 +251,6 @@ package final class World {
         if strikes(.journalCloned) { try cloneJournal(index) }
         if strikes(.territoryChanged) { try changeTerritory() }
         if strikes(.hubRestored) { try restoreHub() }
-        if strikes(.hostileFrame) {
-            var bytes = (0..<chance.below(200)).map { _ in
-                UInt8(truncatingIfNeeded: chance.next())
-            }
-            if bytes.count > 3, chance.happens(0.5) {
-                bytes.replaceSubrange(0..<3, with: [0x57, 0x59, 1])
-            }
-            guard (try? Frame.decode(bytes)) == nil else {
-                throw Violation(invariant: 23, what: "random bytes passed for a frame")
-            }
-        }
     }
 
     // MARK: Crashes
@@ -919,13 +908,15 @@ package final class World {
     private func serve(_ frame: [UInt8], _ index: Int) throws {
         guard let ledger = hub.ledger else { return }
         let request: SyncRequest
+        let device = devices[index]
         do {
-            request = try SyncRequest(decoding: Frame.decode(frame).message)
-        } catch {
+            let message = try Frame.decode(frame).message
+            request = try SyncRequest(decoding: message)
+            if strikes(.hostileFrame) { try attackHub(message, as: device) }
+        } catch is FrameError {
             trace.note("the hub refuses a damaged frame")
             return
         }
-        let device = devices[index]
         let isStruck = beginOperation(hub.disk, isHub: true)
         defer { endOperation(hub.disk, isHub: true) }
         let answer: SyncAnswer
@@ -1011,6 +1002,7 @@ package final class World {
             let message = try Frame.decode(frame).message
             let answer = try SyncAnswer(decoding: message, for: request)
             received = answer
+            if strikes(.hostileFrame) { try attack(device, message, to: request) }
             let absorbed = try journal.absorb(
                 message, for: request, clocks: device.clocks(now: now))
             endOperation(device.disk, isHub: false)
