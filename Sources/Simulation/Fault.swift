@@ -7,8 +7,9 @@ package enum Fault: String, CaseIterable, Sendable {
     case requestLost = "request-lost"
     case answerLost = "answer-lost"
     case duplicated
-    /// Delivered late, so also out of order.
     case delayed
+    /// Two messages under way exchange the times at which they arrive.
+    case reordered
     case truncated
     case bitFlipped = "bit-flipped"
     /// An earlier answer comes again.
@@ -39,6 +40,10 @@ package enum Fault: String, CaseIterable, Sendable {
     case journalRestored = "journal-restored"
     case journalCloned = "journal-cloned"
     case territoryChanged = "territory-changed"
+    /// In the middle of somebody's pull a grid moves, or a need is given to another team.
+    case reassigned
+    /// People withdraw needs.
+    case tombstones
     /// The ledger is put back to an older backup, and goes on from there.
     case hubRestored = "hub-restored"
     /// A device that stays away for a year.
@@ -52,7 +57,7 @@ package enum Fault: String, CaseIterable, Sendable {
     /// How often at most, per chance.
     var rateMax: Double {
         switch self {
-        case .requestLost, .answerLost, .duplicated, .delayed: 0.4
+        case .requestLost, .answerLost, .duplicated, .delayed, .reordered: 0.4
         case .truncated, .bitFlipped, .staleAnswer, .hung: 0.15
         case .hostileFrame: 0.03
         case .deviceKilled, .devicePowerLost, .hubKilled, .hubPowerLost: 0.08
@@ -65,7 +70,7 @@ package enum Fault: String, CaseIterable, Sendable {
         case .territoryChanged: 0.02
         case .hubRestored: 0.04
         case .silentYear: 0.01
-        case .newerClient, .olderHub: 1
+        case .newerClient, .olderHub, .reassigned, .tombstones: 1
         }
     }
 }

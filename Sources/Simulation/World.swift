@@ -602,7 +602,7 @@ package final class World {
             return "rates \(name)"
         }
         switch chance.below(10) {
-        case 0:
+        case 0 where strikes(.tombstones):
             _ = try journal.withdraw(id, reason: newText(), clocks: clocks)
             return "withdraws \(name)"
         case 1..<4 where device.role == .office:
@@ -789,9 +789,9 @@ package final class World {
             trace.note("the operator imports \(teams.count) teams")
         }
         // What moves while somebody pulls is what a feed can lose.
-        let isMidPull = devices.contains(where: \.isMidPull)
-        if isMidPull, rate(.territoryChanged) > 0, chance.happens(0.3) { try changeTerritory() }
-        guard chance.happens(isMidPull ? 0.6 : 0.3),
+        let isMidPull = devices.contains(where: \.isMidPull) && strikes(.reassigned)
+        if isMidPull, chance.happens(0.5) { return try changeTerritory() }
+        guard isMidPull || chance.happens(0.3),
             let need = chance.choose(try ledger.needs())
         else { return }
         try ledger.dispatch(need.id, team: teams[chance.below(teams.count)], due: nil)
@@ -862,6 +862,9 @@ package final class World {
         var at = now + Int64(1 + chance.below(300))
         if strikes(.delayed) { at += Int64(chance.below(100_000)) }
         if strikes(.hung) { at += 10 * Self.answerTimeoutMilliseconds }
+        if !messages.isEmpty, strikes(.reordered) {
+            swap(&messages[chance.below(messages.count)].at, &at)
+        }
         messageCount += 1
         messages.append(Message(at: at, order: messageCount, device: device, content: content))
     }
