@@ -1,3 +1,5 @@
+import SyncCore
+
 /// What can go wrong in a simulated world, each by its name on the command line.
 ///
 /// A run switches each allowed fault on or off by its seed, and draws its rate, so that some runs
@@ -54,8 +56,18 @@ package enum Fault: String, CaseIterable, Sendable {
     /// The hub begins as a program that does not know notes, and is upgraded on the way.
     case olderHub = "older-hub"
 
+    /// How often in a run, per chance; 0 in most. A generator of its own decides, so a further fault
+    /// leaves the others as they are.
+    func rate(inRun seed: UInt64) -> Double {
+        var name = ContentHash()
+        name.combine(seed)
+        name.combine(Array(rawValue.utf8))
+        let chance = Chance(seed: name.value)
+        return chance.happens(0.4) ? Double(chance.below(1_000)) / 1_000 * rateMax : 0
+    }
+
     /// How often at most, per chance.
-    var rateMax: Double {
+    private var rateMax: Double {
         switch self {
         case .requestLost, .answerLost, .duplicated, .delayed, .reordered: 0.4
         case .truncated, .bitFlipped, .staleAnswer, .hung: 0.15

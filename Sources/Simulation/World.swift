@@ -115,11 +115,7 @@ package final class World {
         hasSmallPages = chance.happens(0.3)
         textsPerLongOne = hasSmallPages ? 3 : 10
         let (ledger, journal) = (beginsWithoutCategories ? images.1 : images.0, images.2)
-        for fault in Fault.allCases {
-            let isOn = chance.happens(0.4)
-            let rate = Double(chance.below(1_000)) / 1_000 * fault.rateMax
-            rates[fault] = isOn && options.faults.contains(fault) ? rate : 0
-        }
+        for fault in options.faults { rates[fault] = fault.rate(inRun: options.seed) }
         let deviceCount = options.devices ?? 2 + chance.below(4)
         newestHubTime = now
         let schema = chance.happens(rate(.olderHub)) ? SimulatedHub.olderSchema : .current
