@@ -272,7 +272,9 @@ package final class World {
                     throw Violation(invariant: 25, what: "\(device.name): \(findings)")
                 }
             }
-            try commands.checkDurable(device, try journal.inspectCommands())
+            let own = try journal.inspectCommands()
+            try commands.checkDurable(device, own)
+            try checkOwnWrites(device, own)
         } catch let error as JournalError {
             throw Violation(invariant: 25, what: "\(device.name) cannot open: \(error)")
         }
@@ -770,7 +772,10 @@ package final class World {
             }
             trace.note("the hub's disk fails its operator")
         }
-        if hub.disk.isDown { hubDies() }
+        if hub.disk.isDown { return hubDies() }
+        endOperation(hub.disk, isHub: true)
+        // Where a need lay until the next order is known to nobody else.
+        _ = try hub.records()
     }
 
     private func operate(_ ledger: Ledger) throws {
@@ -841,9 +846,11 @@ package final class World {
                 try digests.checkRequest(request, device: device)
                 device.pending = request
                 device.pendingSince = now
+                let message = request.encoded()
                 let frame = try Frame.encode(
-                    request.encoded(), usesDictionary: chance.happens(0.9), namesDictionary: true,
+                    message, usesDictionary: chance.happens(0.9), namesDictionary: true,
                     borders: .request)
+                try SizeChecker.check(request, message, frame)
                 trace.note(
                     "\(device.name) sends \(request.groups.count) groups from "
                         + "\(request.groups.first?.firstCounter ?? request.nextCounter)")
@@ -937,7 +944,8 @@ package final class World {
         endOperation(hub.disk, isHub: true)
         try outcomes.check(request, answer)
         let holding = try hub.rightfulHolding(of: device.number)
-        try pulls.noteServed(answer, holding: holding, device: device)
+        try pulls.noteServed(
+            answer, to: request, holding: holding, device: device, everIn: hub.everIn)
         try digests.noteServed(
             answer, to: request, records: hub.records(), holding: holding, device: device,
             isHealing: isHealing)
@@ -945,11 +953,9 @@ package final class World {
             crashHub(.processKilled)
             return
         }
-        let frame = try Frame.encode(
-            answer.encoded(for: request), usesDictionary: true, borders: .answer)
-        guard frame.count <= Limits.frameBytesMax else {
-            throw Violation(invariant: 23, what: "an answer larger than a frame")
-        }
+        let message = answer.encoded(for: request)
+        let frame = try Frame.encode(message, usesDictionary: true, borders: .answer)
+        try SizeChecker.check(answer, message, frame)
         trace.note(bytes: frame)
         oldAnswers.append((index, frame, hubRestores))
         if oldAnswers.count > 20 { oldAnswers.removeFirst() }
@@ -1148,20 +1154,42 @@ package final class World {
 
     /// Invariant 8: a person reads their own writes, as long as no newer ones were pulled.
     private func checkOwnWrites(_ device: SimulatedDevice, _ own: InspectedCommands) throws {
+        func fail(_ what: String) -> Violation {
+            Violation(invariant: 8, what: "\(device.name) does not show its own \(what)")
+        }
         var last: [RecordID: [UInt32: [UInt8]?]] = [:]
+        var missing: [RecordID: UInt32] = [:]
         for entry in own.outbox {
-            for change in entry.group.changes {
-                last[entry.group.record, default: [:]].updateValue(
-                    change.value, forKey: change.field)
+            let group = entry.group
+            if let kind = group.createdKind { missing[group.record] = kind }
+            for change in group.changes {
+                last[group.record, default: [:]].updateValue(change.value, forKey: change.field)
             }
         }
         guard !last.isEmpty else { return }
-        for need in try device.needs() {
+        let needs = try device.needs()
+        for need in needs {
+            missing[need.id] = nil
             for (field, value) in last[need.id] ?? [:]
             where need.record.value(field) != value {
-                throw Violation(
-                    invariant: 8,
-                    what: "\(device.name) does not show its own field \(field) of \(need.id)")
+                throw fail("field \(field) of \(need.id)")
+            }
+        }
+        for (id, kind) in missing where !digests.isTainted(id, device.everAltered) {
+            switch Kind(rawValue: kind) {
+            case .need: throw fail("need \(id)")
+            case .note:
+                let fields = last[id] ?? [:]
+                // With its need it is out of sight.
+                guard let bytes = fields[NoteField.need.rawValue] ?? nil,
+                    let need = RecordID(bytes: bytes), needs.contains(where: { $0.id == need }),
+                    let text = fields[NoteField.text.rawValue] ?? nil
+                else { continue }
+                let shown = try device.journal?.notes(of: need) ?? []
+                guard shown.contains(where: { $0.id == id && Array($0.text.utf8) == text }) else {
+                    throw fail("note \(id)")
+                }
+            default: continue
             }
         }
     }
