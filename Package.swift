@@ -132,7 +132,7 @@ let package = Package(
             "Simulation",
             [
                 "SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "DeviceJournal", "HubLedger",
-                "SimulatedDisk",
+                "SimulatedDisk", "CZlib",
             ]),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", arguments],

@@ -219,7 +219,7 @@ final class CommandChecker {
     }
 }
 
-/// Invariant 12: a retry gets the identical outcome.
+/// Invariants 12 and 21: a retry gets the identical outcome, and no group waits for another.
 struct OutcomeChecker {
     private struct Key: Hashable {
         var replica: ReplicaID
@@ -229,6 +229,18 @@ struct OutcomeChecker {
     private var known: [Key: String] = [:]
 
     mutating func check(_ request: SyncRequest, _ answer: SyncAnswer) throws {
+        // Unless the answer sends the device elsewhere, or has it bring back what was lost first,
+        // it decides on every group, whatever becomes of those before it.
+        let end = request.groups.last?.nextCounter
+        guard
+            end == nil || answer.outcomes?.settledCounter == end || !answer.line.isEmpty
+                || answer.outcomes?.forkCounter != nil || answer.outcomes?.expectedCounter != nil
+        else {
+            throw Violation(
+                invariant: 21,
+                what: "groups up to \(end ?? 0) decided as far as "
+                    + "\(answer.outcomes?.settledCounter ?? 0)")
+        }
         guard let outcomes = answer.outcomes else { return }
         for group in request.groups where group.nextCounter <= outcomes.settledCounter {
             let refusal = outcomes.refusals.first { $0.firstCounter == group.firstCounter }
@@ -244,6 +256,40 @@ struct OutcomeChecker {
     }
 }
 
+/// Invariant 23: nothing that travels is larger than its limit.
+enum SizeChecker {
+    static func check(_ request: SyncRequest, _ message: [UInt8], _ frame: [UInt8]) throws {
+        try check(message, frame)
+        let changes = request.groups.map(\.changes.count)
+        try check(changes.reduce(0, +), Limits.changesPerBatchMax)
+        try check(changes.max() ?? 0, Limits.changesPerGroupMax)
+        try check(request.ancestors.count, Limits.ancestorsMax)
+        try check(request.recovery?.reached.count ?? 0, Limits.reachedMax)
+        try check(request.audit?.parts.count ?? 0, Limits.auditPartsMax)
+        try check(request.audit?.refetch.count ?? 0, Limits.refetchedRecordsMax)
+    }
+
+    static func check(_ answer: SyncAnswer, _ message: [UInt8], _ frame: [UInt8]) throws {
+        try check(message, frame)
+        try check(answer.line.count, Limits.lineTermsMax)
+        try check(answer.assignment?.scope.buckets.count ?? 0, Limits.bucketsPerScopeMax)
+        for case .records(let records) in answer.page?.findings.map(\.content) ?? [] {
+            try check(records.count, Limits.auditListMax)
+        }
+    }
+
+    private static func check(_ message: [UInt8], _ frame: [UInt8]) throws {
+        try check(message.count, Limits.inflatedBytesMax)
+        try check(frame.count, Limits.frameBytesMax)
+    }
+
+    private static func check(_ count: Int, _ countMax: Int) throws {
+        guard count <= countMax else {
+            throw Violation(invariant: 23, what: "\(count) of at most \(countMax) travel")
+        }
+    }
+}
+
 /// Invariants 5, 10, 11, 14, 15 and 16: a complete pull is the ledger's state over the scope, as of
 /// its cursor, and nothing else.
 struct PullChecker {
@@ -251,19 +297,46 @@ struct PullChecker {
     /// digest at the moment the last page was served.
     private var expected: [Key: [RecordID: UInt64]] = [:]
     private var order: [Key] = []
+    /// By the device's number, all buckets that it was ever entitled to.
+    private var scopes: [Int64: Set<Bucket>] = [:]
 
     private struct Key: Hashable {
         var attempt: UInt32
         var cursor: Position
     }
 
+    /// - Parameter everIn: Where records ever lay.
     mutating func noteServed(
-        _ answer: SyncAnswer, holding: RightfulHolding, device: SimulatedDevice
+        _ answer: SyncAnswer, to request: SyncRequest, holding: RightfulHolding,
+        device: SimulatedDevice, everIn: [RecordID: Set<Bucket>]
     ) throws {
+        scopes[device.number, default: []].formUnion(holding.scope.buckets)
         guard let page = answer.page else { return }
-        for record in page.records where holding.fingerprints[record.id] == nil {
-            throw Violation(
-                invariant: 16, what: "\(device.name) was sent \(record.id), outside its scope")
+        func fail(_ what: String) -> Violation {
+            Violation(invariant: 16, what: "\(device.name) \(what), outside its scope")
+        }
+        var writers: Set<ReplicaID> = []
+        for record in page.records {
+            guard holding.fingerprints[record.id] != nil else {
+                throw fail("was sent \(record.id)")
+            }
+            writers.insert(record.id.replica)
+            for version in record.versions { writers.insert(version.stamp.dot.replica) }
+        }
+        for writer in page.writers where !writers.contains(writer.replica) {
+            throw fail("is told the name of \(writer.replica)")
+        }
+        // What was there at the time of an earlier pull and is not any more, or was asked for.
+        for id in page.departed
+        where scopes[device.number]?.isDisjoint(with: everIn[id] ?? []) != false
+            && request.audit?.refetch.contains(id) != true
+        {
+            throw fail("is told that \(id) departs")
+        }
+        for case .records(let records) in page.findings.map(\.content) {
+            for record in records where holding.fingerprints[record.id] == nil {
+                throw fail("is told of \(record.id)")
+            }
         }
         guard let cursor = page.cursor else { return }
         let key = Key(attempt: answer.attempt, cursor: cursor)
@@ -366,8 +439,7 @@ struct KnownRecord {
 
 /// What a device may hold of the ledger's records.
 struct RightfulHolding {
-    /// Names the buckets.
-    private(set) var scope: UInt64 = 0
+    private(set) var scope = Scope.empty
     /// Of each record that lies in one of them.
     private(set) var fingerprints: [RecordID: UInt64] = [:]
     /// The sum of the digests of its buckets.
@@ -377,7 +449,7 @@ struct RightfulHolding {
     init() {}
 
     init(of records: [KnownRecord], in scope: Scope) {
-        self.scope = scope.id
+        self.scope = scope
         for record in records {
             let count = record.buckets.count { scope.contains($0) }
             if count == 0 { continue }

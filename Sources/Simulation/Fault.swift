@@ -1,3 +1,5 @@
+import SyncCore
+
 /// What can go wrong in a simulated world, each by its name on the command line.
 ///
 /// A run switches each allowed fault on or off by its seed, and draws its rate, so that some runs
@@ -7,14 +9,16 @@ package enum Fault: String, CaseIterable, Sendable {
     case requestLost = "request-lost"
     case answerLost = "answer-lost"
     case duplicated
-    /// Delivered late, so also out of order.
     case delayed
+    /// Two messages under way exchange the times at which they arrive.
+    case reordered
     case truncated
     case bitFlipped = "bit-flipped"
     /// An earlier answer comes again.
     case staleAnswer = "stale-answer"
     /// No answer before the device gives up waiting.
     case hung
+    /// A copy of the hub or of a device gets what is made to do harm.
     case hostileFrame = "hostile-frame"
     // Storage
     case deviceKilled = "device-killed"
@@ -38,6 +42,10 @@ package enum Fault: String, CaseIterable, Sendable {
     case journalRestored = "journal-restored"
     case journalCloned = "journal-cloned"
     case territoryChanged = "territory-changed"
+    /// In the middle of somebody's pull a grid moves, or a need is given to another team.
+    case reassigned
+    /// People withdraw needs.
+    case tombstones
     /// The ledger is put back to an older backup, and goes on from there.
     case hubRestored = "hub-restored"
     /// A device that stays away for a year.
@@ -48,11 +56,22 @@ package enum Fault: String, CaseIterable, Sendable {
     /// The hub begins as a program that does not know notes, and is upgraded on the way.
     case olderHub = "older-hub"
 
+    /// How often in a run, per chance; 0 in most. A generator of its own decides, so a further fault
+    /// leaves the others as they are.
+    func rate(inRun seed: UInt64) -> Double {
+        var name = ContentHash()
+        name.combine(seed)
+        name.combine(Array(rawValue.utf8))
+        let chance = Chance(seed: name.value)
+        return chance.happens(0.4) ? Double(chance.below(1_000)) / 1_000 * rateMax : 0
+    }
+
     /// How often at most, per chance.
-    var rateMax: Double {
+    private var rateMax: Double {
         switch self {
-        case .requestLost, .answerLost, .duplicated, .delayed: 0.4
-        case .truncated, .bitFlipped, .staleAnswer, .hung, .hostileFrame: 0.15
+        case .requestLost, .answerLost, .duplicated, .delayed, .reordered: 0.4
+        case .truncated, .bitFlipped, .staleAnswer, .hung: 0.15
+        case .hostileFrame: 0.03
         case .deviceKilled, .devicePowerLost, .hubKilled, .hubPowerLost: 0.08
         case .hubKilledBeforeReply, .diskFull, .ioError: 0.06
         case .journalCorrupted: 0.05
@@ -63,7 +82,7 @@ package enum Fault: String, CaseIterable, Sendable {
         case .territoryChanged: 0.02
         case .hubRestored: 0.04
         case .silentYear: 0.01
-        case .newerClient, .olderHub: 1
+        case .newerClient, .olderHub, .reassigned, .tombstones: 1
         }
     }
 }

@@ -106,7 +106,7 @@ final class SimulatedDevice {
     }
 
     /// Opens the journal, as the first command after a start does.
-    func open(creating: Bool = false) throws {
+    func open(creating: Bool = false) throws(JournalError) {
         openings += 1
         knownGrids = nil
         journal = try Journal(

@@ -24,6 +24,8 @@ final class SimulatedHub {
     private var lastReading: (openings: Int, head: UInt64, records: [KnownRecord])?
     /// What it held, by key; a row is read anew when its mark is another.
     private var knownRecords: [Int64: (mark: UInt64, record: KnownRecord)] = [:]
+    /// Where each record ever lay, also in ledgers that were lost.
+    private(set) var everIn: [RecordID: Set<Bucket>] = [:]
     /// What each device may hold, by its number, as of the last reading.
     private var rightfulHoldings: [Int64: RightfulHolding] = [:]
 
@@ -38,6 +40,7 @@ final class SimulatedHub {
         self.schema = schema
         self.clock = clock
         disk = Disk(seed: chance.next(), image: image)
+        disk.failedSyncDropsWrites = chance.happens(0.5)
         try open()
     }
 
@@ -92,6 +95,7 @@ final class SimulatedHub {
             known[key] = former
             return true
         } _: { key, record in
+            everIn[record.id, default: []].formUnion(record.placement.buckets)
             known[key] = (marks[marks.count - 1].mark, KnownRecord(record))
         }
         knownRecords = known
@@ -106,7 +110,7 @@ final class SimulatedHub {
         guard let ledger else { return RightfulHolding() }
         let records = try records()
         let scope = try ledger.scope(ofDevice: device)
-        if let known = rightfulHoldings[device], known.scope == scope.id { return known }
+        if let known = rightfulHoldings[device], known.scope.id == scope.id { return known }
         let holding = RightfulHolding(of: records, in: scope)
         rightfulHoldings[device] = holding
         return holding

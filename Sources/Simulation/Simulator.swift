@@ -20,7 +20,15 @@ package enum Simulator {
     }
 
     /// Looks for a shorter history with fewer faults that still fails.
-    package static func shrink(_ failure: SimulationFailure) -> SimulationFailure {
+    ///
+    /// - Parameter willRun: Told of each run before it begins.
+    package static func shrink(
+        _ failure: SimulationFailure, willRun: (SimulationOptions) -> Void = { _ in }
+    ) -> SimulationFailure {
+        func run(_ options: SimulationOptions) -> Result<UInt64, SimulationFailure> {
+            willRun(options)
+            return Self.run(options)
+        }
         var best = failure
         // Fewer events first: halve as long as it fails, then take off a tenth at a time.
         for divisor in [2, 2, 2, 2, 2] {
@@ -50,12 +58,16 @@ package struct SimulationFailure: Error, Sendable {
     package var violation: String
     package var recentEvents: [String]
 
-    /// The one command that replays it.
+    package var command: String { options.command }
+}
+
+extension SimulationOptions {
+    /// The one command that runs it.
     package var command: String {
-        var words = ["tools/simulate", "--seed \(options.seed)", "--events \(options.events)"]
-        if let devices = options.devices { words.append("--devices \(devices)") }
-        if options.faults != Set(Fault.allCases) {
-            let names = Fault.allCases.filter { options.faults.contains($0) }.map(\.rawValue)
+        var words = ["tools/simulate", "--seed \(seed)", "--events \(events)"]
+        if let devices { words.append("--devices \(devices)") }
+        if faults != Set(Fault.allCases) {
+            let names = Fault.allCases.filter { faults.contains($0) }.map(\.rawValue)
             words.append("--faults " + (names.isEmpty ? "none" : names.joined(separator: ",")))
         }
         return words.joined(separator: " ")

@@ -34,7 +34,7 @@ package final class World {
     private(set) var trace = Trace()
     /// The true time, in milliseconds since 1970.
     private(set) var now = start
-    private var hubOffset: Int64 = 0
+    private(set) var hubOffset: Int64 = 0
     private var newestHubTime: Int64 = 0
     private(set) var hub: SimulatedHub!
     private(set) var devices: [SimulatedDevice] = []
@@ -52,6 +52,10 @@ package final class World {
     private var restores = RestoreChecker()
     private(set) var schemas = SchemaChecker()
     private var hubDownUntil: Int64 = 0
+    /// The disk's steps when the operation under way began, and how many the longest had of late.
+    private var operationBegan = 0
+    private var deviceStepsMax = stepsOfShortOperation
+    private var hubStepsMax = stepsOfShortOperation
     private var territoryVersion = 0
     /// Whether there are no categories at first. Until they come people invent their own; who has
     /// not heard of them by then is refused, and whatever builds on it.
@@ -88,6 +92,7 @@ package final class World {
     private static let teamsMax = 4
     /// Of a silent hour.
     private static let hopsInAnHourMax = 40
+    private static let stepsOfShortOperation = 12
     private static let answerTimeoutMilliseconds: Int64 = 60_000
     private static let roundsToRestMax = 60
     private static let healingRoundsMax = 4
@@ -110,11 +115,7 @@ package final class World {
         hasSmallPages = chance.happens(0.3)
         textsPerLongOne = hasSmallPages ? 3 : 10
         let (ledger, journal) = (beginsWithoutCategories ? images.1 : images.0, images.2)
-        for fault in Fault.allCases {
-            let isOn = chance.happens(0.4)
-            let rate = Double(chance.below(1_000)) / 1_000 * fault.rateMax
-            rates[fault] = isOn && options.faults.contains(fault) ? rate : 0
-        }
+        for fault in options.faults { rates[fault] = fault.rate(inRun: options.seed) }
         let deviceCount = options.devices ?? 2 + chance.below(4)
         newestHubTime = now
         let schema = chance.happens(rate(.olderHub)) ? SimulatedHub.olderSchema : .current
@@ -194,6 +195,11 @@ package final class World {
         let until = now + Int64(1 + chance.below(isHour ? 3_600_000 : 4_000))
         try deliverDue(by: until, hopsMax: isHour ? Self.hopsInAnHourMax : chance.below(3))
         now = max(now, until)
+        // The others have gone on for a while; now the year is over, for all.
+        if let back = devices.map(\.awayUntil).filter({ $0 > now }).min(), chance.happens(0.03) {
+            now = back
+            trace.note("a year has passed")
+        }
         try misfortune()
         switch chance.below(10) {
         case 0..<4: try act(chance.below(devices.count))
@@ -241,17 +247,6 @@ package final class World {
         if strikes(.journalCloned) { try cloneJournal(index) }
         if strikes(.territoryChanged) { try changeTerritory() }
         if strikes(.hubRestored) { try restoreHub() }
-        if strikes(.hostileFrame) {
-            var bytes = (0..<chance.below(200)).map { _ in
-                UInt8(truncatingIfNeeded: chance.next())
-            }
-            if bytes.count > 3, chance.happens(0.5) {
-                bytes.replaceSubrange(0..<3, with: [0x57, 0x59, 1])
-            }
-            guard (try? Frame.decode(bytes)) == nil else {
-                throw Violation(invariant: 23, what: "random bytes passed for a frame")
-            }
-        }
     }
 
     // MARK: Crashes
@@ -267,9 +262,9 @@ package final class World {
     /// - Parameter isCalm: Whether all writes had ended and none was lost. What SQLite then finds
     ///   it would find the next time too, so it is asked only sometimes.
     private func reopen(_ device: SimulatedDevice, isCalm: Bool = false) throws {
-        device.disk.cancelFaults()
+        var isCalm = isCalm
         do {
-            try device.open()
+            while try !open(device) { isCalm = false }
             guard let journal = device.journal else { return }
             if !isCalm || device.openings.isMultiple(of: Self.calmOpeningsPerCheck) {
                 let findings = try journal.integrityCheck()
@@ -277,10 +272,32 @@ package final class World {
                     throw Violation(invariant: 25, what: "\(device.name): \(findings)")
                 }
             }
-            try commands.checkDurable(device, try journal.inspectCommands())
+            let own = try journal.inspectCommands()
+            try commands.checkDurable(device, own)
+            try checkOwnWrites(device, own)
         } catch let error as JournalError {
             throw Violation(invariant: 25, what: "\(device.name) cannot open: \(error)")
         }
+    }
+
+    /// - Returns: Whether the journal is open; otherwise its disk failed, and it is tried again.
+    ///   Nobody could notice what else happens until then.
+    private func open(_ device: SimulatedDevice) throws -> Bool {
+        let isStruck = beginOperation(device.disk, isHub: false)
+        defer { endOperation(device.disk, isHub: false) }
+        do throws(JournalError) {
+            try device.open()
+            if !device.disk.isDown { return true }
+        } catch {
+            guard device.disk.isDown || isStruck && error.category == .disk else { throw error }
+        }
+        trace.note("\(device.name)'s disk fails its start")
+        device.stop()
+        if device.disk.isDown {
+            device.disk.restart()
+            device.reboot(now: now)
+        }
+        return false
     }
 
     private func crashHub(_ crash: Disk.Crash) {
@@ -293,9 +310,8 @@ package final class World {
 
     private func restartHub() throws {
         hub.disk.restart()
-        hub.disk.cancelFaults()
         do {
-            try hub.open()
+            while try !openHub() { hub.isCalm = false }
             if !hub.isCalm || hub.openings.isMultiple(of: Self.calmOpeningsPerCheck) {
                 let findings = try hub.ledger?.check() ?? []
                 guard findings.isEmpty else {
@@ -307,6 +323,29 @@ package final class World {
         } catch let error as LedgerError {
             throw Violation(invariant: 25, what: "the ledger cannot open: \(error)")
         }
+    }
+
+    /// - Returns: Whether the ledger is open; otherwise its disk failed, and it is tried again.
+    private func openHub() throws -> Bool {
+        let isStruck = beginOperation(hub.disk, isHub: true)
+        defer { endOperation(hub.disk, isHub: true) }
+        do {
+            try hub.open()
+            if !hub.disk.isDown { return true }
+        } catch let error as LedgerError {
+            guard hub.disk.isDown || isStruck && error.isOfDisk else { throw error }
+        }
+        trace.note("the hub's disk fails its start")
+        hub.stop()
+        hub.disk.restart()
+        return false
+    }
+
+    /// The hub's disk has gone down in the middle of what it did.
+    private func hubDies() {
+        hub.stop()
+        hub.isCalm = false
+        hubDownUntil = now + Int64(chance.below(100_000))
     }
 
     private func upgradeHub() throws {
@@ -428,8 +467,8 @@ package final class World {
     private func act(_ index: Int) throws {
         let device = devices[index]
         guard let journal = device.journal else { return }
-        let isStruck = planStorageFault(device.disk, isHub: false)
-        defer { device.disk.cancelFaults() }
+        let isStruck = beginOperation(device.disk, isHub: false)
+        defer { endOperation(device.disk, isHub: false) }
         let clocks = device.clocks(now: now)
         var refused: [CommandKey] = []
         do {
@@ -440,6 +479,7 @@ package final class World {
                 refused.isEmpty
                 ? try command(journal, device, clocks).map { Deed(what: $0) }
                 : try takeUpRefused(journal, clocks)
+            endOperation(device.disk, isHub: false)
             guard let deed else { return }
             trace.note("\(device.name) \(deed.what)")
             if device.disk.isDown {
@@ -462,6 +502,7 @@ package final class World {
                 throw Violation(invariant: 1, what: "\(device.name): \(error)")
             } else if error.category == .disk {
                 trace.note("\(device.name)'s disk fails a command")
+                commands.noteInterrupted(clocks)
                 // The program ends with an error and starts anew with the next command.
                 device.stop()
                 try reopen(device)
@@ -482,17 +523,40 @@ package final class World {
         try reopen(device)
     }
 
-    private func planStorageFault(_ disk: Disk, isHub: Bool) -> Bool {
+    /// Plans, perhaps, that a disk fails in the operation that begins: at any step and any read of
+    /// it, also of a long one.
+    ///
+    /// - Returns: Whether it may.
+    private func beginOperation(_ disk: Disk, isHub: Bool) -> Bool {
+        disk.cancelFaults()
+        operationBegan = disk.stepCount
         let crashes: [(Fault, Disk.Fault)] =
             isHub
             ? [(.hubKilled, .crash(.processKilled)), (.hubPowerLost, .crash(.powerLost))]
             : [(.deviceKilled, .crash(.processKilled)), (.devicePowerLost, .crash(.powerLost))]
         for (fault, kind) in crashes + [(.diskFull, .full), (.ioError, .ioError)]
         where strikes(fault) {
-            disk.failNext(after: 1 + chance.below(isHub ? 30 : 12), with: kind)
+            let longest = isHub ? hubStepsMax : deviceStepsMax
+            let steps = 1 + chance.below(chance.happens(0.6) ? Self.stepsOfShortOperation : longest)
+            if fault == .ioError, chance.happens(0.4) {
+                disk.failNextRead(after: steps)
+            } else {
+                disk.failNext(after: steps, with: kind)
+            }
             return true
         }
         return false
+    }
+
+    /// Ends what a fault was planned for; may be repeated.
+    private func endOperation(_ disk: Disk, isHub: Bool) {
+        disk.cancelFaults()
+        let steps = disk.stepCount - operationBegan
+        if isHub {
+            hubStepsMax = max(steps, hubStepsMax - hubStepsMax / 16)
+        } else {
+            deviceStepsMax = max(steps, deviceStepsMax - deviceStepsMax / 16)
+        }
     }
 
     /// - Returns: What was done, `nil` when there was nothing to do.
@@ -536,7 +600,7 @@ package final class World {
             return "rates \(name)"
         }
         switch chance.below(10) {
-        case 0:
+        case 0 where strikes(.tombstones):
             _ = try journal.withdraw(id, reason: newText(), clocks: clocks)
             return "withdraws \(name)"
         case 1..<4 where device.role == .office:
@@ -694,6 +758,27 @@ package final class World {
     /// The centre's operator, at the server itself.
     private func operate() throws {
         guard let ledger = hub.ledger else { return }
+        let isStruck = beginOperation(hub.disk, isHub: true)
+        defer { endOperation(hub.disk, isHub: true) }
+        do {
+            try operate(ledger)
+        } catch LedgerError.invalid {
+            // Done meanwhile, or withdrawn.
+        } catch LedgerError.notFound {
+            // A restored ledger does not know the team any more.
+        } catch let error as LedgerError {
+            guard hub.disk.isDown || isStruck && error.isOfDisk else {
+                throw Violation(invariant: 21, what: "the hub fails its operator: \(error)")
+            }
+            trace.note("the hub's disk fails its operator")
+        }
+        if hub.disk.isDown { return hubDies() }
+        endOperation(hub.disk, isHub: true)
+        // Where a need lay until the next order is known to nobody else.
+        _ = try hub.records()
+    }
+
+    private func operate(_ ledger: Ledger) throws {
         if beginsWithoutCategories, chance.happens(0.1) {
             try SimulatedHub.importCategories(ledger)
             trace.note("the operator imports categories")
@@ -705,26 +790,20 @@ package final class World {
             trace.note("the operator imports \(teams.count) teams")
         }
         // What moves while somebody pulls is what a feed can lose.
-        let isMidPull = devices.contains(where: \.isMidPull)
-        if isMidPull, rate(.territoryChanged) > 0, chance.happens(0.3) { try changeTerritory() }
-        do {
-            guard chance.happens(isMidPull ? 0.6 : 0.3),
-                let need = chance.choose(try ledger.needs())
-            else { return }
-            try ledger.dispatch(need.id, team: teams[chance.below(teams.count)], due: nil)
-            trace.note("the operator dispatches \(need.id.digits.suffix(6))")
-        } catch LedgerError.invalid {
-            // Done meanwhile, or withdrawn.
-        } catch LedgerError.notFound {
-            // A restored ledger does not know the team any more.
-        }
+        let isMidPull = devices.contains(where: \.isMidPull) && strikes(.reassigned)
+        if isMidPull, chance.happens(0.5) { return try changeTerritory() }
+        guard isMidPull || chance.happens(0.3),
+            let need = chance.choose(try ledger.needs())
+        else { return }
+        try ledger.dispatch(need.id, team: teams[chance.below(teams.count)], due: nil)
+        trace.note("the operator dispatches \(need.id.digits.suffix(6))")
     }
 
     // MARK: Syncs
 
     private func startSync(_ index: Int) throws {
         let device = devices[index]
-        guard device.session == nil, device.journal != nil, now >= device.awayUntil || isHealing
+        guard device.session == nil, device.journal != nil, now >= device.awayUntil
         else { return }
         var session = DeviceSession()
         let directives = session.step(.begin)
@@ -732,10 +811,7 @@ package final class World {
         try follow(directives, index)
     }
 
-    /// - Parameter isStruck: Whether a storage fault was planned that may not have come yet.
-    private func follow(
-        _ directives: [DeviceSession.Directive], _ index: Int, isStruck: Bool = false
-    ) throws {
+    private func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
         let device = devices[index]
         for directive in directives {
             switch directive {
@@ -750,31 +826,31 @@ package final class World {
                     hasSmallPages || chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
                 let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
                 let request: SyncRequest
+                let isStruck = beginOperation(device.disk, isHub: false)
+                defer { endOperation(device.disk, isHub: false) }
                 do throws(JournalError) {
                     request = try journal.makeRequest(
                         batchBytesMax: batchBytes, pageBytesMax: pageBytes,
                         clocks: device.clocks(now: now),
                         attempt: UInt32(truncatingIfNeeded: chance.next()))
                 } catch {
-                    if device.disk.isDown {
-                        trace.note("\(device.name) dies before a request")
-                        try revive(device)
-                        return
-                    }
-                    guard error.category == .disk, isStruck else {
+                    guard device.disk.isDown || isStruck && error.category == .disk else {
                         throw Violation(invariant: 21, what: "\(device.name): \(error)")
                     }
                     trace.note("\(device.name)'s disk fails a request")
+                    if device.disk.isDown { return try revive(device) }
                     device.stop()
-                    try reopen(device)
-                    return
+                    return try reopen(device)
                 }
+                if device.disk.isDown { return try revive(device) }
                 try digests.checkRequest(request, device: device)
                 device.pending = request
                 device.pendingSince = now
+                let message = request.encoded()
                 let frame = try Frame.encode(
-                    request.encoded(), usesDictionary: chance.happens(0.9), namesDictionary: true,
+                    message, usesDictionary: chance.happens(0.9), namesDictionary: true,
                     borders: .request)
+                try SizeChecker.check(request, message, frame)
                 trace.note(
                     "\(device.name) sends \(request.groups.count) groups from "
                         + "\(request.groups.first?.firstCounter ?? request.nextCounter)")
@@ -789,6 +865,9 @@ package final class World {
         var at = now + Int64(1 + chance.below(300))
         if strikes(.delayed) { at += Int64(chance.below(100_000)) }
         if strikes(.hung) { at += 10 * Self.answerTimeoutMilliseconds }
+        if !messages.isEmpty, strikes(.reordered) {
+            swap(&messages[chance.below(messages.count)].at, &at)
+        }
         messageCount += 1
         messages.append(Message(at: at, order: messageCount, device: device, content: content))
     }
@@ -835,15 +914,17 @@ package final class World {
     private func serve(_ frame: [UInt8], _ index: Int) throws {
         guard let ledger = hub.ledger else { return }
         let request: SyncRequest
+        let device = devices[index]
         do {
-            request = try SyncRequest(decoding: Frame.decode(frame).message)
-        } catch {
+            let message = try Frame.decode(frame).message
+            request = try SyncRequest(decoding: message)
+            if strikes(.hostileFrame) { try attackHub(message, as: device) }
+        } catch is FrameError {
             trace.note("the hub refuses a damaged frame")
             return
         }
-        let device = devices[index]
-        let isStruck = planStorageFault(hub.disk, isHub: true)
-        defer { hub.disk.cancelFaults() }
+        let isStruck = beginOperation(hub.disk, isHub: true)
+        defer { endOperation(hub.disk, isHub: true) }
         let answer: SyncAnswer
         do {
             let results = try ledger.sync([(device.number, request, frame)])
@@ -851,26 +932,20 @@ package final class World {
         } catch let error as LedgerError {
             if hub.disk.isDown {
                 trace.note("the hub dies in a request")
-                hub.stop()
-                hub.isCalm = false
-                hubDownUntil = now + Int64(chance.below(100_000))
-                return
+                return hubDies()
             }
-            guard isStruck else {
+            guard isStruck, error.isOfDisk else {
                 throw Violation(invariant: 21, what: "the hub fails \(device.name): \(error)")
             }
             trace.note("the hub's disk fails a request")
             return
         }
-        if hub.disk.isDown {
-            hub.stop()
-            hub.isCalm = false
-            hubDownUntil = now + Int64(chance.below(100_000))
-            return
-        }
+        if hub.disk.isDown { return hubDies() }
+        endOperation(hub.disk, isHub: true)
         try outcomes.check(request, answer)
         let holding = try hub.rightfulHolding(of: device.number)
-        try pulls.noteServed(answer, holding: holding, device: device)
+        try pulls.noteServed(
+            answer, to: request, holding: holding, device: device, everIn: hub.everIn)
         try digests.noteServed(
             answer, to: request, records: hub.records(), holding: holding, device: device,
             isHealing: isHealing)
@@ -878,11 +953,9 @@ package final class World {
             crashHub(.processKilled)
             return
         }
-        let frame = try Frame.encode(
-            answer.encoded(for: request), usesDictionary: true, borders: .answer)
-        guard frame.count <= Limits.frameBytesMax else {
-            throw Violation(invariant: 23, what: "an answer larger than a frame")
-        }
+        let message = answer.encoded(for: request)
+        let frame = try Frame.encode(message, usesDictionary: true, borders: .answer)
+        try SizeChecker.check(answer, message, frame)
         trace.note(bytes: frame)
         oldAnswers.append((index, frame, hubRestores))
         if oldAnswers.count > 20 { oldAnswers.removeFirst() }
@@ -927,15 +1000,17 @@ package final class World {
         guard let request = device.pending, device.session != nil, let journal = device.journal
         else { return }
         let event: DeviceSession.Event
-        let isStruck = planStorageFault(device.disk, isHub: false)
-        defer { device.disk.cancelFaults() }
+        let isStruck = beginOperation(device.disk, isHub: false)
+        defer { endOperation(device.disk, isHub: false) }
         var received: SyncAnswer?
         do {
             let message = try Frame.decode(frame).message
             let answer = try SyncAnswer(decoding: message, for: request)
             received = answer
+            if strikes(.hostileFrame) { try attack(device, message, to: request) }
             let absorbed = try journal.absorb(
                 message, for: request, clocks: device.clocks(now: now))
+            endOperation(device.disk, isHub: false)
             device.knownGrids = nil
             trace.note(
                 "\(device.name) absorbs: \(absorbed.settledGroups) settled, "
@@ -992,12 +1067,10 @@ package final class World {
             event = .failed(isTemporary: true)
         }
         device.pending = nil
-        // What was planned was meant for the answer, not for the request that follows.
-        device.disk.cancelFaults()
         guard var session = device.session else { return }
         let directives = session.step(event)
         device.session = session
-        try follow(directives, index, isStruck: isStruck)
+        try follow(directives, index)
     }
 
     private func timeOut() throws {
@@ -1020,14 +1093,13 @@ package final class World {
     private func heal() throws {
         isHealing = true
         trace.note("healing")
-        now += 1_000
+        now = max(now + 1_000, devices.map(\.awayUntil).max() ?? 0)
         if hub.schema != .current { try upgradeHub() }
         if hub.ledger == nil { try restartHub() }
         messages.removeAll()
         for device in devices {
             device.session = nil
             device.pending = nil
-            device.awayUntil = 0
             if device.journal == nil { try reopen(device) }
             guard let journal = device.journal else { continue }
             let isSearching = try device.inspect()?.isSearching ?? false
@@ -1082,20 +1154,42 @@ package final class World {
 
     /// Invariant 8: a person reads their own writes, as long as no newer ones were pulled.
     private func checkOwnWrites(_ device: SimulatedDevice, _ own: InspectedCommands) throws {
+        func fail(_ what: String) -> Violation {
+            Violation(invariant: 8, what: "\(device.name) does not show its own \(what)")
+        }
         var last: [RecordID: [UInt32: [UInt8]?]] = [:]
+        var missing: [RecordID: UInt32] = [:]
         for entry in own.outbox {
-            for change in entry.group.changes {
-                last[entry.group.record, default: [:]].updateValue(
-                    change.value, forKey: change.field)
+            let group = entry.group
+            if let kind = group.createdKind { missing[group.record] = kind }
+            for change in group.changes {
+                last[group.record, default: [:]].updateValue(change.value, forKey: change.field)
             }
         }
         guard !last.isEmpty else { return }
-        for need in try device.needs() {
+        let needs = try device.needs()
+        for need in needs {
+            missing[need.id] = nil
             for (field, value) in last[need.id] ?? [:]
             where need.record.value(field) != value {
-                throw Violation(
-                    invariant: 8,
-                    what: "\(device.name) does not show its own field \(field) of \(need.id)")
+                throw fail("field \(field) of \(need.id)")
+            }
+        }
+        for (id, kind) in missing where !digests.isTainted(id, device.everAltered) {
+            switch Kind(rawValue: kind) {
+            case .need: throw fail("need \(id)")
+            case .note:
+                let fields = last[id] ?? [:]
+                // With its need it is out of sight.
+                guard let bytes = fields[NoteField.need.rawValue] ?? nil,
+                    let need = RecordID(bytes: bytes), needs.contains(where: { $0.id == need }),
+                    let text = fields[NoteField.text.rawValue] ?? nil
+                else { continue }
+                let shown = try device.journal?.notes(of: need) ?? []
+                guard shown.contains(where: { $0.id == id && Array($0.text.utf8) == text }) else {
+                    throw fail("note \(id)")
+                }
+            default: continue
             }
         }
     }
@@ -1177,5 +1271,17 @@ package final class World {
             copied: commands.copiedDevices)
         try restores.check(records: records, groups: groups, brought: brought)
         trace.note("rest: \(records.count) records, \(groups.count) groups")
+    }
+}
+
+extension LedgerError {
+    /// Whether a disk that fails may be the reason.
+    fileprivate var isOfDisk: Bool {
+        switch self {
+        case .disk, .file: true
+        case .busy, .damaged, .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired,
+            .tokenUnknown, .revoked, .forbidden:
+            false
+        }
     }
 }

@@ -16,8 +16,8 @@ struct Simulate: ParsableCommand {
 
     @Option(help: "The first seed.")
     var seed: UInt64 = 1
-    @Option(help: "How many seeds.")
-    var runs: Int = 1
+    @Option(help: "How many seeds; 1, or with --minutes as many as fit, if not given.")
+    var runs: Int?
     @Option(help: "Stop after so many minutes.")
     var minutes: Double?
     @Option(help: "1 to 20; 2 to 5 by the seed if not given.")
@@ -31,7 +31,7 @@ struct Simulate: ParsableCommand {
 
     func run() throws {
         if let scenario {
-            guard seed == 1, runs == 1, minutes == nil, devices == nil, faults == "all" else {
+            guard seed == 1, runs == nil, minutes == nil, devices == nil, faults == "all" else {
                 throw ValidationError("a story goes the same way each time: give --scenario alone")
             }
             return try play(scenario)
@@ -49,6 +49,7 @@ struct Simulate: ParsableCommand {
                     return fault
                 })
         }
+        let runs = runs ?? (minutes == nil ? 1 : .max)
         guard runs > 0, events > 0, devices.map({ (1...20).contains($0) }) ?? true,
             minutes ?? 1 > 0
         else {
@@ -56,13 +57,20 @@ struct Simulate: ParsableCommand {
                 "runs, events, minutes and devices are positive, devices at most 20")
         }
         guard !faults.isEmpty else { throw ValidationError("give --faults all, none or names") }
-        print("seed \(seed), runs \(runs), events \(events), faults \(faults)")
+        say(
+            "seed \(seed), runs \(runs == .max ? "without end" : "\(runs)"), "
+                + "minutes \(minutes.map { "\($0)" } ?? "without end"), "
+                + "devices \(devices.map { "\($0)" } ?? "by the seed"), events \(events), "
+                + "faults \(faults)")
+        TrapReport.install()
         let began = Self.seconds()
+        var said = began
         var done = 0
         for offset in 0..<UInt64(runs) {
             if let minutes, Self.seconds() - began > minutes * 60 { break }
             let options = SimulationOptions(
                 seed: seed &+ offset, devices: devices, events: events, faults: allowed)
+            TrapReport.note(options.command)
             switch Simulator.run(options) {
             case .success(let hash):
                 done += 1
@@ -70,11 +78,12 @@ struct Simulate: ParsableCommand {
             case .failure(let failure):
                 try report(failure)
             }
-            if done % 1_000 == 0 && done > 0 {
-                say("\(done) runs, \(Self.rate(done, since: began)) a second")
+            if Self.seconds() - said >= Self.secondsBetweenReports {
+                said = Self.seconds()
+                say("\(done) runs to seed \(options.seed), \(Self.rate(done, since: began))")
             }
         }
-        print("\(done) runs clean, \(Self.rate(done, since: began)) a second")
+        print("\(done) runs clean, \(Self.rate(done, since: began))")
     }
 
     private func play(_ name: String) throws {
@@ -96,7 +105,7 @@ struct Simulate: ParsableCommand {
     private func report(_ failure: SimulationFailure) throws {
         say("seed \(failure.options.seed) FAILED: \(failure.violation)")
         print("shrinking…")
-        let small = Simulator.shrink(failure)
+        let small = Simulator.shrink(failure) { TrapReport.note($0.command) }
         print(small.violation)
         for event in small.recentEvents { print("  \(event)") }
         print("replay: \(small.command)")
@@ -109,13 +118,17 @@ struct Simulate: ParsableCommand {
         fflush(nil)
     }
 
-    private static func seconds() -> Double {
+    private static let secondsBetweenReports = 10.0
+
+    private static func seconds(_ clock: clockid_t = CLOCK_MONOTONIC) -> Double {
         var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
+        clock_gettime(clock, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    private static func rate(_ count: Int, since began: Double) -> Int {
-        Int(Double(count) / max(seconds() - began, 0.001))
+    private static func rate(_ count: Int, since began: Double) -> String {
+        func rate(_ seconds: Double) -> Int { Int(Double(count) / max(seconds, 0.001)) }
+        return "\(rate(seconds() - began)) a second, "
+            + "\(rate(seconds(CLOCK_PROCESS_CPUTIME_ID))) a second of processor time"
     }
 }
