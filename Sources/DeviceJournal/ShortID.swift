@@ -21,18 +21,22 @@ extension Journal {
         return try Self.choose(wanted, text: text, among: needIDs())
     }
 
-    /// The shortest unambiguous end of each need's id, at least 4 digits.
+    /// The shortest unambiguous end of each need's id, at least 4 digits, or its beginning; see
+    /// ``ShortIDs``.
     package func shortIDs() throws(JournalError) -> [RecordID: String] {
         let ids = try needIDs()
         let short = ShortIDs(ids)
         return Dictionary(uniqueKeysWithValues: ids.map { ($0, short[$0]) })
     }
 
-    /// The shortest end of an id that no other need held here has.
+    /// How ``shortIDs()`` names one need.
     package func shortID(of id: RecordID) throws(JournalError) -> String {
         // Only those that share the fewest digits shown can make it longer.
         let alike = try reading { try needIDs(ending: UInt16(truncatingIfNeeded: id.low)) }
-        return ShortIDs(alike.contains(id) ? alike : alike + [id])[id]
+        let isHeld = alike.contains(id)
+        return try ShortIDs(isHeld ? alike : alike + [id]) { () throws(JournalError) in
+            try needIDs() + (isHeld ? [] : [id])
+        }[id]
     }
 
     static func digits(of text: String) throws(JournalError) -> String {

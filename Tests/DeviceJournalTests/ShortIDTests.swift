@@ -64,6 +64,46 @@ import WireFormat
         #expect(short[ids[3]] == "0007")
     }
 
+    /// A copied journal and its original: the same replica and number at another time.
+    @Test func whatDiffersInTimeAloneIsNamedByIt() throws {
+        let bench = try Bench()
+        func named(_ milliseconds: Int64, _ number: UInt64) -> RecordID {
+            RecordID(milliseconds: milliseconds, replica: Bench.stranger, number: number)
+        }
+        let start: Int64 = 0x019F_1E68_9C01
+        // A minute apart, and a millisecond: the last digit of the time tells.
+        let pairs = [(start, start + 60_000), (start + 0x10_0000, start + 0x10_0001)]
+        var ids: [RecordID] = []
+        for (index, (one, other)) in pairs.enumerated() {
+            ids += [named(one, UInt64(index + 1)), named(other, UInt64(index + 1))]
+        }
+        ids.append(named(start + 0x100_0000, 3))
+        try bench.pull(ids.map { bench.page($0, [1: Array("水".utf8)]) })
+        let short = try bench.journal.shortIDs()
+        #expect(
+            ids.map { short[$0]?.count } == [8, 8, 12, 12, 4])
+        for id in ids {
+            let name = try #require(short[id])
+            #expect(try bench.journal.shortID(of: id) == name)
+            #expect(try bench.journal.resolve(name) == id)
+            #expect(id == ids[4] ? id.digits.hasSuffix(name) : id.digits.hasPrefix(name))
+        }
+    }
+
+    /// An end goes before a beginning, so a beginning that is another's end names nobody.
+    @Test func aBeginningThatIsAnEndIsNotUsed() {
+        let low: UInt64 = 0x8000_0000_1111_1111
+        let ids = [
+            RecordID(high: 0x019F_0000_0000_7000, low: low),
+            RecordID(high: 0x029F_0000_0000_7000, low: low),
+            RecordID(high: 0x0A00_0000_0000_7000, low: 0x8000_0000_0000_019F),
+        ]
+        let names = ShortIDs(ids)
+        #expect(names[ids[0]].count == 31 && ids[0].digits.hasSuffix(names[ids[0]]))
+        #expect(names[ids[1]] == "029f")
+        #expect(names[ids[2]] == "019f")
+    }
+
     /// The one id is looked up, all are read: both must say the same, with needs of both sides that
     /// end alike, one that is hidden and a note among them.
     @Test func oneIsNamedAsAmongAll() throws {
