@@ -183,7 +183,8 @@ let package = Package(
         tests(of: "SimulatedDisk", ["SQLiteStore"]),
         // The second process of the determinism test is the real program.
         tests(
-            of: "Simulation", ["simulate", "SyncCore", "NeedModel", "DeviceJournal", "HubLedger"]),
+            of: "Simulation",
+            ["simulate", "SyncCore", "NeedModel", "DeviceJournal", "HubLedger", "SimulatedDisk"]),
         // The two real programs over loopback; also the check that rows import downwards only.
         .testTarget(
             name: "EndToEndTests", dependencies: ["waystation", "waystation-server", "bench"],

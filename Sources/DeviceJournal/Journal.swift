@@ -103,7 +103,7 @@ package final class Journal {
         do {
             return try connection.transaction(.immediate, body)
         } catch {
-            throw JournalError(error, path: path)
+            throw emptyingLog(after: JournalError(error, path: path))
         }
     }
 
@@ -123,14 +123,25 @@ package final class Journal {
         do {
             try connection.checkpoint(.passive)
         } catch {
-            throw JournalError(error, path: path)
+            throw emptyingLog(after: JournalError(error, path: path))
         }
     }
 
     /// Folds the log into the database, as far as nobody reads it. Never needed for safety, so a
-    /// failure is left to the next commit.
+    /// failure is not told.
     func foldLog() {
-        _ = try? connection.checkpoint(.passive)
+        _ = try? syncLog()
+    }
+
+    /// Empties the log when a sync may have failed, if the disk lets it.
+    ///
+    /// What a failed commit has written is a transaction for whoever opens the journal next, and
+    /// the next commit would stand behind it in the log. But Linux forgets what it could not sync:
+    /// it is seen, and never written. So a power cut would end the log before both. Folded into
+    /// the database, what was stored is written anew, and what was not is gone.
+    private func emptyingLog(after error: JournalError) -> JournalError {
+        if error.category == .disk { try? connection.emptyLog(longerThan: 0) }
+        return error
     }
 }
 

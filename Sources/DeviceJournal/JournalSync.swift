@@ -516,6 +516,10 @@ extension Journal {
             try storePull(pull)
             return false
         }
+        let nextCounter = try readWriter().nextCounter
+        guard expected <= nextCounter else {
+            throw JournalError.badAnswer("it expects a counter that was never given out")
+        }
         // The hub lost what it had confirmed; what is still here goes there again.
         let held = try readOutbox().filter {
             $0.replica == request.replica && $0.counter >= expected
@@ -526,7 +530,6 @@ extension Journal {
                 "UPDATE outbox SET state = 0 WHERE number = ?", .integer(group.number))
             isResending = true
         }
-        let nextCounter = try readWriter().nextCounter
         let first = held.first?.counter ?? nextCounter
         pull.gap = first == expected ? nil : expected..<first
         guard pull.gap != before else { return isResending }

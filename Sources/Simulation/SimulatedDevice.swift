@@ -88,6 +88,7 @@ final class SimulatedDevice {
         self.team = team
         self.chance = chance
         disk = Disk(seed: chance.next(), image: image)
+        disk.failedSyncDropsWrites = chance.happens(0.5)
         boot = chance.next() | 1
         bootedAt = now - Int64(chance.below(1_000_000))
     }

@@ -422,14 +422,14 @@ package final class World {
     /// Makes a backup, or goes back to the one there is.
     private func restoreHub() throws {
         if hub.ledger == nil { try restartHub() }
-        guard let older = hub.backup, let ledger = hub.ledger else {
+        guard let older = hub.backup else {
             hub.stop()
             hub.backup = hub.disk.snapshot()
             trace.note("the hub makes a backup")
             try restartHub()
             return
         }
-        try restores.noteRestore(of: ledger, devices)
+        if let ledger = hub.ledger { try restores.noteRestore(of: ledger, devices) }
         hubRestores += 1
         hub.stop()
         hub.disk.restore(older)
@@ -466,19 +466,13 @@ package final class World {
     /// Runs a person's command on a device, perhaps with a fault in the middle of it.
     private func act(_ index: Int) throws {
         let device = devices[index]
-        guard let journal = device.journal else { return }
+        guard device.journal != nil else { return }
         let isStruck = beginOperation(device.disk, isHub: false)
         defer { endOperation(device.disk, isHub: false) }
         let clocks = device.clocks(now: now)
         var refused: [CommandKey] = []
         do {
-            if chance.happens(0.1) {
-                refused = try journal.inspectCommands().refused.map { CommandKey($0) }
-            }
-            let deed =
-                refused.isEmpty
-                ? try command(journal, device, clocks).map { Deed(what: $0) }
-                : try takeUpRefused(journal, clocks)
+            let deed = try nextDeed(at: device, clocks, refused: &refused)
             endOperation(device.disk, isHub: false)
             guard let deed else { return }
             trace.note("\(device.name) \(deed.what)")
@@ -514,6 +508,19 @@ package final class World {
             guard let journal = device.journal else { return }
             try commands.noteTakenUp(device, refused, nil, try journal.inspectCommands())
         }
+    }
+
+    /// Has a person do something. Nobody holds the journal longer than that: it must be closed when
+    /// its device stops.
+    private func nextDeed(
+        at device: SimulatedDevice, _ clocks: ClockReading, refused: inout [CommandKey]
+    ) throws(JournalError) -> Deed? {
+        guard let journal = device.journal else { return nil }
+        if chance.happens(0.1) {
+            refused = try journal.inspectCommands().refused.map { CommandKey($0) }
+        }
+        guard refused.isEmpty else { return try takeUpRefused(journal, clocks) }
+        return try command(journal, device, clocks).map { Deed(what: $0) }
     }
 
     private func revive(_ device: SimulatedDevice) throws {
@@ -819,17 +826,16 @@ package final class World {
                 device.session = nil
                 device.pending = nil
             case .exchange(let batchBytesMax, let pageBytesMax):
-                guard let journal = device.journal else { return }
                 device.attempts &+= 1
                 // Small at times, so that pulls take several pages.
                 let pageBytes =
                     hasSmallPages || chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
                 let batchBytes = chance.happens(0.3) ? 200 : batchBytesMax
-                let request: SyncRequest
+                let made: SyncRequest?
                 let isStruck = beginOperation(device.disk, isHub: false)
                 defer { endOperation(device.disk, isHub: false) }
                 do throws(JournalError) {
-                    request = try journal.makeRequest(
+                    made = try device.journal?.makeRequest(
                         batchBytesMax: batchBytes, pageBytesMax: pageBytes,
                         clocks: device.clocks(now: now),
                         attempt: UInt32(truncatingIfNeeded: chance.next()))
@@ -843,6 +849,7 @@ package final class World {
                     return try reopen(device)
                 }
                 if device.disk.isDown { return try revive(device) }
+                guard let request = made else { return }
                 try digests.checkRequest(request, device: device)
                 device.pending = request
                 device.pendingSince = now
@@ -997,19 +1004,23 @@ package final class World {
     private func receive(_ frame: [UInt8], _ index: Int, from hub: Int) throws {
         let isFormer = hub != hubRestores
         let device = devices[index]
-        guard let request = device.pending, device.session != nil, let journal = device.journal
+        guard let request = device.pending, device.session != nil, device.journal != nil
         else { return }
         let event: DeviceSession.Event
         let isStruck = beginOperation(device.disk, isHub: false)
         defer { endOperation(device.disk, isHub: false) }
         var received: SyncAnswer?
+        // When the disk fails, the answer may be durable or not: what it can settle must not still
+        // be here.
+        let asked = request.groups.map { CommandKey($0) }
         do {
             let message = try Frame.decode(frame).message
             let answer = try SyncAnswer(decoding: message, for: request)
             received = answer
             if strikes(.hostileFrame) { try attack(device, message, to: request) }
-            let absorbed = try journal.absorb(
+            let absorbed = try device.journal?.absorb(
                 message, for: request, clocks: device.clocks(now: now))
+            guard let absorbed else { return }
             endOperation(device.disk, isHub: false)
             device.knownGrids = nil
             trace.note(
@@ -1018,12 +1029,12 @@ package final class World {
                     + (absorbed.answer.pullComplete ? ", complete" : ""))
             if let page = answer.page { device.isMidPull = page.cursor == nil }
             if device.disk.isDown {
-                device.unsettled.removeAll()
+                device.unsettled.subtract(asked)
                 try revive(device)
                 try noteInterrupted(device, received, isFormer: isFormer)
                 return
             }
-            let own = try journal.inspectCommands()
+            guard let own = try device.journal?.inspectCommands() else { return }
             commands.noteAbsorbed(device, own)
             try noteAbsorbed(
                 device, answer, isComplete: absorbed.answer.pullComplete, isFormer: isFormer)
@@ -1042,8 +1053,7 @@ package final class World {
         } catch let error as JournalError {
             if device.disk.isDown {
                 trace.note("\(device.name) dies while absorbing")
-                // The answer may be durable or not: nothing that it can settle must still be here.
-                device.unsettled.removeAll()
+                device.unsettled.subtract(asked)
                 try revive(device)
                 try noteInterrupted(device, received, isFormer: isFormer)
                 return
@@ -1058,6 +1068,7 @@ package final class World {
                     invariant: 14, what: "\(device.name) cannot absorb an answer: \(error)")
             }
             trace.note("\(device.name)'s disk fails an answer")
+            device.unsettled.subtract(asked)
             device.stop()
             try reopen(device)
             try noteInterrupted(device, received, isFormer: isFormer)

@@ -192,6 +192,16 @@ import WireFormat
         #expect(try bench.request().gap == 1..<3)
     }
 
+    @Test func aCounterThatWasNeverGivenOutIsABadAnswer() throws {
+        let bench = try Bench()
+        try bench.add()
+        let request = try bench.request()
+        #expect(throws: JournalError.self) {
+            try bench.absorb(request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 4))
+        }
+        #expect(try bench.request().groups == request.groups)
+    }
+
     /// The hub was restored once more before it heard of the gap: what lies before it is held.
     @Test func aGapSaysWhereItBegins() throws {
         let bench = try Bench()

@@ -1,0 +1,37 @@
+import DeviceJournal
+import SimulatedDisk
+import SyncCore
+import Testing
+
+@testable import Simulation
+
+/// Linux forgets what it could not sync, though it is seen as long as the machine runs.
+struct FailedSyncTests {
+    @Test func whatIsToldAfterAFailedCommandIsDurable() throws {
+        try Stage.play { stage in
+            let worker = try stage.worker("worker", in: "v1")
+            try worker.sync()
+            let disk = worker.machine.disk
+            disk.failedSyncDropsWrites = true
+            var told: Set<RecordID> = []
+            var failures = 0
+            while failures < 100 {
+                disk.failNext(after: failures + 1, with: .ioError)
+                if let need = try? worker.record("路灯不亮", in: "g1") {
+                    // All steps of a command have failed once.
+                    told.insert(need)
+                    break
+                }
+                failures += 1
+                worker.machine.stop()
+                try worker.machine.open()
+                told.insert(try worker.record("井盖丢失", in: "g1"))
+                try worker.crash(.powerLost)
+                #expect(try Set(worker.journal.needs().map(\.id)) == told)
+            }
+            disk.cancelFaults()
+            #expect((4..<100).contains(failures))
+            try stage.settle()
+        }
+    }
+}
