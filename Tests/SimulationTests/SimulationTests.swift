@@ -46,6 +46,10 @@ struct SimulationTests {
         (seed: 848_190, events: 300),
         // What was offered anew under another id, and a damaged copy of what the hub has.
         (seed: 700_359, events: 300), (seed: 502_424, events: 300), (seed: 875_742, events: 300),
+        // A sync that failed took a later command with it; and a hub's counter was a trap.
+        (seed: 1_005, events: 150), (seed: 101_430, events: 300),
+        // What a failed answer had settled was thought to wait still.
+        (seed: 2_522, events: 300), (seed: 2_832, events: 300), (seed: 102_500, events: 300),
         // Checkers asked for more than is promised after a restore: a stamp that goes back, a row
         // that a disk brought back, a conflict that was settled in between, a change that came
         // after what covers it, a command that died and wanted what another had wanted before,
