@@ -1245,6 +1245,25 @@ package final class World {
         } ?? false
     }
 
+    /// Invariant 17: a person is shown the needs that are not deleted, and no other.
+    ///
+    /// - Parameter records: What the ledger has for the device.
+    private func checkShown(_ device: SimulatedDevice, _ records: [InspectedRecord]) throws {
+        let needs = records.filter { record in
+            record.kind == Kind.need.rawValue
+                && !record.fields.contains {
+                    $0.field == NeedField.withdrawal.rawValue && $0.register.winner?.value != nil
+                }
+        }
+        let shown = try device.journal?.needs().map(\.id) ?? []
+        for id in Set(shown).symmetricDifference(needs.map(\.id))
+        where !device.everAltered.contains(id) {
+            throw Violation(
+                invariant: 17,
+                what: "\(device.name) \(shown.contains(id) ? "shows" : "does not show") \(id)")
+        }
+    }
+
     private func checkAtRest() throws {
         guard let ledger = hub.ledger else { return }
         let findings = try ledger.check()
@@ -1273,6 +1292,7 @@ package final class World {
                 inspection, holding: holding, device: device, wasRestored: restores.happened)
             try digests.checkAtRest(
                 inspection, holding: holding, device: device, wasRestored: restores.happened)
+            try checkShown(device, records.filter { holding.fingerprints[$0.id] != nil })
         }
         try commands.checkOutcomes(ledger: groups, brought: brought, journals: inspections)
         try schemas.check(
