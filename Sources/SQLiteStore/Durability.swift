@@ -41,10 +41,7 @@ extension Connection {
     /// - Throws: ``SQLiteError``; also when SQLite accepts a setting but does not put it in force,
     ///   as it does with a log in a database without a file.
     package func makeDurable(autocheckpointFrames: Int32) throws(SQLiteError) {
-        let journal = try prepare(uncached: "PRAGMA journal_mode = WAL")
-        var mode = "unknown"
-        // To the end: the switch commits after its row, and may fail there.
-        while try journal.step() { mode = journal.text(at: 0) }
+        let mode = try switchToLog()
         try require(mode == "wal", "journal_mode is \(mode), not wal")
 
         try execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
@@ -63,6 +60,26 @@ extension Connection {
         try require(configured == SQLITE_OK && keepsLog == 1, "closing would fold the log")
 
         sqlite3_wal_autocheckpoint(handle, autocheckpointFrames)
+    }
+
+    /// Each of two programs that switch a new file at once holds what the other needs. SQLite then
+    /// does not wait but gives up, so both let go and try again, for as long as others would wait.
+    ///
+    /// - Returns: The mode in force.
+    private func switchToLog() throws(SQLiteError) -> String {
+        var waited: Int32 = 0
+        while true {
+            do throws(SQLiteError) {
+                let journal = try prepare(uncached: "PRAGMA journal_mode = WAL")
+                var mode = "unknown"
+                // To the end: the switch commits after its row, and may fail there.
+                while try journal.step() { mode = journal.text(at: 0) }
+                return mode
+            } catch {
+                guard error.kind == .busy, waited < busyTimeoutMilliseconds else { throw error }
+                waited += max(1, sqlite3_sleep(1))
+            }
+        }
     }
 
     private func require(_ condition: Bool, _ complaint: String) throws(SQLiteError) {
