@@ -34,8 +34,7 @@ package final class Connection {
     /// data where nobody looks for it. (A greater bound than that cannot be set: SQLite 3.40 then
     /// moves what it has to the file in one write, and takes no write beyond 128 KiB.)
     private static let configuration: Void = {
-        waystation_forgo_memory_statistics()
-        waystation_keep_savepoints_in_memory()
+        waystation_configure_process()
     }()
 
     /// Opens a database. Its content is not looked at before the first statement.

@@ -144,8 +144,10 @@ package final class Disk {
     }
 
     /// A simulation opens a database for every few events, so it feels what an allocation costs.
+    /// SQLite is in use once a disk is registered: what production sets at its first connection
+    /// would come too late.
     private static let configuration: Void = {
-        waystation_forgo_memory_statistics()
+        waystation_configure_process()
         waystation_reserve_pages(cachedPagesMax)
     }()
 

@@ -31,14 +31,10 @@ def run(command, **options):
     return done.stdout.decode(errors="replace")
 
 
-class Relay:
-    """Passes TCP connections on to a port and counts their payload both ways: what every side is
-    measured with, whatever it counts itself."""
+class Listener:
+    """Serves connections to a free port of loopback, each on a thread of its own."""
 
-    def __init__(self, port):
-        self.target = port
-        self.up = self.down = self.connections = 0
-        self.lock = threading.Lock()
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -49,9 +45,28 @@ class Relay:
                 near, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._pass, args=(near,), daemon=True).start()
+            threading.Thread(target=self.serve, args=(near,), daemon=True).start()
 
-    def _pass(self, near):
+    def close(self):
+        # Wakes the thread that accepts.
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+
+
+class Relay(Listener):
+    """Passes TCP connections on to a port and counts their payload both ways: what every side is
+    measured with, whatever it counts itself."""
+
+    def __init__(self, port):
+        self.target = port
+        self.up = self.down = self.connections = 0
+        self.lock = threading.Lock()
+        super().__init__()
+
+    def serve(self, near):
         try:
             far = socket.create_connection(("127.0.0.1", self.target))
         except OSError:
@@ -96,50 +111,28 @@ class Relay:
             self.up = self.down = 0
         return taken
 
-    def close(self):
-        # Wakes the thread that accepts.
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
 
-
-class TLSEcho:
+class TLSEcho(Listener):
     """The floor over TLS: answers one request a connection with its body and the fewest headers."""
 
     def __init__(self, certificate, key):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate, key)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            with near, self.context.wrap_socket(near, server_side=True) as stream:
-                stream.settimeout(10)
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += stream.recv(1 << 16)
-                head, body = request.split(b"\r\n\r\n", 1)
-                length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
-                while len(body) < length:
-                    body += stream.recv(1 << 16)
-                stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
-                # The other end closes, as it does with the server.
-                stream.recv(1)
-
-    def close(self):
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
+    def serve(self, near):
+        with near, self.context.wrap_socket(near, server_side=True) as stream:
+            stream.settimeout(10)
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += stream.recv(1 << 16)
+            head, body = request.split(b"\r\n\r\n", 1)
+            length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+            while len(body) < length:
+                body += stream.recv(1 << 16)
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
+            # The other end closes, as it does with the server.
+            stream.recv(1)
 
 
 class Server:

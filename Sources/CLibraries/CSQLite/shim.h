@@ -66,15 +66,12 @@ static inline sqlite3_int64 waystation_log_size(sqlite3 *database) {
     return log->pMethods->xFileSize(log, &size) == SQLITE_OK ? size : 0;
 }
 
-/// Spares the process's SQLite the counting of its memory, which takes a lock at each allocation;
-/// without effect once SQLite is in use.
-static inline void waystation_forgo_memory_statistics(void) {
+/// How every connection of the process uses memory; without effect once SQLite is in use.
+///
+/// Its memory is not counted, which takes a lock at each allocation. What a savepoint may have to
+/// put back stays in memory instead of a temporary file.
+static inline void waystation_configure_process(void) {
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-}
-
-/// Has the process's SQLite keep what a savepoint may have to put back in memory instead of a
-/// temporary file; without effect once SQLite is in use.
-static inline void waystation_keep_savepoints_in_memory(void) {
     sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, -1);
 }
 
