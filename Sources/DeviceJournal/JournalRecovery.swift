@@ -97,6 +97,7 @@ extension Journal {
                 shared: lost.shared, confirmed: head, kind: 0, record: [],
                 amount: before?.amount ?? 0))
         try dropStaging()
+        try unsettle(readWriter().replica)
         return before?.confirmed != head
     }
 

@@ -56,7 +56,7 @@ extension Journal {
                 // The hub told this without having seen what waits here, so nothing from the first
                 // waiting group on is known to be shared, whatever counter it names. The person
                 // who enrols a journal anew need not be told that it goes on as another one.
-                _ = try fork(from: counter)
+                _ = try fork(from: counter, after: nil)
             }
             try storeAssignment(answer.assignment)
             if let former, former != answer.assignment.device { try forgetRecorder() }
@@ -88,17 +88,37 @@ extension Journal {
             .integer(Int(places.rawValue)), .bits(moved.checksum), .bytes(row.id))
     }
 
-    /// Goes on as a new replica with all groups from a counter on, and all that wait.
+    /// Goes on as a new replica with all groups that the hub may not have.
     ///
+    /// - Parameters:
+    ///   - counter: From here on the hub has something else.
+    ///   - request: Its groups below that were compared with what the hub has, and were the same;
+    ///     so is all before them if the first was one that had been decided. Of anything else
+    ///     nobody knows: the hub may have lost it since, and have another copy's there.
     /// - Returns: How many groups that are.
-    private func fork(from counter: UInt64) throws -> Int {
+    private func fork(from counter: UInt64, after request: SyncRequest?) throws -> Int {
         let writer = try readWriter()
-        let outbox = try readOutbox().filter { $0.replica == writer.replica }
-        let firstWaiting = outbox.first { !$0.isSettled }?.counter ?? writer.nextCounter
-        let first = min(counter, firstWaiting)
-        let taken = outbox.filter { $0.counter >= first }
+        let own = try readOutbox().filter { $0.replica == writer.replica }
+        let begin = request?.groups.first?.firstCounter ?? writer.nextCounter
+        let isSameBefore = request?.isFirstDecided ?? false && begin < counter
+        let unproved = own.first { group in
+            if group.counter < begin { return !isSameBefore }
+            return !group.isSettled || group.counter >= counter
+        }
+        let first = min(
+            counter, unproved?.counter ?? writer.nextCounter,
+            try readPull().gap?.lowerBound ?? writer.nextCounter)
+        let taken = own.filter { $0.counter >= first }
         try become(newReplicaWith: taken, sharing: max(first, 1) - 1)
         return taken.count
+    }
+
+    /// Goes on as a new replica that shares nothing with the former ones: the hub has lost a part
+    /// in which they wrote, and an older copy of this journal may use their counters for something
+    /// else meanwhile.
+    private func becomeUnshared() throws {
+        try become(newReplicaWith: readOutbox(), sharing: 0)
+        try connection.run("UPDATE lineage SET shared = 0 WHERE shared > 0")
     }
 
     /// Goes on as a new replica: the groups are numbered from 1 under it, in the order of writing,
@@ -151,28 +171,34 @@ extension Journal {
             var record: RecordID
             var field: UInt32
         }
+        /// Another copy of the journal may have written something else under the same name.
+        struct Written: Hashable {
+            var dot: Dot
+            var value: [UInt8]?
+        }
         /// The newest settled change of each.
-        var newest: [Register: Dot] = [:]
+        var newest: [Register: Written] = [:]
         for group in outbox where group.isSettled {
             for (index, change) in group.content.changes.enumerated() {
-                newest[Register(record: group.record, field: change.field)] = Dot(
-                    group.replica, group.counter + UInt64(index))
+                newest[Register(record: group.record, field: change.field)] = Written(
+                    dot: Dot(group.replica, group.counter + UInt64(index)), value: change.value)
             }
         }
-        var shown: [RecordID: Set<Dot>] = [:]
+        var shown: [RecordID: Set<Written>] = [:]
         let first = try outbox.firstIndex { group in
             if group.replica == writer.replica { return false }
-            let dots: Set<Dot>
+            let versions: Set<Written>
             if let known = shown[group.record] {
-                dots = known
+                versions = known
             } else {
                 let fields = try readRecord(group.record)?.state.fields ?? FieldMap()
-                dots = Set(fields.values.joined().map(\.stamp.dot))
-                shown[group.record] = dots
+                versions = Set(
+                    fields.values.joined().map { Written(dot: $0.stamp.dot, value: $0.value) })
+                shown[group.record] = versions
             }
             return group.content.changes.contains { change in
                 newest[Register(record: group.record, field: change.field)].map {
-                    $0.replica != writer.replica && !dots.contains($0)
+                    $0.dot.replica != writer.replica && !versions.contains($0)
                 } ?? false
             }
         }
@@ -253,23 +279,43 @@ extension Journal {
             row.shared.map { Dot(row.replica, $0) }
         }
         let recovery = try nextRecovery(bytesMax: batchBytesMax)
-        // What waits may have seen what is brought back, so it goes after it.
         let isBringing = !(recovery?.records.isEmpty ?? true)
         guard
-            let groups = isBringing
+            var groups = isBringing
                 ? [] : try nextGroups(of: writer.replica, bytesMax: batchBytesMax)
         else { return nil }
+        // A hub that was restored since may have another copy's under its counters. What was refused
+        // behind it leaves a hole, and a batch has none.
+        let decided = recovery == nil ? try newestDecidedGroup(of: writer.replica) : nil
+        var isFirstDecided = false
+        if let decided, groups.first.map({ $0.firstCounter == decided.nextCounter }) ?? true {
+            groups.insert(decided, at: 0)
+            isFirstDecided = true
+        }
         return SyncRequest(
             attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
             cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
             pageBytes: pageBytesMax,
-            groups: groups,
+            groups: groups, isFirstDecided: isFirstDecided,
             // Dropping the oldest errs toward a conflict, never toward covering.
             ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
             gap: pull.gap, recovery: recovery,
             audit: isBringing ? nil : try nextAudit())
     }
 
+    /// The newest group that the hub has decided and no pull contained yet.
+    private func newestDecidedGroup(of replica: ReplicaID) throws -> ChangeGroup? {
+        let row = try connection.first(
+            """
+            SELECT number, replica, counter, record, state, content FROM outbox
+            WHERE state = 1 ORDER BY number DESC LIMIT 1
+            """, read: OutboxGroup.init(row:))
+        guard let row = row ?? nil, row.replica == replica else { return nil }
+        return row.group
+    }
+
+    /// What waits.
+    ///
     /// - Returns: `nil` when one that would be among them is damaged.
     private func nextGroups(of replica: ReplicaID, bytesMax: Int) throws -> [ChangeGroup]? {
         let statement = try connection.prepare(
@@ -489,7 +535,8 @@ extension Journal {
                     "UPDATE outbox SET state = 1 WHERE number = ?", .integer(row.number))
             }
         }
-        let counters = Set(decided.map(\.firstCounter))
+        // What was decided before is no news.
+        let counters = Set(rows.keys)
         news.superseded += outcomes.superseded.reduce(0) {
             $0 + (counters.contains($1.firstCounter) ? $1.fields.count : 0)
         }
@@ -502,8 +549,10 @@ extension Journal {
     private func redirect(
         _ outcomes: Outcomes?, request: SyncRequest, at milliseconds: Int64
     ) throws -> Bool {
+        // After a recovery it goes on as a new replica in any case.
+        if try readRecovery() != nil { return false }
         if let counter = outcomes?.forkCounter {
-            let amount = try fork(from: counter)
+            let amount = try fork(from: counter, after: request)
             try storeNotice(.forked, at: milliseconds, amount: amount)
             return true
         }
@@ -520,28 +569,27 @@ extension Journal {
         guard expected <= nextCounter else {
             throw JournalError.badAnswer("it expects a counter that was never given out")
         }
-        // The hub lost what it had confirmed; what is still here goes there again.
-        let held = try readOutbox().filter {
-            $0.replica == request.replica && $0.counter >= expected
-        }
-        var isResending = false
-        for group in held where group.isSettled {
-            try connection.run(
-                "UPDATE outbox SET state = 0 WHERE number = ?", .integer(group.number))
-            isResending = true
-        }
-        let first = held.first?.counter ?? nextCounter
+        // The hub lost what it had confirmed; what is still here goes there again. All of it, since
+        // below what it awaits by now may lie what another copy has sent it meanwhile.
+        let held = try readOutbox().filter { $0.replica == request.replica }
+        let isResending = held.contains(where: \.isSettled)
+        try unsettle(request.replica)
+        let first = held.first { $0.counter >= expected }?.counter ?? nextCounter
         pull.gap = first == expected ? nil : expected..<first
         guard pull.gap != before else { return isResending }
         try storePull(pull)
-        // In a recovery the journal has brought back what it holds of the gap; of what the disk
-        // damaged the person was told.
-        if pull.gap != nil, try readRecovery() == nil,
-            try !wereSetAside(from: expected, to: first)
-        {
+        // Of what the disk damaged the person was told.
+        if pull.gap != nil, try !wereSetAside(from: expected, to: first) {
             try storeNotice(.gap, at: milliseconds, amount: 0)
         }
         return true
+    }
+
+    /// What the hub had decided waits again, as far as it is held.
+    func unsettle(_ replica: ReplicaID) throws {
+        try connection.run(
+            "UPDATE outbox SET state = 0 WHERE state = 1 AND replica = ?",
+            .bits(replica.rawValue))
     }
 
     /// Whether all counters of a gap are those of commands that were damaged here.
@@ -721,6 +769,7 @@ extension Journal {
         // contains every group that is settled by now, but for what it has lost in between.
         try sendAgainWhatIsLost(at: cursor, after: pull.cursor)
         try connection.run("DELETE FROM outbox WHERE state = 1")
+        if merge.recovery != nil { try becomeUnshared() }
         try connection.run(
             """
             DELETE FROM seen WHERE record IN (SELECT id FROM record WHERE visible = 0)

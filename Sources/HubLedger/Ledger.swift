@@ -786,8 +786,8 @@ package final class Ledger {
         }
         let known = StoredGroups(storage: storage, replicaRow: replica.row)
         let judged = try Admission.judge(
-            groups: request.groups, expected: replica.nextCounter,
-            deviceNextCounter: request.nextCounter
+            groups: request.groups, isFirstDecided: request.isFirstDecided,
+            expected: replica.nextCounter, deviceNextCounter: request.nextCounter
         ) { counter in
             try known.group(at: counter)?.group
         }
@@ -812,10 +812,17 @@ package final class Ledger {
                 }
                 return Admitted()
             }
-            var outcomes = Outcomes(settledCounter: request.groups.last?.nextCounter ?? 0)
+            var outcomes = Outcomes(settledCounter: request.groups[0].firstCounter)
             for group in request.groups[..<knownCount] {
                 try repeatOutcome(of: group, from: known, into: &outcomes)
+                outcomes.settledCounter = group.nextCounter
             }
+            // In a recovery the device learns what was decided. What was not may have seen what is
+            // lost, and comes as a new replica's.
+            if !session.terms.contains(request.cursor, head: session.head) {
+                return Admitted(outcomes: outcomes)
+            }
+            outcomes.settledCounter = request.groups.last?.nextCounter ?? 0
             return try admit(
                 request, frame: frame, knownCount: knownCount, outcomes: outcomes,
                 replica: replica, device: device, scope: scope, session: session)

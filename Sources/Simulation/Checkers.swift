@@ -28,9 +28,32 @@ extension InspectedCommands {
     var refusedKeys: Set<CommandKey> { Set(refused.map { CommandKey($0) }) }
 }
 
-/// Invariants 1 and 2: every durable command ends in exactly one outcome.
+/// What was written in one journal, newest first; copies share what was written before they parted.
+final class Written {
+    let key: CommandKey
+    private let before: Written?
+
+    init(_ key: CommandKey, after before: Written?) {
+        self.key = key
+        self.before = before
+    }
+
+    /// Whether it was written there before this one.
+    func follows(_ key: CommandKey) -> Bool {
+        var next = before
+        while let one = next {
+            if one.key == key { return true }
+            next = one.before
+        }
+        return false
+    }
+}
+
+/// Invariants 1 and 2: every durable command ends in exactly one outcome; and that a writer's own
+/// commands are all that its counters cover (7).
 final class CommandChecker {
     private struct Command {
+        let written: Written
         var device: Int64
         var changes: [Change]
         /// A retry may offer several commands on one record at once.
@@ -70,7 +93,10 @@ final class CommandChecker {
     ) {
         if commands[key] == nil { order.append(key) }
         let count = own.outbox.count { CommandKey($0.group) == key }
-        commands[key] = Command(device: device.number, changes: Array(group.changes), count: count)
+        let written = Written(key, after: device.written)
+        device.written = written
+        commands[key] = Command(
+            written: written, device: device.number, changes: Array(group.changes), count: count)
         device.unsettled.insert(key)
     }
 
@@ -172,10 +198,36 @@ final class CommandChecker {
         }
     }
 
+    /// What nobody pulled before writing is covered only by whoever wrote it.
+    private func checkCovers(_ ledger: [InspectedGroup]) throws {
+        var earlier: [RecordID: [(key: CommandKey, version: Version)]] = [:]
+        for entry in ledger where entry.isApplied && entry.device != nil {
+            let key = CommandKey(entry.group)
+            let version = Version(
+                value: nil,
+                stamp: Stamp(
+                    milliseconds: 0, dot: Dot(entry.replica, entry.group.firstCounter)),
+                sequence: entry.sequence, clock: entry.clock)
+            if let written = commands[key]?.written {
+                for other in earlier[entry.group.record] ?? []
+                where other.key != key && other.version.sequence > entry.clock.base
+                    && version.covers(other.version) && !written.follows(other.key)
+                {
+                    throw Violation(
+                        invariant: 7,
+                        what: "a change of \(key.record) covers one that its writer never saw: "
+                            + "\(version.dot), \(other.version.dot)")
+                }
+                earlier[entry.group.record, default: []].append((key, version))
+            }
+        }
+    }
+
     func checkOutcomes(
         ledger: [InspectedGroup], brought: [InspectedBrought],
         journals: [(SimulatedDevice, JournalInspection)]
     ) throws {
+        try checkCovers(ledger)
         var applied: [CommandKey: Int] = [:]
         var rejected: [CommandKey: Int] = [:]
         var creationsRefused: Set<CommandKey> = []
@@ -229,11 +281,12 @@ struct OutcomeChecker {
     private var known: [Key: String] = [:]
 
     mutating func check(_ request: SyncRequest, _ answer: SyncAnswer) throws {
-        // Unless the answer sends the device elsewhere, or has it bring back what was lost first,
-        // it decides on every group, whatever becomes of those before it.
+        // Unless the answer sends the device elsewhere, or what was lost comes back first, it
+        // decides on every group, whatever becomes of those before it.
         let end = request.groups.last?.nextCounter
         guard
             end == nil || answer.outcomes?.settledCounter == end || !answer.line.isEmpty
+                || request.recovery != nil
                 || answer.outcomes?.forkCounter != nil || answer.outcomes?.expectedCounter != nil
         else {
             throw Violation(

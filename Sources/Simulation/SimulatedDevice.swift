@@ -47,8 +47,11 @@ final class SimulatedDevice {
 
     /// Commands that were told as done here and have no outcome yet that the checker saw.
     var unsettled: Set<CommandKey> = []
+    /// The newest command that was written in its journal.
+    var written: Written?
     /// An older copy of the disk, once one was made.
     var backup: Disk.Image?
+    var writtenInBackup: Written?
     /// Records that the disk altered, until a pull showed that all is well again; and all ever.
     var altered: Set<RecordID> = []
     var everAltered: Set<RecordID> = []

@@ -360,6 +360,7 @@ package final class World {
             device.stop()
             device.backup = device.disk.snapshot()
             device.alteredInBackup = device.altered
+            device.writtenInBackup = device.written
             try reopen(device, isCalm: true)
             trace.note("\(device.name) makes a copy")
             return
@@ -370,6 +371,7 @@ package final class World {
         device.disk.restore(older)
         device.backup = nil
         device.altered = device.alteredInBackup
+        device.written = device.writtenInBackup
         device.newestShown = [:]
         device.unsettled = []
         commands.copiedDevices.insert(device.number)
@@ -398,6 +400,7 @@ package final class World {
             name: original.name + "'", number: original.number, role: original.role,
             team: original.team, chance: chance.split(), now: now, image: image)
         (clone.altered, clone.everAltered) = (original.altered, original.everAltered)
+        clone.written = original.written
         clone.isNewer = original.isNewer
         devices.append(clone)
         commands.copiedDevices.insert(original.number)
@@ -446,9 +449,10 @@ package final class World {
         var result: Set<CommandKey> = []
         for device in devices {
             guard let journal = device.journal else { continue }
+            let replica = try journal.replica()
             for entry in try journal.inspectCommands().outbox {
-                // Of copies one may have dropped what it pulled, and told the hub of the gap.
-                if entry.isSettled && commands.copiedDevices.contains(device.number) { continue }
+                // What a former replica had sent goes again as far as it would still show.
+                if entry.isSettled && entry.replica != replica { continue }
                 result.insert(CommandKey(entry.group))
             }
         }

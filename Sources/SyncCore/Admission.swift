@@ -18,11 +18,14 @@ package enum Admission: Hashable, Sendable {
     ///   - groups: The batch's groups, their counters consecutive; empty only when the device
     ///     holds none without an outcome.
     ///   - expected: The counter that the hub awaits from this replica; 1 for a new one.
+    ///   - isFirstDecided: The first group had its outcome before, so a hub that awaits it has been
+    ///     put back, and others may have used what lies before it.
     ///   - deviceNextCounter: The next counter that the device will give out. A device behind the
     ///     hub was restored from an older copy of its journal.
     ///   - stored: The group that the hub admitted or rejected at a counter, if one starts there.
     package static func judge(
-        groups: [ChangeGroup], expected: UInt64, deviceNextCounter: UInt64,
+        groups: [ChangeGroup], isFirstDecided: Bool = false, expected: UInt64,
+        deviceNextCounter: UInt64,
         stored: (UInt64) throws -> ChangeGroup?
     ) rethrows -> Admission {
         var known = 0
@@ -33,7 +36,8 @@ package enum Admission: Hashable, Sendable {
             }
             known += 1
         }
-        if known < groups.count, groups[known].firstCounter > expected {
+        let isLost = isFirstDecided && known == 0
+        if known < groups.count, groups[known].firstCounter > expected || isLost {
             return .expected(counter: expected)
         }
         // Only once everything that the device holds was compared: of counters that are still to

@@ -204,6 +204,7 @@ extension SyncRequest {
                 $0.pageBytes =
                     pageBytes == Limits.pageBytesStart ? 0 : UInt32(clamping: pageBytes)
                 if !groups.isEmpty { $0.batch = BatchCoding.wire(groups, in: batchContext) }
+                $0.firstDecided = isFirstDecided
                 $0.ancestors = ancestors.map(\.wire)
                 $0.heldFrom = gap?.upperBound ?? 0
                 $0.missingFrom = gap?.lowerBound ?? 0
@@ -229,7 +230,7 @@ extension SyncRequest {
             pageBytes: wire.pageBytes == 0
                 ? Limits.pageBytesStart
                 : min(max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
-            groups: [],
+            groups: [], isFirstDecided: wire.firstDecided,
             ancestors: wire.ancestors.map { Dot($0) }.sorted(),
             gap: wire.heldFrom == 0 ? nil : wire.missingFrom..<wire.heldFrom,
             recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil,

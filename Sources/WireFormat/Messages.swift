@@ -18,6 +18,8 @@ package struct SyncRequest: Hashable, Sendable {
     package var pageBytes: Int
     /// Consecutive groups, oldest first.
     package var groups: [ChangeGroup]
+    /// The first group has its outcome; a hub that lost it since must not take it for a new one.
+    package var isFirstDecided: Bool
     package var ancestors: [Dot]
     /// After ``Outcomes/expectedCounter``, its lower bound: counters of which the device holds
     /// nothing; it holds the upper bound again.
@@ -45,8 +47,8 @@ package struct SyncRequest: Hashable, Sendable {
     package init(
         attempt: UInt32, replica: ReplicaID, nextCounter: UInt64, cursor: Position,
         scope: UInt64, clocks: ClockReading, resume: [UInt8], pageBytes: Int,
-        groups: [ChangeGroup], ancestors: [Dot], gap: Range<UInt64>? = nil,
-        recovery: Recovery? = nil, audit: AuditRequest? = nil
+        groups: [ChangeGroup], isFirstDecided: Bool = false, ancestors: [Dot],
+        gap: Range<UInt64>? = nil, recovery: Recovery? = nil, audit: AuditRequest? = nil
     ) {
         self.attempt = attempt
         self.replica = replica
@@ -57,6 +59,7 @@ package struct SyncRequest: Hashable, Sendable {
         self.resume = resume
         self.pageBytes = pageBytes
         self.groups = groups
+        self.isFirstDecided = isFirstDecided
         self.ancestors = ancestors
         self.gap = gap
         self.recovery = recovery

@@ -153,14 +153,66 @@ import WireFormat
         part.groups.removeLast()
         try bench.absorb(
             part, outcomes: Outcomes(settledCounter: 5), page: bench.middlePage([], resume: "1"))
-        #expect(try bench.request().groups.map(\.record) == [third])
+        #expect(try bench.request().groups.map(\.record) == [second, third])
+        #expect(try bench.request().isFirstDecided)
         let absorbed = try bench.absorb(
             bench.request(), outcomes: Outcomes(settledCounter: 3, expectedCounter: 3),
             page: bench.middlePage([], resume: "1", restart: true))
         #expect(absorbed.answer.progressed)
         let again = try bench.request()
         #expect(again.groups.map(\.record) == [second, third])
-        #expect(again.gap == nil)
+        #expect(again.gap == nil && !again.isFirstDecided)
+    }
+
+    /// Under the counter of what was decided the hub has something else: nobody knows since when.
+    @Test func aHubWithAnotherCopysCommandsGetsAllThatIsHeld() throws {
+        let bench = try Bench()
+        try bench.add("一")
+        try bench.sync()
+        let held = try ["二", "三", "四"].map { try bench.add($0) }
+        var part = try bench.request()
+        part.groups.removeLast()
+        try bench.absorb(
+            part, outcomes: Outcomes(settledCounter: 7), page: bench.middlePage([], resume: "1"))
+        let request = try bench.request()
+        #expect(request.groups.map(\.record) == Array(held[1...]))
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 5, forkCounter: 5))
+        let next = try bench.request()
+        #expect(next.groups.map(\.record) == held)
+        // What a pull had contained is shared.
+        #expect(next.ancestors == [Dot(request.replica, 2)])
+    }
+
+    /// A part of it is lost, and another copy may have used its counters meanwhile.
+    @Test func afterARestoreNothingIsShared() throws {
+        let bench = try Bench()
+        try bench.add("一")
+        try bench.sync()
+        let waiting = try bench.add("二")
+        let before = try bench.request()
+        let head = Position(term: TermID(truncating: 77), sequence: 1)
+        var answer = SyncAnswer(attempt: before.attempt, hubMilliseconds: 0)
+        answer.line = [TermLine.Entry(term: head.term, first: 1)]
+        answer.recovered = head
+        try bench.absorb(answer, for: before)
+        var request = try bench.request()
+        while request.recovery?.records.isEmpty == false {
+            answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
+            answer.recovered = head
+            try bench.absorb(answer, for: request)
+            request = try bench.request()
+        }
+        // What waits is compared, and goes out when the pull is complete.
+        #expect(request.groups.map(\.record) == [waiting])
+        #expect(request.replica == before.replica)
+        answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
+        answer.recovered = head
+        answer.page = bench.lastPage([])
+        try bench.absorb(answer, for: request)
+        let after = try bench.request()
+        #expect(after.replica != before.replica && after.recovery == nil)
+        #expect(after.groups.map(\.record) == [waiting])
+        #expect(after.ancestors == [Dot(before.replica, 0)])
     }
 
     @Test func whatIsNotHeldAnyMoreIsSaid() throws {

@@ -93,6 +93,7 @@ struct RequestText: Decodable {
     let resume: Hex
     let pageBytes: Int
     let groups: [GroupText]
+    let firstDecided: Bool
     let ancestors: [DotText]
     let heldFrom: Exact<UInt64>?
     let missingFrom: Exact<UInt64>?
@@ -110,7 +111,7 @@ struct RequestText: Decodable {
             attempt: attempt, replica: replica.id, nextCounter: nextCounter.value,
             cursor: cursor?.value ?? .origin, scope: scope.value, clocks: clocks.value,
             resume: resume.bytes, pageBytes: pageBytes, groups: groups.map(\.value),
-            ancestors: ancestors.map(\.dot),
+            isFirstDecided: firstDecided, ancestors: ancestors.map(\.dot),
             gap: heldFrom.map { (missingFrom?.value ?? 0)..<$0.value },
             recovery: recovery.map {
                 SyncRequest.Recovery(

@@ -188,6 +188,12 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
   /// Clears the value of `audit`. Subsequent reads from it will return its default value.
   package mutating func clearAudit() {_uniqueStorage()._audit = nil}
 
+  /// The batch's first group has its outcome; it is sent so that a hub that lost it since says so.
+  package var firstDecided: Bool {
+    get {_storage._firstDecided}
+    set {_uniqueStorage()._firstDecided = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1044,7 +1050,7 @@ nonisolated extension Waystation_V1_Dot: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0\u{3}missing_from\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0\u{3}missing_from\0\u{3}first_decided\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -1061,6 +1067,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
     var _missingFrom: UInt64 = 0
     var _recovery: Waystation_V1_Recovery? = nil
     var _audit: Waystation_V1_AuditRequest? = nil
+    var _firstDecided: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1085,6 +1092,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       _missingFrom = source._missingFrom
       _recovery = source._recovery
       _audit = source._audit
+      _firstDecided = source._firstDecided
     }
   }
 
@@ -1117,6 +1125,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._recovery) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
         case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._missingFrom) }()
+        case 15: try { try decoder.decodeSingularBoolField(value: &_storage._firstDecided) }()
         default: break
         }
       }
@@ -1171,6 +1180,9 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       if _storage._missingFrom != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._missingFrom, fieldNumber: 14)
       }
+      if _storage._firstDecided != false {
+        try visitor.visitSingularBoolField(value: _storage._firstDecided, fieldNumber: 15)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1194,6 +1206,7 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         if _storage._missingFrom != rhs_storage._missingFrom {return false}
         if _storage._recovery != rhs_storage._recovery {return false}
         if _storage._audit != rhs_storage._audit {return false}
+        if _storage._firstDecided != rhs_storage._firstDecided {return false}
         return true
       }
       if !storagesAreEqual {return false}
