@@ -780,6 +780,8 @@ extension Journal {
             """)
         try dropStaging()
         pull.cursor = cursor
+        // A new replica has none.
+        pull.gap = try readPull().gap
         pull.resume = []
         pull.completedAt = milliseconds
         try storePull(pull)

@@ -189,7 +189,11 @@ import WireFormat
         try bench.add("一")
         try bench.sync()
         let waiting = try bench.add("二")
+        // The hub is told of a gap, and does not hear of it before it is restored.
+        try bench.absorb(
+            bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
         let before = try bench.request()
+        #expect(before.gap == 1..<3)
         let head = Position(term: TermID(truncating: 77), sequence: 1)
         var answer = SyncAnswer(attempt: before.attempt, hubMilliseconds: 0)
         answer.line = [TermLine.Entry(term: head.term, first: 1)]
@@ -212,7 +216,7 @@ import WireFormat
         let after = try bench.request()
         #expect(after.replica != before.replica && after.recovery == nil)
         #expect(after.groups.map(\.record) == [waiting])
-        #expect(after.ancestors == [Dot(before.replica, 0)])
+        #expect(after.ancestors == [Dot(before.replica, 0)] && after.gap == nil)
     }
 
     @Test func whatIsNotHeldAnyMoreIsSaid() throws {
