@@ -117,7 +117,10 @@ extension Journal {
     /// in which they wrote, and an older copy of this journal may use their counters for something
     /// else meanwhile.
     private func becomeUnshared() throws {
-        try become(newReplicaWith: readOutbox(), sharing: 0)
+        let held = try readOutbox().filter { !$0.isSettled }
+        // A journal that wrote nothing has nothing to share.
+        if try held.isEmpty && readWriter().nextCounter == 1 { return }
+        try become(newReplicaWith: held, sharing: 0)
         try connection.run("UPDATE lineage SET shared = 0 WHERE shared > 0")
     }
 
@@ -193,7 +196,16 @@ extension Journal {
             } else {
                 let fields = try readRecord(group.record)?.state.fields ?? FieldMap()
                 versions = Set(
-                    fields.values.joined().map { Written(dot: $0.stamp.dot, value: $0.value) })
+                    fields.flatMap { field, versions in
+                        versions.map { version in
+                            // Late answers stand behind the number of their own field.
+                            let isLate = field == LateAnswers.field
+                            return Written(
+                                dot: version.stamp.dot,
+                                value: isLate
+                                    ? version.value.map { Array($0.dropFirst()) } : version.value)
+                        }
+                    })
                 shown[group.record] = versions
             }
             return group.content.changes.contains { change in
@@ -280,23 +292,17 @@ extension Journal {
         }
         let recovery = try nextRecovery(bytesMax: batchBytesMax)
         let isBringing = !(recovery?.records.isEmpty ?? true)
+        let decided = isBringing ? nil : try newestDecidedGroup(of: writer.replica)
         guard
-            var groups = isBringing
-                ? [] : try nextGroups(of: writer.replica, bytesMax: batchBytesMax)
+            let groups = isBringing
+                ? []
+                : try nextGroups(of: writer.replica, after: decided, bytesMax: batchBytesMax)
         else { return nil }
-        // A hub that was restored since may have another copy's under its counters. What was refused
-        // behind it leaves a hole, and a batch has none.
-        let decided = recovery == nil ? try newestDecidedGroup(of: writer.replica) : nil
-        var isFirstDecided = false
-        if let decided, groups.first.map({ $0.firstCounter == decided.nextCounter }) ?? true {
-            groups.insert(decided, at: 0)
-            isFirstDecided = true
-        }
         return SyncRequest(
             attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
             cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
             pageBytes: pageBytesMax,
-            groups: groups, isFirstDecided: isFirstDecided,
+            groups: groups, isFirstDecided: decided != nil,
             // Dropping the oldest errs toward a conflict, never toward covering.
             ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
             gap: pull.gap, recovery: recovery,
@@ -314,25 +320,30 @@ extension Journal {
         return row.group
     }
 
-    /// What waits.
+    /// What waits, after the newest group that was decided: a hub that was restored since may not
+    /// have that, or have another copy's under its counters.
     ///
     /// - Returns: `nil` when one that would be among them is damaged.
-    private func nextGroups(of replica: ReplicaID, bytesMax: Int) throws -> [ChangeGroup]? {
+    private func nextGroups(
+        of replica: ReplicaID, after decided: ChangeGroup?, bytesMax: Int
+    ) throws -> [ChangeGroup]? {
         let statement = try connection.prepare(
             """
             SELECT number, replica, counter, record, state, content FROM outbox
             WHERE state IS NOT 1 ORDER BY number
             """)
-        var groups: [ChangeGroup] = []
+        var groups = decided.map { [$0] } ?? []
         var bytes = 0
-        var changes = 0
+        var changes = decided?.changes.count ?? 0
         while try statement.step() {
             guard let row = OutboxGroup(row: statement), row.replica == replica else { return nil }
             bytes += row.content.batchBytes
             changes += row.content.changes.count
             if let last = groups.last {
-                // A batch has no holes; what lies behind one goes with the next.
-                guard row.counter == last.nextCounter, bytes <= bytesMax,
+                // A batch has no holes. What lies behind one goes with the next, and behind what
+                // was decided when a pull contains that.
+                let isFirst = groups.count == 1 && decided != nil
+                guard row.counter == last.nextCounter, isFirst || bytes <= bytesMax,
                     changes <= Limits.changesPerBatchMax
                 else { break }
             }
@@ -549,8 +560,14 @@ extension Journal {
     private func redirect(
         _ outcomes: Outcomes?, request: SyncRequest, at milliseconds: Int64
     ) throws -> Bool {
-        // After a recovery it goes on as a new replica in any case.
-        if try readRecovery() != nil { return false }
+        if try readRecovery() != nil {
+            // After it, it goes on as a new replica in any case. What the hub does not have must not
+            // leave with the pull.
+            if outcomes?.forkCounter != nil || outcomes?.expectedCounter != nil {
+                try unsettle(request.replica)
+            }
+            return false
+        }
         if let counter = outcomes?.forkCounter {
             let amount = try fork(from: counter, after: request)
             try storeNotice(.forked, at: milliseconds, amount: amount)
@@ -574,6 +591,11 @@ extension Journal {
         let held = try readOutbox().filter { $0.replica == request.replica }
         let isResending = held.contains(where: \.isSettled)
         try unsettle(request.replica)
+        if isResending, held.allSatisfy({ $0.counter >= expected }) {
+            // Nothing is held that could be compared with what the hub has below.
+            try becomeUnshared()
+            return true
+        }
         let first = held.first { $0.counter >= expected }?.counter ?? nextCounter
         pull.gap = first == expected ? nil : expected..<first
         guard pull.gap != before else { return isResending }
