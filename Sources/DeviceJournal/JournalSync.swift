@@ -157,8 +157,8 @@ extension Journal {
 
     /// Puts back among what waits what a former replica had sent and the hub has lost since.
     ///
-    /// Of the present replica's groups the hub itself says which it awaits; of a former one's it
-    /// is never asked again. Only a restored hub can have lost them, and that is in another term
+    /// Of the present replica's groups the hub says that it does not have them; of a former one's
+    /// it is never asked again. Only a restored hub can have lost them, and that is in another term
     /// than before. What shows neither in the pull nor behind a later own change of the field is
     /// sent again, which may show a conflict too many when somebody else has covered it meanwhile.
     ///
@@ -250,7 +250,8 @@ extension Journal {
 // MARK: - Requests
 
 extension Journal {
-    /// What to send now: the oldest waiting groups that fit, and where the pull stands.
+    /// What to send now: the newest decided group that no pull contained yet, the oldest waiting
+    /// groups that fit, and where the pull stands.
     ///
     /// What waits and is not as it was stored is set aside first.
     ///
@@ -272,9 +273,10 @@ extension Journal {
                 try storing { try setAsideDamagedGroups(clocks: clocks) }
                 continue
             }
-            // Only what a person wrote must not travel before it is durable; where nothing waits,
-            // the hub has decided on all of it.
-            if !request.groups.isEmpty || request.recovery != nil { try syncLog() }
+            // Only what a person wrote must not travel before it is durable; what was decided was
+            // when it went for the first time.
+            let waitingCount = request.groups.count - (request.isFirstDecided ? 1 : 0)
+            if waitingCount > 0 || request.recovery != nil { try syncLog() }
             return request
         }
     }
