@@ -188,26 +188,37 @@ import WireFormat
         #expect(!next.isFirstDecided && next.groups.map(\.record) == [waiting])
     }
 
+    /// Of a hub that lost all that the device has pulled.
+    private static let restoredHead = Position(term: TermID(truncating: 77), sequence: 1)
+
+    /// Learns that the hub was restored, and brings back what it has.
+    ///
+    /// - Returns: The next request, when all was brought.
+    private func bringAll(_ bench: Bench) throws -> SyncRequest {
+        var request = try bench.request()
+        var answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
+        answer.line = [TermLine.Entry(term: Self.restoredHead.term, first: 1)]
+        answer.recovered = Self.restoredHead
+        try bench.absorb(answer, for: request)
+        request = try bench.request()
+        while request.recovery?.records.isEmpty == false {
+            answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
+            answer.recovered = Self.restoredHead
+            try bench.absorb(answer, for: request)
+            request = try bench.request()
+        }
+        return request
+    }
+
     /// The newer ledger was put back while the device brought back what the older one had lost.
     @Test func whatWasDecidedInARecoveryDoesNotLeaveWithAnotherHubsPull() throws {
         let bench = try Bench()
         try bench.add("一")
         try bench.sync()
         let waiting = try bench.add("二")
-        let head = Position(term: TermID(truncating: 77), sequence: 1)
-        var request = try bench.request()
+        var request = try bringAll(bench)
         var answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
-        answer.line = [TermLine.Entry(term: head.term, first: 1)]
-        answer.recovered = head
-        try bench.absorb(answer, for: request)
-        request = try bench.request()
-        answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
-        answer.recovered = head
-        if request.recovery?.records.isEmpty == false {
-            try bench.absorb(answer, for: request)
-            request = try bench.request()
-        }
-        answer.attempt = request.attempt
+        answer.recovered = Self.restoredHead
         answer.outcomes = bench.settled(request)
         answer.page = bench.middlePage([], resume: "1")
         try bench.absorb(answer, for: request)
@@ -250,23 +261,12 @@ import WireFormat
             bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
         let before = try bench.request()
         #expect(before.gap == 1..<3)
-        let head = Position(term: TermID(truncating: 77), sequence: 1)
-        var answer = SyncAnswer(attempt: before.attempt, hubMilliseconds: 0)
-        answer.line = [TermLine.Entry(term: head.term, first: 1)]
-        answer.recovered = head
-        try bench.absorb(answer, for: before)
-        var request = try bench.request()
-        while request.recovery?.records.isEmpty == false {
-            answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
-            answer.recovered = head
-            try bench.absorb(answer, for: request)
-            request = try bench.request()
-        }
+        let request = try bringAll(bench)
         // What waits is compared, and goes out when the pull is complete.
         #expect(request.groups.map(\.record) == [waiting])
         #expect(request.replica == before.replica)
-        answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
-        answer.recovered = head
+        var answer = SyncAnswer(attempt: request.attempt, hubMilliseconds: 0)
+        answer.recovered = Self.restoredHead
         answer.page = bench.lastPage([])
         try bench.absorb(answer, for: request)
         let after = try bench.request()
