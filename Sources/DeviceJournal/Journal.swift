@@ -92,7 +92,7 @@ package final class Journal {
             guard isThere == nil else { return }
             let replica = ReplicaID.random(using: &random)
             try connection.run(
-                "INSERT INTO writer VALUES (1, ?, 1, 1)", .bits(replica.rawValue))
+                "INSERT INTO writer VALUES (1, ?, 1, 1, 0)", .bits(replica.rawValue))
             try connection.run(
                 "INSERT INTO lineage (replica) VALUES (?)", .bits(replica.rawValue))
         }
@@ -210,8 +210,7 @@ package struct Notice: Hashable, Sendable {
     package enum Kind: Int64, Sendable {
         /// The journal had been copied or restored: what waited goes on under a new replica.
         case forked = 1
-        /// The hub had lost changes that this device does not hold any more.
-        case gap = 2
+        // 2 was of counters that the hub had lost, as a journal that shares them now forks.
         /// The hub had been restored from a backup; this journal brought back what it held.
         case hubRestored = 3
         /// Records here were not what the hub has; they were fetched again.
@@ -242,8 +241,6 @@ package struct Notice: Hashable, Sendable {
                 + "it went on as a new one"
                 + (amount == 0
                     ? "." : ", and \(amount) waiting command\(amount == 1 ? "" : "s") with it.")
-        case .gap:
-            "The server had lost earlier changes that this device does not hold any more."
         case .hubRestored where amount == 0:
             "The server was restored from a backup; nothing was lost, as it had all that this "
                 + "device holds."
@@ -427,6 +424,8 @@ struct WriterRow {
     var replica: ReplicaID
     var nextCounter: UInt64
     var nextRecord: UInt64
+    /// Of all below ``nextCounter``.
+    var chain: HashChain
 }
 
 /// The row `pull`.
@@ -436,7 +435,7 @@ struct PullRow {
     var scope: UInt64
     /// Not empty while a pull is under way.
     var resume: [UInt8]
-    /// Counters that the hub asked for and that are not held.
+    /// Counters that the hub asked for, of commands that were damaged.
     var gap: Range<UInt64>?
     var completedAt: Int64?
 }
@@ -445,18 +444,20 @@ struct PullRow {
 struct LineageRow {
     var replica: ReplicaID
     var device: Int64?
-    /// `nil` for the present replica.
+    /// The last counter in common with the successor; `nil` for the present replica.
     var shared: UInt64?
+    /// Of all up to that.
+    var chain: HashChain
 }
 
 extension Journal {
     func readWriter() throws -> WriterRow {
         let writer = try connection.first(
-            "SELECT replica, next_counter, next_record FROM writer"
+            "SELECT replica, next_counter, next_record, chain FROM writer"
         ) { row in
             WriterRow(
                 replica: row.replica(at: 0), nextCounter: row.bits(at: 1),
-                nextRecord: row.bits(at: 2))
+                nextRecord: row.bits(at: 2), chain: HashChain(row.bits(at: 3)))
         }
         guard let writer else { throw JournalError.notEnrolled }
         return writer
@@ -464,8 +465,9 @@ extension Journal {
 
     func storeWriter(_ writer: WriterRow) throws {
         try connection.run(
-            "UPDATE writer SET replica = ?, next_counter = ?, next_record = ?",
-            .bits(writer.replica.rawValue), .bits(writer.nextCounter), .bits(writer.nextRecord))
+            "UPDATE writer SET replica = ?, next_counter = ?, next_record = ?, chain = ?",
+            .bits(writer.replica.rawValue), .bits(writer.nextCounter), .bits(writer.nextRecord),
+            .bits(writer.chain.value))
     }
 
     func readPull() throws -> PullRow {
@@ -502,10 +504,11 @@ extension Journal {
     }
 
     func readLineage() throws -> [LineageRow] {
-        try connection.all("SELECT replica, device, shared FROM lineage ORDER BY number") { row in
+        try connection.all("SELECT replica, device, shared, chain FROM lineage ORDER BY number") {
             LineageRow(
-                replica: row.replica(at: 0), device: row.optionalInteger(at: 1),
-                shared: row.optionalInteger(at: 2).map { UInt64(bitPattern: $0) })
+                replica: $0.replica(at: 0), device: $0.optionalInteger(at: 1),
+                shared: $0.optionalInteger(at: 2).map { UInt64(bitPattern: $0) },
+                chain: HashChain($0.bits(at: 3)))
         }
     }
 
@@ -513,7 +516,7 @@ extension Journal {
     func readOutbox() throws -> [OutboxGroup] {
         try connection.all(
             """
-            SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
+            SELECT number, replica, counter, record, state, content, chain FROM outbox ORDER BY number
             """
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
@@ -523,7 +526,7 @@ extension Journal {
     func readOutbox(of record: RecordID, from first: Int64 = 0) throws -> [OutboxGroup] {
         try connection.all(
             """
-            SELECT number, replica, counter, record, state, content FROM outbox
+            SELECT number, replica, counter, record, state, content, chain FROM outbox
             WHERE number >= ? AND record = ? ORDER BY number
             """, .integer(first), .bytes(record.bytes)
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
@@ -562,9 +565,12 @@ extension Journal {
         guard writer.nextCounter < 1 << 60 else { throw JournalError.exhausted }
         let dot = Dot(writer.replica, writer.nextCounter)
         try connection.run(
-            "INSERT INTO outbox (replica, counter, record, state, content) VALUES (?, ?, ?, 0, ?)",
-            .bits(dot.replica.rawValue), .bits(dot.counter), .bytes(record.bytes),
-            .bytes(content.bytes(of: record, under: dot)))
+            """
+            INSERT INTO outbox (replica, counter, record, state, content, chain)
+            VALUES (?, ?, ?, 0, ?, ?)
+            """, .bits(dot.replica.rawValue), .bits(dot.counter), .bytes(record.bytes),
+            .bytes(content.bytes(of: record, under: dot)), .bits(writer.chain.value))
+        writer.chain.append(content.group(of: record, at: dot.counter))
         writer.nextCounter += UInt64(content.changes.count)
         return connection.lastInsertedRow
     }

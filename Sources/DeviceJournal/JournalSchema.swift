@@ -2,16 +2,20 @@ import SQLiteStore
 
 // The journal: one SQLite database, `journal.sqlite`, mode 0600 since it holds the token.
 //
-//     writer     one row: the replica, and the counter and record number that come next
+//     writer     one row: the replica, the counter and record number that come next, and the hash
+//                chain of all that it wrote
 //     lineage    every replica that this journal ever was; `shared` is the last counter that the
-//                successor has in common with it, NULL for the present one
+//                successor has in common with it, NULL for the present one, and `chain` that of
+//                all up to there
 //     enrolment  one row once enrolled: how to reach the hub, and who we are there
 //     pull       one row: where the newest complete pull ended and what it held, the pull under way
 //     staging    the answers of the pull under way but for the last, as they came, and to which
 //                requests, since answers leave out what those said, with a checksum
-//     set_aside  the counters of commands that were damaged before they were decided
+//     set_aside  the counters of commands that were damaged before they were decided, and the
+//                chain below them
 //     record     what the hub says, as of the last complete pull
-//     outbox     own groups that the pulled state does not contain yet, in the order of writing
+//     outbox     own groups that the pulled state does not contain yet, in the order of writing,
+//                each with the chain below it
 //     refused    own groups that the hub refused, until the person retries or drops them
 //     person     whose replica is whose
 //     boot       in which boot of this machine which hub time was measured
@@ -36,8 +40,11 @@ enum JournalSchema {
                 try connection.execute(digestsOfVersion2)
                 try JournalDigests.fillIn(connection)
             },
-            Migration(
-                version: 3, sql: endsOfVersion3 + stagingOfVersion3 + setAsideOfVersion3),
+            Migration(version: 3) { connection in
+                try connection.execute(
+                    endsOfVersion3 + stagingOfVersion3 + setAsideOfVersion3 + chainsOfVersion3)
+                try OutboxGroup.storeChains(connection)
+            },
         ]
     }
 
@@ -196,7 +203,16 @@ enum JournalSchema {
 
         CREATE TABLE set_aside (
             first_counter INTEGER PRIMARY KEY,
-            next_counter INTEGER NOT NULL
+            next_counter INTEGER NOT NULL,
+            chain INTEGER NOT NULL
         ) STRICT;
+        """
+
+    /// See ``SyncCore/HashChain``; one of a journal from before begins with what it held.
+    private static let chainsOfVersion3 = """
+
+        ALTER TABLE writer ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE lineage ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE outbox ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;
         """
 }

@@ -52,11 +52,10 @@ extension Journal {
                 INSERT OR REPLACE INTO enrolment
                 VALUES (1, ?, ?, ?, ?, 0, '', 1, '', '', '', 0, x'')
                 """, .text(server), .text(token), SQLValue(pin), SQLValue(authority))
-            if let counter = answer.forkCounter {
-                // The hub told this without having seen what waits here, so nothing from the first
-                // waiting group on is known to be shared, whatever counter it names. The person
-                // who enrols a journal anew need not be told that it goes on as another one.
-                _ = try fork(from: counter, after: nil)
+            if answer.forkCounter != nil {
+                // The hub told this without having seen what is held here. The person who enrols a
+                // journal anew need not be told that it goes on as another one.
+                _ = try fork(from: 1)
             }
             try storeAssignment(answer.assignment)
             if let former, former != answer.assignment.device { try forgetRecorder() }
@@ -88,40 +87,26 @@ extension Journal {
             .integer(Int(places.rawValue)), .bits(moved.checksum), .bytes(row.id))
     }
 
-    /// Goes on as a new replica with all groups that the hub may not have.
+    /// Goes on as a new replica with all groups that the hub does not have, or may not have.
     ///
-    /// - Parameters:
-    ///   - counter: From here on the hub has something else.
-    ///   - request: Its groups below that were compared with what the hub has, and were the same;
-    ///     so is all before them if the first was one that had been decided. Of anything else
-    ///     nobody knows: the hub may have lost it since, and have another copy's there.
-    /// - Returns: How many groups that are.
-    private func fork(from counter: UInt64, after request: SyncRequest?) throws -> Int {
+    /// - Parameter counter: Below it the hub has what this journal wrote; 1 when nobody knows what
+    ///   it has, and then nothing is shared.
+    /// - Returns: How many groups go with it.
+    @discardableResult
+    private func fork(from counter: UInt64) throws -> Int {
         let writer = try readWriter()
-        let own = try readOutbox().filter { $0.replica == writer.replica }
-        let begin = request?.groups.first?.firstCounter ?? writer.nextCounter
-        let isSameBefore = request?.isFirstDecided ?? false && begin < counter
-        let unproved = own.first { group in
-            if group.counter < begin { return !isSameBefore }
-            return !group.isSettled || group.counter >= counter
+        let taken = try readOutbox().filter {
+            $0.replica == writer.replica && $0.counter >= counter
         }
-        let first = min(
-            counter, unproved?.counter ?? writer.nextCounter,
-            try readPull().gap?.lowerBound ?? writer.nextCounter)
-        let taken = own.filter { $0.counter >= first }
-        try become(newReplicaWith: taken, sharing: max(first, 1) - 1)
+        var shared = Ancestor(Dot(writer.replica, 0), chain: .empty)
+        if counter == writer.nextCounter {
+            shared = Ancestor(Dot(writer.replica, counter - 1), chain: writer.chain)
+        } else if let first = taken.first, first.counter == counter {
+            shared = Ancestor(Dot(writer.replica, counter - 1), chain: first.chain)
+        }
+        // A journal that wrote nothing goes on as it is.
+        if writer.nextCounter > 1 { try become(newReplicaWith: taken, sharing: shared) }
         return taken.count
-    }
-
-    /// Goes on as a new replica that shares nothing with the former ones: the hub has lost a part
-    /// in which they wrote, and an older copy of this journal may use their counters for something
-    /// else meanwhile.
-    private func becomeUnshared() throws {
-        let held = try readOutbox().filter { !$0.isSettled }
-        // A journal that wrote nothing has nothing to share.
-        if try held.isEmpty && readWriter().nextCounter == 1 { return }
-        try become(newReplicaWith: held, sharing: 0)
-        try connection.run("UPDATE lineage SET shared = 0 WHERE shared > 0")
     }
 
     /// Goes on as a new replica: the groups are numbered from 1 under it, in the order of writing,
@@ -129,24 +114,30 @@ extension Journal {
     ///
     /// - Parameters:
     ///   - groups: With one also all that were written after it, so that the order stays.
-    ///   - shared: The last counter in common with the present replica.
-    private func become(newReplicaWith groups: [OutboxGroup], sharing shared: UInt64) throws {
+    ///   - shared: What it has in common with the present replica.
+    private func become(newReplicaWith groups: [OutboxGroup], sharing shared: Ancestor) throws {
         let lineage = try readLineage()
         var replica: ReplicaID
         repeat {
             replica = ReplicaID.random(using: &random)
         } while lineage.contains { $0.replica == replica }
-        try connection.run("UPDATE lineage SET shared = ? WHERE shared IS NULL", .bits(shared))
+        try connection.run(
+            "UPDATE lineage SET shared = ?, chain = ? WHERE shared IS NULL",
+            .bits(shared.dot.counter), .bits(shared.chain.value))
         try connection.run(
             "INSERT INTO lineage (replica, device) VALUES (?, (SELECT device FROM enrolment))",
             .bits(replica.rawValue))
-        var writer = WriterRow(replica: replica, nextCounter: 1, nextRecord: 1)
+        var writer = WriterRow(replica: replica, nextCounter: 1, nextRecord: 1, chain: .empty)
         for group in groups {
             let dot = Dot(replica, writer.nextCounter)
             try connection.run(
-                "UPDATE outbox SET replica = ?, counter = ?, state = 0, content = ? WHERE number = ?",
-                .bits(dot.replica.rawValue), .bits(dot.counter),
-                .bytes(group.content.bytes(of: group.record, under: dot)), .integer(group.number))
+                """
+                UPDATE outbox SET replica = ?, counter = ?, state = 0, content = ?, chain = ?
+                WHERE number = ?
+                """, .bits(dot.replica.rawValue), .bits(dot.counter),
+                .bytes(group.content.bytes(of: group.record, under: dot)),
+                .bits(writer.chain.value), .integer(group.number))
+            writer.chain.append(group.content.group(of: group.record, at: dot.counter))
             writer.nextCounter += UInt64(group.content.changes.count)
         }
         try storeWriter(writer)
@@ -219,11 +210,16 @@ extension Journal {
         // What goes out again under other names must not count as seen by them.
         for group in taken where group.replica != writer.replica {
             try connection.run(
-                "UPDATE lineage SET shared = ? WHERE replica = ? AND shared >= ?",
-                .bits(group.counter - 1), .bits(group.replica.rawValue), .bits(group.counter))
+                "UPDATE lineage SET shared = ?, chain = ? WHERE replica = ? AND shared >= ?",
+                .bits(group.counter - 1), .bits(group.chain.value),
+                .bits(group.replica.rawValue), .bits(group.counter))
         }
-        let own = taken.first { $0.replica == writer.replica }?.counter ?? writer.nextCounter
-        try become(newReplicaWith: taken, sharing: own - 1)
+        let own = taken.first { $0.replica == writer.replica }
+        try become(
+            newReplicaWith: taken,
+            sharing: Ancestor(
+                Dot(writer.replica, (own?.counter ?? writer.nextCounter) - 1),
+                chain: own?.chain ?? writer.chain))
     }
 
     func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {
@@ -250,8 +246,7 @@ extension Journal {
 // MARK: - Requests
 
 extension Journal {
-    /// What to send now: the newest decided group that no pull contained yet, the oldest waiting
-    /// groups that fit, and where the pull stands.
+    /// What to send now: the oldest waiting groups that fit, and where the pull stands.
     ///
     /// What waits and is not as it was stored is set aside first.
     ///
@@ -273,10 +268,8 @@ extension Journal {
                 try storing { try setAsideDamagedGroups(clocks: clocks) }
                 continue
             }
-            // Only what a person wrote must not travel before it is durable; what was decided was
-            // when it went for the first time.
-            let waitingCount = request.groups.count - (request.isFirstDecided ? 1 : 0)
-            if waitingCount > 0 || request.recovery != nil { try syncLog() }
+            // Only what a person wrote must not travel before it is durable.
+            if !request.groups.isEmpty || request.recovery != nil { try syncLog() }
             return request
         }
     }
@@ -290,68 +283,65 @@ extension Journal {
         let pull = try readPull()
         // Also those that nothing is shared with: ids may still be theirs.
         let ancestors = try readLineage().compactMap { row in
-            row.shared.map { Dot(row.replica, $0) }
+            row.shared.map { Ancestor(Dot(row.replica, $0), chain: row.chain) }
         }
         let recovery = try nextRecovery(bytesMax: batchBytesMax)
         let isBringing = !(recovery?.records.isEmpty ?? true)
-        let decided = isBringing ? nil : try newestDecidedGroup(of: writer.replica)
         guard
-            let groups = isBringing
-                ? []
-                : try nextGroups(of: writer.replica, after: decided, bytesMax: batchBytesMax)
+            let batch = isBringing
+                ? ([], nil) : try nextGroups(of: writer, bytesMax: batchBytesMax)
         else { return nil }
+        let gap = try pull.gap.flatMap { counters in
+            try readSetAside(from: counters).map { SyncRequest.Gap(counters: counters, chain: $0) }
+        }
         return SyncRequest(
             attempt: attempt, replica: writer.replica, nextCounter: writer.nextCounter,
             cursor: pull.cursor, scope: pull.scope, clocks: clocks, resume: pull.resume,
-            pageBytes: pageBytesMax,
-            groups: groups, isFirstDecided: decided != nil,
+            pageBytes: pageBytesMax, groups: batch.groups,
+            chain: gap == nil ? batch.chain : batch.chain ?? writer.chain,
             // Dropping the oldest errs toward a conflict, never toward covering.
-            ancestors: ancestors.suffix(Limits.ancestorsMax).sorted(),
-            gap: pull.gap, recovery: recovery,
+            ancestors: ancestors.suffix(Limits.ancestorsMax).sorted { $0.dot < $1.dot },
+            gap: gap, recovery: recovery,
             audit: isBringing ? nil : try nextAudit())
     }
 
-    /// The newest group that the hub has decided and no pull contained yet.
-    private func newestDecidedGroup(of replica: ReplicaID) throws -> ChangeGroup? {
-        let row = try connection.first(
-            """
-            SELECT number, replica, counter, record, state, content FROM outbox
-            WHERE state = 1 ORDER BY number DESC LIMIT 1
-            """, read: OutboxGroup.init(row:))
-        guard let row = row ?? nil, row.replica == replica else { return nil }
-        return row.group
-    }
-
-    /// What waits, after the newest group that was decided: a hub that was restored since may not
-    /// have that, or have another copy's under its counters.
+    /// What waits, and the chain below it.
     ///
-    /// - Returns: `nil` when one that would be among them is damaged.
+    /// - Returns: `nil` when one that would be among them is damaged. When nothing waits, the chain
+    ///   of all, or none when there is nothing held that the hub could have lost.
     private func nextGroups(
-        of replica: ReplicaID, after decided: ChangeGroup?, bytesMax: Int
-    ) throws -> [ChangeGroup]? {
+        of writer: WriterRow, bytesMax: Int
+    ) throws -> (groups: [ChangeGroup], chain: HashChain?)? {
         let statement = try connection.prepare(
             """
-            SELECT number, replica, counter, record, state, content FROM outbox
+            SELECT number, replica, counter, record, state, content, chain FROM outbox
             WHERE state IS NOT 1 ORDER BY number
             """)
-        var groups = decided.map { [$0] } ?? []
+        var groups: [ChangeGroup] = []
+        var chain: HashChain?
         var bytes = 0
-        var changes = decided?.changes.count ?? 0
+        var changes = 0
         while try statement.step() {
-            guard let row = OutboxGroup(row: statement), row.replica == replica else { return nil }
+            guard let row = OutboxGroup(row: statement), row.replica == writer.replica else {
+                return nil
+            }
             bytes += row.content.batchBytes
             changes += row.content.changes.count
             if let last = groups.last {
-                // A batch has no holes. What lies behind one goes with the next, and behind what
-                // was decided when a pull contains that.
-                let isFirst = groups.count == 1 && decided != nil
-                guard row.counter == last.nextCounter, isFirst || bytes <= bytesMax,
+                // A batch has no holes; what lies behind one goes with the next.
+                guard row.counter == last.nextCounter, bytes <= bytesMax,
                     changes <= Limits.changesPerBatchMax
                 else { break }
+            } else {
+                chain = row.chain
             }
             groups.append(row.group)
         }
-        return groups
+        if groups.isEmpty {
+            let isHeld = try connection.first("SELECT 1 FROM outbox LIMIT 1", read: { _ in true })
+            chain = isHeld == nil ? nil : writer.chain
+        }
+        return (groups, chain)
     }
 
     /// A command that waits and is not as it was stored, or waits under a former replica: what
@@ -362,6 +352,8 @@ extension Journal {
         var content: [UInt8]
         /// The counters that are gone with it, as far as the row and those beside it tell.
         var counters: Range<UInt64>
+        /// Of all below them.
+        var chain: HashChain
     }
 
     func readDamagedGroups() throws -> [DamagedGroup] {
@@ -379,7 +371,7 @@ extension Journal {
         }
         try connection.forEach(
             """
-            SELECT number, replica, counter, record, state, content FROM outbox ORDER BY number
+            SELECT number, replica, counter, record, state, content, chain FROM outbox ORDER BY number
             """
         ) { row in
             // Counters of a former replica say nothing of the present one's.
@@ -392,7 +384,8 @@ extension Journal {
                 damaged.append(
                     DamagedGroup(
                         number: row.integer(at: 0), record: RecordID(bytes: row.bytes(at: 3)),
-                        content: row.bytes(at: 5), counters: first..<first))
+                        content: row.bytes(at: 5), counters: first..<first,
+                        chain: HashChain(row.bits(at: 6))))
                 open += 1
             }
         }
@@ -414,8 +407,9 @@ extension Journal {
                 reason: "damaged on this device before the server confirmed it", at: milliseconds)
             try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
             try connection.run(
-                "INSERT OR REPLACE INTO set_aside VALUES (?, ?)",
-                .bits(row.counters.lowerBound), .bits(row.counters.upperBound))
+                "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?)",
+                .bits(row.counters.lowerBound), .bits(row.counters.upperBound),
+                .bits(row.chain.value))
         }
         try storeNotice(.commandsDamaged, at: milliseconds, amount: damaged.count)
     }
@@ -563,15 +557,14 @@ extension Journal {
         _ outcomes: Outcomes?, request: SyncRequest, at milliseconds: Int64
     ) throws -> Bool {
         if try readRecovery() != nil {
-            // After it, it goes on as a new replica in any case. What the hub does not have must not
-            // leave with the pull.
+            // It is followed after that. What the hub does not have must not leave with the pull.
             if outcomes?.forkCounter != nil || outcomes?.expectedCounter != nil {
                 try unsettle(request.replica)
             }
             return false
         }
         if let counter = outcomes?.forkCounter {
-            let amount = try fork(from: counter, after: request)
+            let amount = try fork(from: counter)
             try storeNotice(.forked, at: milliseconds, amount: amount)
             return true
         }
@@ -579,7 +572,7 @@ extension Journal {
         let before = pull.gap
         guard let expected = outcomes?.expectedCounter else {
             // The hub has recorded the gap that the request told of.
-            guard before != nil, request.gap == before else { return false }
+            guard before != nil, request.gap?.counters == before else { return false }
             pull.gap = nil
             try storePull(pull)
             return false
@@ -588,24 +581,20 @@ extension Journal {
         guard expected <= nextCounter else {
             throw JournalError.badAnswer("it expects a counter that was never given out")
         }
-        // The hub lost what it had confirmed; what is still here goes there again. All of it, since
-        // below what it awaits by now may lie what another copy has sent it meanwhile.
+        // The hub lost what it had confirmed; what is still here goes there again.
         let held = try readOutbox().filter { $0.replica == request.replica }
         let isResending = held.contains(where: \.isSettled)
         try unsettle(request.replica)
-        if isResending, held.allSatisfy({ $0.counter >= expected }) {
-            // Nothing is held that could be compared with what the hub has below.
-            try becomeUnshared()
-            return true
-        }
         let first = held.first { $0.counter >= expected }?.counter ?? nextCounter
         pull.gap = first == expected ? nil : expected..<first
+        if let gap = pull.gap, try readSetAside(from: gap) == nil {
+            // What it lost there was refused, so nothing of it is missing, but what lies behind
+            // cannot follow without it.
+            try fork(from: 1)
+            return true
+        }
         guard pull.gap != before else { return isResending }
         try storePull(pull)
-        // Of what the disk damaged the person was told.
-        if pull.gap != nil, try !wereSetAside(from: expected, to: first) {
-            try storeNotice(.gap, at: milliseconds, amount: 0)
-        }
         return true
     }
 
@@ -616,16 +605,19 @@ extension Journal {
             .bits(replica.rawValue))
     }
 
-    /// Whether all counters of a gap are those of commands that were damaged here.
-    private func wereSetAside(from expected: UInt64, to first: UInt64) throws -> Bool {
-        var reached = expected
+    /// - Returns: The chain below these counters, if all of them are those of commands that were
+    ///   damaged here.
+    private func readSetAside(from counters: Range<UInt64>) throws -> HashChain? {
+        var reached = counters.lowerBound
+        var chain: HashChain?
         for row in try connection.all(
-            "SELECT first_counter, next_counter FROM set_aside ORDER BY first_counter",
-            read: { (first: $0.bits(at: 0), next: $0.bits(at: 1)) })
+            "SELECT first_counter, next_counter, chain FROM set_aside ORDER BY first_counter",
+            read: { (first: $0.bits(at: 0), next: $0.bits(at: 1), chain: $0.bits(at: 2)) })
         where row.first <= reached {
+            if row.first == counters.lowerBound { chain = HashChain(row.chain) }
             reached = max(reached, row.next)
         }
-        return reached >= first
+        return reached >= counters.upperBound ? chain : nil
     }
 
     /// Keeps a part of the pull under way; its last page is taken in at once.
@@ -793,7 +785,6 @@ extension Journal {
         // contains every group that is settled by now, but for what it has lost in between.
         try sendAgainWhatIsLost(at: cursor, after: pull.cursor)
         try connection.run("DELETE FROM outbox WHERE state = 1")
-        if merge.recovery != nil { try becomeUnshared() }
         try connection.run(
             """
             DELETE FROM seen WHERE record IN (SELECT id FROM record WHERE visible = 0)

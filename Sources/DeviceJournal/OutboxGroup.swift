@@ -114,6 +114,12 @@ struct GroupContent: Equatable {
         try reader.end()
     }
 
+    func group(of record: RecordID, at counter: UInt64) -> ChangeGroup {
+        ChangeGroup(
+            record: record, createdKind: createdKind, firstCounter: counter, changes: changes,
+            base: base, written: written)
+    }
+
     /// What the group weighs in a batch.
     var batchBytes: Int {
         changes.reduce(JournalLimits.groupOverheadBytes) {
@@ -132,16 +138,14 @@ struct OutboxGroup {
     /// The hub has decided; the pull that contains it has not ended yet.
     var isSettled: Bool
     var content: GroupContent
+    /// Of all that its replica wrote before it.
+    var chain: HashChain
 
     var nextCounter: UInt64 { counter + UInt64(content.changes.count) }
 
-    var group: ChangeGroup {
-        ChangeGroup(
-            record: record, createdKind: content.createdKind, firstCounter: counter,
-            changes: content.changes, base: content.base, written: content.written)
-    }
+    var group: ChangeGroup { content.group(of: record, at: counter) }
 
-    /// Columns: number, replica, counter, record, state, content.
+    /// Columns: number, replica, counter, record, state, content, chain.
     ///
     /// - Returns: `nil` when the row is not as it was stored.
     init?(row: borrowing Statement) {
@@ -149,6 +153,7 @@ struct OutboxGroup {
         replica = ReplicaID(truncating: UInt64(bitPattern: row.integer(at: 1)))
         counter = UInt64(bitPattern: row.integer(at: 2))
         isSettled = row.integer(at: 4) == JournalSchema.settled
+        chain = HashChain(row.bits(at: 6))
         guard let record = RecordID(bytes: row.bytes(at: 3)),
             let content = try? GroupContent(
                 bytes: row.bytes(at: 5), of: record, under: Dot(replica, counter)),
@@ -156,5 +161,25 @@ struct OutboxGroup {
         else { return nil }
         self.record = record
         self.content = content
+    }
+}
+
+extension OutboxGroup {
+    /// Gives what waits in a journal of an older schema its chains.
+    static func storeChains(_ connection: Connection) throws {
+        let groups = try connection.all(
+            """
+            SELECT number, replica, counter, record, state, content, chain FROM outbox
+            WHERE replica = (SELECT replica FROM writer) ORDER BY number
+            """
+        ) { OutboxGroup(row: $0) }.compactMap { $0 }
+        var chain = HashChain.empty
+        for entry in groups {
+            try connection.run(
+                "UPDATE outbox SET chain = ? WHERE number = ?", .bits(chain.value),
+                .integer(entry.number))
+            chain.append(entry.group)
+        }
+        try connection.run("UPDATE writer SET chain = ?", .bits(chain.value))
     }
 }

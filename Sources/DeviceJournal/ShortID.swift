@@ -93,7 +93,7 @@ extension Journal {
         ) { RecordID(bytes: $0.bytes(at: 0)) }.compactMap { $0 }
         let groups = try connection.all(
             """
-            SELECT number, replica, counter, record, state, content FROM outbox
+            SELECT number, replica, counter, record, state, content, chain FROM outbox
             WHERE substr(record, 15) = ? ORDER BY number
             """, bytes
         ) { OutboxGroup(row: $0) }.compactMap { $0 }

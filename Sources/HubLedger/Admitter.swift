@@ -819,6 +819,8 @@ final class Admitter {
         }
         // The hub's own counter is the sequence, and what is brought back comes under it.
         let firstCounter = groups.first?.firstCounter ?? headBefore + 1
+        let chain = writer.device == nil || groups.isEmpty ? nil : replica.chain
+        if chain != nil { replica.chain = chain?.appending(groups) }
         replica.nextCounter = groups.last?.nextCounter ?? head + 1
         try storage.updateReplica(replica)
         let number = try storage.appendBatch(
@@ -832,7 +834,7 @@ final class Admitter {
                     : frame.map { StoredContent.encode(received: $0) }
                         ?? StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
-                touched: feed.encoded()))
+                touched: feed.encoded(), chain: chain))
         for entry in feed.entries where !entry.isCreated || !brought.isEmpty {
             if !entry.isCreated { try storage.appendHistory(record: entry.key, batch: number) }
             if !brought.isEmpty { try storage.appendBrought(record: entry.key, batch: number) }

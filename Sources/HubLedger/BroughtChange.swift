@@ -220,7 +220,7 @@ extension Admitter {
     private func admittedChange(_ dot: Dot) throws -> (record: RecordID, change: Change)? {
         if storedGroups[dot.replica] == nil {
             guard let row = try storage.replica(dot.replica) else { return nil }
-            storedGroups[dot.replica] = StoredGroups(storage: storage, replicaRow: row.row)
+            storedGroups[dot.replica] = StoredGroups(storage: storage, of: row)
         }
         return try storedGroups[dot.replica]?.appliedChange(at: dot.counter)
     }

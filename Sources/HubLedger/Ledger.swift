@@ -767,30 +767,25 @@ package final class Ledger {
             // Two devices drew one replica, or a journal was copied to another person's machine.
             return Admitted(outcomes: Outcomes(settledCounter: first, forkCounter: first))
         }
-        // With a recovery it has just brought back all that it holds of what it does not send.
-        if request.recovery != nil, !session.terms.contains(request.cursor, head: session.head),
-            first > max(replica.nextCounter, replica.accountedCounter)
+        // A gap that begins elsewhere answers the ledger as it was before it was restored once
+        // more: then the device may well hold what lies between.
+        if let gap = request.gap, let chain = request.chain,
+            gap.counters.lowerBound == replica.nextCounter, gap.counters.upperBound == first,
+            !gap.counters.isEmpty, first <= min(request.nextCounter, Self.counterMax),
+            replica.chain ?? gap.chain == gap.chain
         {
-            replica.accountedCounter = min(first, Self.counterMax)
+            replica.lostChanges += UInt64(gap.counters.count)
+            replica.nextCounter = first
+            replica.chain = chain
             try store(&replica)
         }
-        // A gap that begins later answers the ledger as it was before it was restored once more:
-        // then the device may well hold what lies between.
-        if let gap = request.gap, gap.contains(replica.nextCounter),
-            gap.upperBound <= min(request.nextCounter, Self.counterMax)
-        {
-            let accounted = max(replica.nextCounter, replica.accountedCounter)
-            replica.lostChanges += gap.upperBound - min(gap.upperBound, accounted)
-            replica.nextCounter = gap.upperBound
-            try store(&replica)
-        }
-        let known = StoredGroups(storage: storage, replicaRow: replica.row)
+        let known = StoredGroups(storage: storage, of: replica)
         let judged = try Admission.judge(
-            groups: request.groups, isFirstDecided: request.isFirstDecided,
-            expected: replica.nextCounter, deviceNextCounter: request.nextCounter
-        ) { counter in
-            try known.group(at: counter)?.group
-        }
+            groups: request.groups, expected: replica.nextCounter,
+            deviceNextCounter: request.nextCounter,
+            isSameBelow: { counter in
+                try request.chain.map { try known.isSame($0, below: counter) } ?? true
+            }, stored: { try known.group(at: $0)?.group })
         switch judged {
         case .expected(let counter):
             return Admitted(
@@ -802,27 +797,20 @@ package final class Ledger {
             }
             return Admitted(outcomes: outcomes)
         case .admit(let knownCount):
-            if request.groups.isEmpty {
-                // The device has given out counters that it neither sends nor holds.
-                if request.nextCounter > replica.nextCounter {
-                    return Admitted(
-                        outcomes: Outcomes(
-                            settledCounter: replica.nextCounter,
-                            expectedCounter: replica.nextCounter))
-                }
-                return Admitted()
-            }
+            if request.groups.isEmpty { return Admitted() }
             var outcomes = Outcomes(settledCounter: request.groups[0].firstCounter)
             for group in request.groups[..<knownCount] {
                 try repeatOutcome(of: group, from: known, into: &outcomes)
                 outcomes.settledCounter = group.nextCounter
             }
             // In a recovery the device learns what was decided. What was not may have seen what is
-            // lost, and comes as a new replica's.
+            // lost, and comes when all of that is back.
             if !session.terms.contains(request.cursor, head: session.head) {
                 return Admitted(outcomes: outcomes)
             }
             outcomes.settledCounter = request.groups.last?.nextCounter ?? 0
+            // As it is already, but for one that an older program left out.
+            replica.chain = request.chain?.appending(request.groups[..<knownCount])
             return try admit(
                 request, frame: frame, knownCount: knownCount, outcomes: outcomes,
                 replica: replica, device: device, scope: scope, session: session)
@@ -874,24 +862,25 @@ package final class Ledger {
     }
 
     /// Only replicas of the same device count as ancestors; anything else would let a device claim
-    /// to have seen what it never saw. And only with all that is shared: a fork is told by a ledger
-    /// that has it, so what is missing was lost by a restore, and another copy of the journal may
-    /// use these counters for something else.
-    private func ownAncestors(_ ancestors: [Dot], device: Int64) throws -> [Dot] {
+    /// to have seen what it never saw. And only if all that is shared is here: what a restore has
+    /// lost another copy of the journal may have replaced, or replace later.
+    private func ownAncestors(_ ancestors: [Ancestor], device: Int64) throws -> [Dot] {
         try ancestors.filter { ancestor in
             // With nothing shared there is nothing to cover.
-            guard ancestor.counter > 0, let row = try storage.replica(ancestor.replica) else {
-                return false
-            }
-            return row.device == device && row.nextCounter > ancestor.counter
-        }
+            let counter = ancestor.dot.counter
+            guard counter > 0, let row = try storage.replica(ancestor.dot.replica),
+                row.device == device, row.nextCounter > counter
+            else { return false }
+            return try StoredGroups(storage: storage, of: row)
+                .isSame(ancestor.chain, below: counter + 1)
+        }.map(\.dot)
     }
 
     /// The newest stamp that a forked replica had been given before it went its own way.
     private func inheritedStamp(_ ancestors: [Dot]) throws -> Int64? {
         try ancestors.compactMap { ancestor in
             guard let row = try storage.replica(ancestor.replica) else { return nil }
-            return try StoredGroups(storage: storage, replicaRow: row.row)
+            return try StoredGroups(storage: storage, of: row)
                 .newestStamp(upTo: ancestor.counter)
         }.max()
     }
@@ -915,9 +904,9 @@ package final class Ledger {
         }
         var result: Set<ReplicaID> = [replica]
         for ancestor in request.ancestors {
-            let row = try storage.replica(ancestor.replica)
+            let row = try storage.replica(ancestor.dot.replica)
             if row?.device.map({ formerDevices.contains($0) }) ?? true {
-                result.insert(ancestor.replica)
+                result.insert(ancestor.dot.replica)
             }
         }
         // A term is a replica without a device, and nobody's ancestor.

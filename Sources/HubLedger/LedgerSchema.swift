@@ -20,9 +20,10 @@ enum LedgerSchema {
         ]
     }
 
-    /// See ``BatchRow/checksum``.
+    /// See ``BatchRow/checksum`` and ``BatchRow/chain``.
     private static let version2Batch = """
         ALTER TABLE batch ADD COLUMN checksum INTEGER;
+        ALTER TABLE batch ADD COLUMN chain INTEGER;
         """
 
     /// In which batches devices brought back something of a record, after a restore.
@@ -34,9 +35,9 @@ enum LedgerSchema {
         ) WITHOUT ROWID;
         """
 
-    /// See ``ReplicaRow/accountedCounter``.
+    /// See ``ReplicaRow/chain``.
     private static let version2Replica = """
-        ALTER TABLE replica ADD COLUMN accounted_counter INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE replica ADD COLUMN chain INTEGER;
         """
 
     /// See ``LedgerEvent``; `kind` is its number.

@@ -205,11 +205,10 @@ struct ReplicaRow: Hashable {
     var nextCounter: UInt64 = 1
     var newestStamp: Int64?
     var ancestors: [Dot] = []
-    /// Changes that were acknowledged before a restore and that its journal holds no more.
+    /// Changes of commands that were damaged on the device before they came here.
     var lostChanges: UInt64 = 0
-    /// What it had written below this counter and does not send again is not lost: the device had
-    /// brought back all of it that still counts.
-    var accountedCounter: UInt64 = 0
+    /// Of all below ``nextCounter``; `nil` when an older program admitted it, and for a term.
+    var chain: HashChain? = .empty
 }
 
 struct TeamRow: Hashable {
@@ -320,12 +319,15 @@ struct BatchRow: Hashable {
     var content: [UInt8]
     var outcomes: [UInt8]
     var touched: [UInt8]
+    /// Of all that the replica wrote below ``firstCounter``; `nil` as for ``ReplicaRow/chain``.
+    /// The checksum leaves it out: one that was altered makes a journal fork, and no more.
+    var chain: HashChain?
     /// As it was stored; `nil` before.
     var storedChecksum: Int64?
 }
 
 extension BatchRow {
-    /// Of all columns but the number, 31 bits, so that it takes four bytes of a row. A batch is
+    /// Of all columns but number and chain, 31 bits, so that it takes four bytes of a row. A batch is
     /// written once; what it says of stamps, places and outcomes stands nowhere else.
     var checksum: Int64 {
         var hash = ContentHash()

@@ -388,7 +388,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes,
-                accounted_counter
+                chain
             FROM replica WHERE id = ?
             """, .integer(Int64(id.rawValue)), read: replicaRow)
     }
@@ -397,7 +397,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT row, id, device, next_counter, newest_stamp, ancestors, lost_changes,
-                accounted_counter
+                chain
             FROM replica WHERE row = ?
             """, .integer(row), read: replicaRow)
     }
@@ -416,19 +416,18 @@ final class SQLiteLedgerStorage: LedgerStorage {
             nextCounter: UInt64(bitPattern: row.integer(at: 3)),
             newestStamp: row.optionalInteger(at: 4), ancestors: ancestors,
             lostChanges: UInt64(bitPattern: row.integer(at: 6)),
-            accountedCounter: UInt64(bitPattern: row.integer(at: 7)))
+            chain: row.optionalInteger(at: 7).map { HashChain(UInt64(bitPattern: $0)) })
     }
 
     func insertReplica(_ row: ReplicaRow) throws -> Int64 {
         try connection.run(
             """
             INSERT INTO replica (id, device, next_counter, newest_stamp, ancestors, lost_changes,
-                accounted_counter)
+                chain)
             VALUES (?, ?, ?, ?, ?, ?, ?)
             """, .integer(Int64(row.id.rawValue)), SQLValue(row.device),
             sequence(row.nextCounter), SQLValue(row.newestStamp),
-            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges),
-            sequence(row.accountedCounter))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges), chain(row.chain))
         return connection.lastInsertedRow
     }
 
@@ -445,10 +444,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.run(
             """
             UPDATE replica SET device = ?, next_counter = ?, newest_stamp = ?, ancestors = ?,
-                lost_changes = ?, accounted_counter = ? WHERE row = ?
+                lost_changes = ?, chain = ? WHERE row = ?
             """, SQLValue(row.device), sequence(row.nextCounter), SQLValue(row.newestStamp),
-            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges),
-            sequence(row.accountedCounter), .integer(row.row))
+            .bytes(Self.encoded(row.ancestors)), sequence(row.lostChanges), chain(row.chain),
+            .integer(row.row))
     }
 
     private func rowOfReplica(_ id: ReplicaID) throws -> Int64 {
@@ -846,13 +845,13 @@ final class SQLiteLedgerStorage: LedgerStorage {
             """
             INSERT INTO batch (first_sequence, last_sequence, replica, first_counter,
                 next_counter, received_milliseconds, newest_stamp, content, outcomes, touched,
-                checksum)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                chain, checksum)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """, sequence(batch.firstSequence), sequence(batch.lastSequence),
             .integer(batch.replicaRow), sequence(batch.firstCounter),
             sequence(batch.nextCounter), .integer(batch.receivedMilliseconds),
             SQLValue(batch.newestStamp), .bytes(batch.content), .bytes(batch.outcomes),
-            .bytes(batch.touched), .integer(batch.checksum))
+            .bytes(batch.touched), chain(batch.chain), .integer(batch.checksum))
         return connection.lastInsertedRow
     }
 
@@ -860,7 +859,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+                received_milliseconds, newest_stamp, content, outcomes, touched, chain,
+                checksum
             FROM batch
             WHERE replica = ? AND first_counter <= ? ORDER BY first_counter DESC LIMIT 1
             """, .integer(replicaRow), sequence(counter), read: Self.batchRow
@@ -871,7 +871,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+                received_milliseconds, newest_stamp, content, outcomes, touched, chain,
+                checksum
             FROM batch
             WHERE last_sequence >= ? ORDER BY last_sequence, number LIMIT 1
             """, self.sequence(sequence), read: Self.batchRow
@@ -882,7 +883,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.first(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+                received_milliseconds, newest_stamp, content, outcomes, touched, chain,
+                checksum
             FROM batch
             WHERE number = ?
             """, .integer(number), read: Self.batchRow)
@@ -892,7 +894,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
         try connection.forEach(
             """
             SELECT number, first_sequence, last_sequence, replica, first_counter, next_counter,
-                received_milliseconds, newest_stamp, content, outcomes, touched, checksum
+                received_milliseconds, newest_stamp, content, outcomes, touched, chain,
+                checksum
             FROM batch
             ORDER BY number
             """
@@ -907,7 +910,8 @@ final class SQLiteLedgerStorage: LedgerStorage {
             nextCounter: UInt64(bitPattern: row.integer(at: 5)),
             receivedMilliseconds: row.integer(at: 6), newestStamp: row.optionalInteger(at: 7),
             content: row.bytes(at: 8), outcomes: row.bytes(at: 9), touched: row.bytes(at: 10),
-            storedChecksum: row.optionalInteger(at: 11))
+            chain: row.optionalInteger(at: 11).map { HashChain(UInt64(bitPattern: $0)) },
+            storedChecksum: row.optionalInteger(at: 12))
     }
 
     /// Gives all batches of an older schema their checksums.
@@ -918,7 +922,7 @@ final class SQLiteLedgerStorage: LedgerStorage {
                 """
                 SELECT number, first_sequence, last_sequence, replica, first_counter,
                     next_counter, received_milliseconds, newest_stamp, content, outcomes, touched,
-                    checksum
+                    chain, checksum
                 FROM batch WHERE number > ? ORDER BY number LIMIT 16
                 """, .integer(number), read: batchRow)
             guard let last = batches.last else { return }
@@ -1172,6 +1176,10 @@ final class SQLiteLedgerStorage: LedgerStorage {
     /// Sequences, counters and scope ids are unsigned here and signed in SQLite, bit for bit.
     private func sequence(_ number: UInt64) -> SQLValue {
         .integer(Int64(bitPattern: number))
+    }
+
+    private func chain(_ chain: HashChain?) -> SQLValue {
+        SQLValue(chain.map { Int64(bitPattern: $0.value) })
     }
 }
 

@@ -6,14 +6,28 @@ import SyncCore
 /// each of them would otherwise cost inflating the whole batch.
 final class StoredGroups {
     private let storage: any LedgerStorage
-    private let replicaRow: Int64
+    private let replica: ReplicaRow
     private var counters: Range<UInt64> = 0..<0
+    /// Of all below ``counters``.
+    private var chain: HashChain?
     private var groups: [UInt64: (group: ChangeGroup, outcome: StoredOutcome)] = [:]
 
-    /// - Parameter replicaRow: 0 for a replica that is not stored and so has no groups.
-    init(storage: any LedgerStorage, replicaRow: Int64) {
+    init(storage: any LedgerStorage, of replica: ReplicaRow) {
         self.storage = storage
-        self.replicaRow = replicaRow
+        self.replica = replica
+    }
+
+    /// Whether a chain is that of all that is here below a counter.
+    ///
+    /// What an older program admitted has none, and then the word of the device is taken.
+    func isSame(_ chain: HashChain, below counter: UInt64) throws -> Bool {
+        if counter == replica.nextCounter { return replica.chain.map { $0 == chain } ?? true }
+        try loadReadable(counter)
+        // In a gap nothing is here, and nothing starts within a group.
+        guard counters.contains(counter), groups[counter] != nil else { return false }
+        let before = groups.values.lazy.map(\.group).filter { $0.firstCounter < counter }
+            .sorted { $0.firstCounter < $1.firstCounter }
+        return self.chain.map { $0.appending(before) == chain } ?? true
     }
 
     /// - Returns: `nil` when no group starts at the counter, or none that the disk has left
@@ -48,8 +62,9 @@ final class StoredGroups {
     }
 
     private func load(_ counter: UInt64) throws {
-        if counters.contains(counter) || replicaRow == 0 { return }
-        guard let batch = try storage.batch(replicaRow: replicaRow, holding: counter) else {
+        // A replica that is not stored has none.
+        if counters.contains(counter) || replica.row == 0 { return }
+        guard let batch = try storage.batch(replicaRow: replica.row, holding: counter) else {
             return
         }
         let content = try StoredContent.decode(batch)
@@ -58,6 +73,7 @@ final class StoredGroups {
             throw LedgerError.damaged("a batch whose outcomes are not its own")
         }
         counters = batch.firstCounter..<batch.nextCounter
+        chain = batch.chain
         groups.removeAll()
         for (group, outcome) in zip(content, outcomes) {
             groups[group.firstCounter] = (group, outcome)

@@ -738,6 +738,8 @@ package final class World {
         let replacing: [FieldEdit] =
             entry.code == .unknownCategory && chance.happens(0.5)
             ? [FieldEdit(.category, chance.happens(0.5) ? nil : .text(newCategory()))] : []
+        // What a disk made of a command is what the person wants now.
+        for entry in refused where entry.isDamaged { schemas.willWrite(entry.changes) }
         let count = try journal.retry(entry.number, replacing: replacing, clocks: clocks)
         return Deed(what: "retries \(count) of \(name)", taken: count)
     }

@@ -56,6 +56,21 @@ extension Dot {
     }
 }
 
+extension Ancestor {
+    fileprivate var wire: Waystation_V1_Ancestor {
+        .with {
+            $0.replica = dot.replica.rawValue
+            $0.counter = dot.counter
+            $0.chain = chain.value
+        }
+    }
+
+    fileprivate init(_ wire: Waystation_V1_Ancestor) {
+        self.init(
+            Dot(ReplicaID(truncating: wire.replica), wire.counter), chain: HashChain(wire.chain))
+    }
+}
+
 // MARK: - Batch
 
 /// Groups as columns: the content of a request, and the form in which the ledger keeps it.
@@ -204,10 +219,13 @@ extension SyncRequest {
                 $0.pageBytes =
                     pageBytes == Limits.pageBytesStart ? 0 : UInt32(clamping: pageBytes)
                 if !groups.isEmpty { $0.batch = BatchCoding.wire(groups, in: batchContext) }
-                $0.firstDecided = isFirstDecided
+                $0.chain = chain?.value ?? 0
                 $0.ancestors = ancestors.map(\.wire)
-                $0.heldFrom = gap?.upperBound ?? 0
-                $0.missingFrom = gap?.lowerBound ?? 0
+                if let gap {
+                    $0.heldFrom = gap.counters.upperBound
+                    $0.missingFrom = gap.counters.lowerBound
+                    $0.missingChain = gap.chain.value
+                }
                 if let recovery { $0.recovery = recovery.wire }
                 if let audit { $0.audit = audit.wire }
             })
@@ -230,9 +248,15 @@ extension SyncRequest {
             pageBytes: wire.pageBytes == 0
                 ? Limits.pageBytesStart
                 : min(max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
-            groups: [], isFirstDecided: wire.firstDecided,
-            ancestors: wire.ancestors.map { Dot($0) }.sorted(),
-            gap: wire.heldFrom == 0 ? nil : wire.missingFrom..<wire.heldFrom,
+            groups: [],
+            // Without a batch it may be left out, and so 0 says nothing.
+            chain: wire.chain == 0 && !wire.hasBatch ? nil : HashChain(wire.chain),
+            ancestors: wire.ancestors.map { Ancestor($0) }.sorted { $0.dot < $1.dot },
+            gap: wire.heldFrom == 0
+                ? nil
+                : Gap(
+                    counters: wire.missingFrom..<wire.heldFrom,
+                    chain: HashChain(wire.missingChain)),
             recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil,
             audit: wire.hasAudit ? try AuditRequest(wire.audit) : nil)
         if wire.hasBatch { groups = try BatchCoding.groups(wire.batch, in: batchContext) }

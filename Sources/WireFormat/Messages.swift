@@ -18,14 +18,26 @@ package struct SyncRequest: Hashable, Sendable {
     package var pageBytes: Int
     /// Consecutive groups, oldest first.
     package var groups: [ChangeGroup]
-    /// The first group has its outcome; a hub that lost it since must not take it for a new one.
-    package var isFirstDecided: Bool
-    package var ancestors: [Dot]
-    /// After ``Outcomes/expectedCounter``, its lower bound: counters of which the device holds
-    /// nothing; it holds the upper bound again.
-    package var gap: Range<UInt64>?
+    /// Of all that the replica wrote below the first group; without one, below `nextCounter`.
+    /// `nil` when nothing depends on it.
+    package var chain: HashChain?
+    package var ancestors: [Ancestor]
+    package var gap: Gap?
     /// After ``SyncAnswer/line``: what the device brings back.
     package var recovery: Recovery?
+
+    /// Counters of commands that were damaged on the device before the hub had them.
+    package struct Gap: Hashable, Sendable {
+        /// From ``Outcomes/expectedCounter`` to the next one that is held.
+        package var counters: Range<UInt64>
+        /// Of all below it.
+        package var chain: HashChain
+
+        package init(counters: Range<UInt64>, chain: HashChain) {
+            self.counters = counters
+            self.chain = chain
+        }
+    }
 
     /// What a device holds of a part that the hub has lost.
     package struct Recovery: Hashable, Sendable {
@@ -47,8 +59,8 @@ package struct SyncRequest: Hashable, Sendable {
     package init(
         attempt: UInt32, replica: ReplicaID, nextCounter: UInt64, cursor: Position,
         scope: UInt64, clocks: ClockReading, resume: [UInt8], pageBytes: Int,
-        groups: [ChangeGroup], isFirstDecided: Bool = false, ancestors: [Dot],
-        gap: Range<UInt64>? = nil, recovery: Recovery? = nil, audit: AuditRequest? = nil
+        groups: [ChangeGroup], chain: HashChain?, ancestors: [Ancestor], gap: Gap? = nil,
+        recovery: Recovery? = nil, audit: AuditRequest? = nil
     ) {
         self.attempt = attempt
         self.replica = replica
@@ -59,7 +71,7 @@ package struct SyncRequest: Hashable, Sendable {
         self.resume = resume
         self.pageBytes = pageBytes
         self.groups = groups
-        self.isFirstDecided = isFirstDecided
+        self.chain = chain
         self.ancestors = ancestors
         self.gap = gap
         self.recovery = recovery

@@ -24,6 +24,8 @@ struct DeviceState: Sendable {
     var nextNumber: UInt64 = 1
     var cursor = Position.origin
     var scope: UInt64 = 0
+    /// Of all below ``nextCounter``.
+    var chain = HashChain.empty
 
     /// Of its need number `number`, which only it can have recorded.
     func record(_ number: UInt64) -> RecordID {
@@ -38,6 +40,7 @@ struct DeviceState: Sendable {
         [
             "\(index)", "\(device)", token, grid, "\(replica.rawValue)", "\(nextCounter)",
             "\(nextNumber)", "\(cursor.term.rawValue)", "\(cursor.sequence)", "\(scope)",
+            "\(chain.value)",
         ].joined(separator: " ")
     }
 
@@ -51,10 +54,11 @@ struct DeviceState: Sendable {
 
     init(line: Substring) throws {
         let parts = line.split(separator: " ")
-        guard parts.count == 10, let index = Int(parts[0]), let device = Int64(parts[1]),
+        guard parts.count == 11, let index = Int(parts[0]), let device = Int64(parts[1]),
             let replica = UInt64(parts[4]), let nextCounter = UInt64(parts[5]),
             let nextNumber = UInt64(parts[6]), let term = UInt64(parts[7]),
-            let sequence = UInt64(parts[8]), let scope = UInt64(parts[9])
+            let sequence = UInt64(parts[8]), let scope = UInt64(parts[9]),
+            let chain = UInt64(parts[10])
         else { throw BenchError("the file of devices is not one of ours") }
         self.init(
             index: index, device: device, token: String(parts[2]), grid: String(parts[3]),
@@ -63,6 +67,7 @@ struct DeviceState: Sendable {
         self.nextNumber = nextNumber
         cursor = Position(term: TermID(truncating: term), sequence: sequence)
         self.scope = scope
+        self.chain = HashChain(chain)
     }
 
     static func read(_ path: String) throws -> [DeviceState] {
@@ -80,6 +85,8 @@ struct DeviceState: Sendable {
 final class WireDevice {
     var state: DeviceState
     private var resume: [UInt8] = []
+    /// Below each group that was written, by its counter.
+    private var chains: [UInt64: HashChain] = [:]
     /// The scope of the pull under way, held once it is complete.
     private var assignedScope: UInt64?
     private let workload: Workload
@@ -125,6 +132,8 @@ final class WireDevice {
                 wallMilliseconds: milliseconds, boot: now.boot,
                 elapsedMilliseconds: now.elapsedMilliseconds - ago))
         state.nextCounter = group.nextCounter
+        chains[group.firstCounter] = state.chain
+        state.chain.append(group)
         return group
     }
 
@@ -137,7 +146,7 @@ final class WireDevice {
             attempt: UInt32.random(in: 1...UInt32.max, using: &chance), replica: state.replica,
             nextCounter: state.nextCounter, cursor: state.cursor, scope: state.scope,
             clocks: SystemClocks.now(), resume: resume, pageBytes: pageBytes, groups: groups,
-            ancestors: [])
+            chain: groups.first.flatMap { chains[$0.firstCounter] }, ancestors: [])
     }
 
     /// - Throws: ``BenchError`` when the hub did not take all of it: the workload is lawful.

@@ -291,8 +291,6 @@ struct StatusCommand: ParsableCommand {
                 notice.description,
                 "本机记录被发现是副本或由备份恢复；其中内容没有丢失，已作为新的记录继续"
                     + (notice.amount == 0 ? "。" : "，\(notice.amount) 项随之上传。"))
-        case .gap:
-            Phrase(notice.description, "服务器丢失了一些较早的改动，本机也已不再保存。")
         case .hubRestored:
             Phrase(
                 notice.description,

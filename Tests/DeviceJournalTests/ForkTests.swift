@@ -30,7 +30,10 @@ import WireFormat
         #expect(after.groups.map(\.changes) == before.groups.map(\.changes))
         #expect(after.groups.map(\.base) == before.groups.map(\.base))
         #expect(after.groups.map(\.written) == before.groups.map(\.written))
-        #expect(after.ancestors == [Dot(before.replica, 2)])
+        #expect(
+            after.ancestors
+                == [Ancestor(Dot(before.replica, 2), chain: try #require(before.chain))])
+        #expect(before.chain != .empty && after.chain == .empty)
         // What was recorded before is still this person's.
         #expect(try bench.shown(first).creator == "网格员一")
         #expect(try bench.shown(second).text == "二")
@@ -58,7 +61,8 @@ import WireFormat
         #expect(absorbed.settledGroups == 1)
         let next = try bench.request()
         #expect(next.groups.map(\.record) == [second])
-        #expect(next.ancestors == [Dot(request.replica, 2)])
+        let shared = HashChain.empty.appending([request.groups[0]])
+        #expect(next.ancestors == [Ancestor(Dot(request.replica, 2), chain: shared)])
         // The first is settled, and still shown until a pull contains it.
         #expect(try bench.journal.needs().count == 2)
     }
@@ -75,7 +79,7 @@ import WireFormat
         let request = try bench.request()
         #expect(Set([first, second, request.replica]).count == 3)
         // Nothing is shared with the second but its name, which ids may bear.
-        #expect(request.ancestors == [Dot(first, 2), Dot(second, 0)].sorted())
+        #expect(request.ancestors.map(\.dot) == [Dot(first, 2), Dot(second, 0)].sorted())
     }
 
     @Test func aCopiedJournalLosesNothing() throws {
@@ -125,7 +129,7 @@ import WireFormat
         #expect(after.groups.map(\.record) == [id])
     }
 
-    @Test func enrollingAsAnotherPersonForksBeforeTheFirstThatWaits() throws {
+    @Test func enrollingAsAnotherPersonForksWithAllThatIsHeld() throws {
         let bench = try Bench()
         try bench.add("已同步")
         try bench.sync()
@@ -137,7 +141,7 @@ import WireFormat
         #expect(after.replica != before.replica)
         #expect(after.groups.map(\.record) == [id])
         #expect(after.groups.map(\.firstCounter) == [1])
-        #expect(after.ancestors == [Dot(before.replica, 2)])
+        #expect(after.ancestors == [Ancestor(Dot(before.replica, 0), chain: .empty)])
         #expect(try bench.journal.identity()?.device == 8)
     }
 
@@ -145,7 +149,7 @@ import WireFormat
         let bench = try Bench()
         try bench.add("一")
         try bench.sync()
-        let second = try bench.add("二")
+        try bench.add("二")
         let third = try bench.add("三")
         let request = try bench.request()
         // Settled, but not yet contained in a pull when the hub goes back to a backup.
@@ -153,23 +157,36 @@ import WireFormat
         part.groups.removeLast()
         try bench.absorb(
             part, outcomes: Outcomes(settledCounter: 5), page: bench.middlePage([], resume: "1"))
-        #expect(try bench.request().groups.map(\.record) == [second, third])
-        #expect(try bench.request().isFirstDecided)
+        let next = try bench.request()
+        #expect(next.groups.map(\.record) == [third])
+        #expect(next.chain == request.chain?.appending(part.groups))
         let absorbed = try bench.absorb(
-            bench.request(), outcomes: Outcomes(settledCounter: 3, expectedCounter: 3),
+            next, outcomes: Outcomes(settledCounter: 3, expectedCounter: 3),
             page: bench.middlePage([], resume: "1", restart: true))
         #expect(absorbed.answer.progressed)
         let again = try bench.request()
-        #expect(again.groups.map(\.record) == [second, third])
-        #expect(again.gap == nil && !again.isFirstDecided)
-        // Another copy may have used what the hub has below, and nothing is held to compare.
-        #expect(again.replica != request.replica)
-        #expect(again.ancestors == [Dot(request.replica, 0)])
+        #expect(again.groups == request.groups && again.chain == request.chain)
+        #expect(again.gap == nil && again.replica == request.replica)
     }
 
-    /// What was refused in between leaves a hole, and a batch has none: first a pull has to contain
-    /// what was decided, or the hub to say that it does not have it.
-    @Test func whatWaitsBehindARefusalWaitsForThePull() throws {
+    /// A session that has nothing to send asks whether the hub still has what was decided.
+    @Test func theChainIsSentAsLongAsSomethingIsHeld() throws {
+        let bench = try Bench()
+        #expect(try bench.request().chain == nil)
+        try bench.add("一")
+        let request = try bench.request()
+        #expect(request.chain == .empty)
+        try bench.absorb(
+            request, outcomes: bench.settled(request), page: bench.middlePage([], resume: "1"))
+        let held = try bench.request()
+        #expect(held.groups == [] && held.chain == HashChain.empty.appending(request.groups))
+        try bench.absorb(held, outcomes: nil, page: bench.lastPage())
+        #expect(try bench.request().chain == nil)
+    }
+
+    /// A refusal uses no sequence, so nothing that was pulled says that a restore has lost it; what
+    /// follows has it in its chain.
+    @Test func whatLiesBehindALostRefusalGoesOutAnew() throws {
         let bench = try Bench()
         let ids = try ["一", "二"].map { try bench.add($0) }
         let request = try bench.request()
@@ -181,11 +198,17 @@ import WireFormat
                     Outcomes.Refusal(firstCounter: 3, code: 3, field: 0, reason: "for the test")
                 ]), page: bench.middlePage([], resume: "1"))
         let waiting = try bench.add("三")
-        let held = try bench.request()
-        #expect(held.isFirstDecided && held.groups.map(\.record) == [ids[0]])
-        try bench.absorb(held, outcomes: Outcomes(settledCounter: 3), page: bench.lastPage())
         let next = try bench.request()
-        #expect(!next.isFirstDecided && next.groups.map(\.record) == [waiting])
+        #expect(next.groups.map(\.record) == [waiting])
+        #expect(next.chain == HashChain.empty.appending(request.groups))
+        let absorbed = try bench.absorb(
+            next, outcomes: Outcomes(settledCounter: 3, expectedCounter: 3),
+            page: bench.middlePage([], resume: "1"))
+        #expect(absorbed.answer.progressed)
+        let again = try bench.request()
+        #expect(again.groups.map(\.record) == [ids[0], waiting])
+        #expect(again.ancestors == [Ancestor(Dot(request.replica, 0), chain: .empty)])
+        #expect(try bench.journal.status().notices == [])
     }
 
     /// Of a hub that lost all that the device has pulled.
@@ -224,14 +247,14 @@ import WireFormat
         try bench.absorb(answer, for: request)
         #expect(try bench.journal.waitingGroups() == 0)
         request = try bench.request()
-        #expect(request.isFirstDecided && request.groups.map(\.record) == [waiting])
+        #expect(request.groups == [] && request.chain != nil)
         try bench.absorb(
             request, outcomes: Outcomes(settledCounter: 3, expectedCounter: 3),
             page: bench.lastPage([], restart: true))
         #expect(try bench.request().groups.map(\.record) == [waiting])
     }
 
-    /// Under the counter of what was decided the hub has something else: nobody knows since when.
+    /// The hub has another chain: nobody knows since when.
     @Test func aHubWithAnotherCopysCommandsGetsAllThatIsHeld() throws {
         let bench = try Bench()
         try bench.add("一")
@@ -242,25 +265,21 @@ import WireFormat
         try bench.absorb(
             part, outcomes: Outcomes(settledCounter: 7), page: bench.middlePage([], resume: "1"))
         let request = try bench.request()
-        #expect(request.groups.map(\.record) == Array(held[1...]))
-        try bench.absorb(request, outcomes: Outcomes(settledCounter: 5, forkCounter: 5))
+        #expect(request.groups.map(\.record) == [held[2]])
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 1, forkCounter: 1))
         let next = try bench.request()
         #expect(next.groups.map(\.record) == held)
-        // What a pull had contained is shared.
-        #expect(next.ancestors == [Dot(request.replica, 2)])
+        #expect(next.ancestors == [Ancestor(Dot(request.replica, 0), chain: .empty)])
+        #expect(try bench.journal.status().notices.map(\.kind) == [.forked])
     }
 
-    /// A part of it is lost, and another copy may have used its counters meanwhile.
-    @Test func afterARestoreNothingIsShared() throws {
+    /// Where the hub has lost nothing of its own, a journal goes on as it is.
+    @Test func afterARestoreTheChainDecides() throws {
         let bench = try Bench()
         try bench.add("一")
         try bench.sync()
         let waiting = try bench.add("二")
-        // The hub is told of a gap, and does not hear of it before it is restored.
-        try bench.absorb(
-            bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
         let before = try bench.request()
-        #expect(before.gap == 1..<3)
         let request = try bringAll(bench)
         // What waits is compared, and goes out when the pull is complete.
         #expect(request.groups.map(\.record) == [waiting])
@@ -270,38 +289,34 @@ import WireFormat
         answer.page = bench.lastPage([])
         try bench.absorb(answer, for: request)
         let after = try bench.request()
-        #expect(after.replica != before.replica && after.recovery == nil)
-        #expect(after.groups.map(\.record) == [waiting])
-        #expect(after.ancestors == [Dot(before.replica, 0)] && after.gap == nil)
+        #expect(after.replica == before.replica && after.recovery == nil)
+        #expect(after.groups == before.groups && after.chain == before.chain)
+        try bench.absorb(after, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
+        let forked = try bench.request()
+        #expect(forked.groups.map(\.record) == [waiting])
+        #expect(forked.ancestors == [Ancestor(Dot(before.replica, 0), chain: .empty)])
     }
 
-    @Test func whatIsNotHeldAnyMoreIsSaid() throws {
+    /// As after it was enrolled with another hub.
+    @Test func aHubThatKnowsNothingGetsWhatWaitsUnderANewReplica() throws {
         let bench = try Bench()
         try bench.add("一")
         try bench.sync()
         let second = try bench.add("二")
-        let first = try bench.absorb(
-            bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
-        #expect(first.answer.progressed)
         let request = try bench.request()
-        #expect(request.gap == 1..<3)
-        #expect(request.groups.map(\.record) == [second])
-        #expect(try bench.journal.status().notices.first?.kind == .gap)
-        // The same answer again moves nothing on.
-        let repeated = try bench.absorb(
+        let absorbed = try bench.absorb(
             request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
-        #expect(!repeated.answer.progressed)
+        #expect(absorbed.answer.progressed)
+        let next = try bench.request()
+        #expect(next.groups.map(\.record) == [second] && next.replica != request.replica)
+        #expect(next.groups.map(\.firstCounter) == [1] && next.gap == nil)
+        // The same answer again does not belong to this journal any more.
+        expect(.staleAnswer) {
+            try bench.absorb(
+                request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
+        }
         try bench.sync()
-        #expect(try bench.request().gap == nil)
-    }
-
-    @Test func withNothingHeldTheNextCounterIsNamed() throws {
-        let bench = try Bench()
-        try bench.add()
-        try bench.sync()
-        try bench.absorb(
-            bench.request(), outcomes: Outcomes(settledCounter: 1, expectedCounter: 1))
-        #expect(try bench.request().gap == 1..<3)
+        #expect(try bench.request().replica == next.replica)
     }
 
     @Test func aCounterThatWasNeverGivenOutIsABadAnswer() throws {
@@ -312,22 +327,5 @@ import WireFormat
             try bench.absorb(request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 4))
         }
         #expect(try bench.request().groups == request.groups)
-    }
-
-    /// The hub was restored once more before it heard of the gap: what lies before it is held.
-    @Test func aGapSaysWhereItBegins() throws {
-        let bench = try Bench()
-        try bench.add("一")
-        try bench.sync()
-        let second = try bench.add("二")
-        try bench.absorb(
-            bench.request(), outcomes: Outcomes(settledCounter: 2, expectedCounter: 2),
-            page: bench.middlePage([], resume: "1"))
-        let request = try bench.request()
-        #expect(request.gap == 2..<3 && request.groups.map(\.record) == [second])
-        try bench.absorb(
-            request, outcomes: Outcomes(settledCounter: 1, expectedCounter: 1),
-            page: bench.middlePage([], resume: "1"))
-        #expect(try bench.request().gap == 1..<3)
     }
 }

@@ -203,7 +203,7 @@ import WireFormat
         let first = try #require(groups.first)
         // It never got the answer: it has pulled nothing of what is lost.
         worker.cursor = .origin
-        var request = worker.request(groups: groups, heldFrom: first.firstCounter)
+        var request = worker.request(groups: groups, missingFrom: 3, heldFrom: first.firstCounter)
         request.scope = 0
         let outcomes = try #require(try copy.sync(worker, request).outcomes)
         #expect(outcomes.refusals == [])
@@ -249,7 +249,7 @@ import WireFormat
         changes[0].value = FieldValue.text("别的").bytes
         group.changes = ChangeList(changes)
         worker.cursor = .origin
-        var request = worker.request(groups: [group], heldFrom: group.firstCounter)
+        var request = worker.request(groups: [group], missingFrom: 3, heldFrom: group.firstCounter)
         request.scope = 0
         let outcomes = try #require(try copy.sync(worker, request).outcomes)
         #expect(outcomes.forkCounter == group.firstCounter)
@@ -267,7 +267,7 @@ import WireFormat
         changes.swapAt(0, 1)
         group.changes = ChangeList(changes)
         worker.cursor = .origin
-        var request = worker.request(groups: [group], heldFrom: group.firstCounter)
+        var request = worker.request(groups: [group], missingFrom: 3, heldFrom: group.firstCounter)
         request.scope = 0
         let outcomes = try #require(try copy.sync(worker, request).outcomes)
         #expect(outcomes.forkCounter == group.firstCounter)
@@ -631,31 +631,6 @@ import WireFormat
         #expect(pushed.outcomes?.forkCounter == nil)
         #expect(pushed.outcomes?.settledCounter == after.nextCounter)
         #expect(try copy.ledger.check() == [])
-    }
-
-    @Test("what a device brought back is not counted as lost, and what it lost later is")
-    func nothingLost() throws {
-        let (_, _, copy) = try loseWork()
-        let ended = try endRecovery(worker, at: copy, confirmed: bring(worker, to: copy))
-        let expected = try #require(ended.outcomes?.expectedCounter)
-        #expect(expected < worker.nextCounter)
-        func lost() throws -> UInt64? {
-            try copy.ledger.devices().first { $0.device.id == worker.id }?.lostChanges
-        }
-        _ = try copy.sync(worker, worker.request(groups: [], heldFrom: worker.nextCounter))
-        #expect(try lost() == 0)
-        worker.addNeed("没有送到")
-        _ = try copy.sync(worker, worker.request(groups: [], heldFrom: worker.nextCounter))
-        #expect(try lost() == 2)
-    }
-
-    @Test("a device that brought nothing back has lost what it does not hold")
-    func lostWithoutRecovery() throws {
-        let (_, _, copy) = try loseWork()
-        worker.cursor = .origin
-        _ = try copy.sync(worker, worker.request(groups: [], heldFrom: worker.nextCounter))
-        #expect(
-            try copy.ledger.devices().first { $0.device.id == worker.id }?.lostChanges == 3)
     }
 
     @Test("reference data comes back, unless its code was imported anew")

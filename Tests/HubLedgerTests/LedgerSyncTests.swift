@@ -154,7 +154,7 @@ struct LedgerSyncTests {
         #expect(answer.outcomes?.settledCounter == 3)
         #expect(copy.waiting.count == 1)
         #expect(copy.waiting.first?.firstCounter == 1)
-        #expect(copy.ancestors == [Dot(worker.replica, 2)])
+        #expect(copy.ancestors == [worker.ancestor(upTo: 2)])
     }
 
     @Test("after a fork the known part is covered and the other copy's part is concurrent")
@@ -216,12 +216,12 @@ struct LedgerSyncTests {
     func forkOfFork() throws {
         try worker.sync()
         let unknown = ReplicaID(truncating: 0xBEEF)
-        worker.ancestors = [Dot(unknown, 4)]
+        worker.ancestors = [Ancestor(Dot(unknown, 4), chain: .empty)]
         let need = worker.addNeed()
         let copy = worker.clone()
         try worker.sync()
         copy.waiting.removeAll()
-        copy.nextCounter = 1
+        (copy.replica, copy.nextCounter) = (worker.replica, 1)
         copy.edit(need, .address, .text("西头"))
         try copy.sync()
         #expect(copy.replica != worker.replica)
@@ -229,7 +229,9 @@ struct LedgerSyncTests {
         #expect(row?.ancestors == [])
         let third = copy.clone()
         third.replica = ReplicaID(truncating: 0xF00D)
-        third.ancestors = [Dot(unknown, 4), Dot(worker.replica, 2)]
+        third.ancestors = [
+            Ancestor(Dot(unknown, 4), chain: .empty), worker.ancestor(upTo: 2),
+        ]
         third.nextCounter = 1
         third.waiting = []
         third.edit(need, .urgency, .integer(2))
@@ -246,12 +248,14 @@ struct LedgerSyncTests {
         let late = ReplicaID(truncating: 0xBEEF)
         let forked = worker.clone()
         forked.replica = ReplicaID(truncating: 0xF00D)
-        (forked.nextCounter, forked.ancestors) = (1, [Dot(late, 1)])
+        (forked.nextCounter, forked.ancestors) = (
+            1, [Ancestor(Dot(late, 1), chain: .empty)]
+        )
         forked.edit(need, .urgency, .integer(1))
         try forked.sync()
         let first = worker.clone()
         (first.replica, first.nextCounter, first.nextRecord) = (late, 1, 1)
-        first.ancestors = [Dot(worker.replica, 2)]
+        first.ancestors = [worker.ancestor(upTo: 2)]
         first.addNeed()
         try first.sync()
         first.addNeed()
@@ -267,7 +271,7 @@ struct LedgerSyncTests {
         try other.sync()
         let need = worker.addNeed()
         try worker.sync()
-        other.ancestors = [Dot(worker.replica, 100)]
+        other.ancestors = [worker.ancestor(upTo: 2)]
         other.edit(need, .text, .text("不缺"))
         var group = other.waiting[0]
         group.base = .origin

@@ -35,7 +35,7 @@ import WireFormat
         SyncRequest(
             attempt: 1, replica: replica, nextCounter: 1, cursor: .origin, scope: 0,
             clocks: ClockReading(wallMilliseconds: now, boot: 1, elapsedMilliseconds: 1),
-            resume: [], pageBytes: 65_536, groups: [], ancestors: [])
+            resume: [], pageBytes: 65_536, groups: [], chain: nil, ancestors: [])
     }
 
     @Test("the same journal asks again, and gets the same device with a new token")

@@ -14,10 +14,16 @@ final class TestDevice {
     private(set) var token: String
 
     // What it writes
-    var replica: ReplicaID
+    /// A new one has written nothing.
+    var replica: ReplicaID {
+        didSet { (chain, chains) = (.empty, [:]) }
+    }
     var nextCounter: UInt64 = 1
     var nextRecord: UInt64 = 1
-    var ancestors: [Dot] = []
+    var ancestors: [Ancestor] = []
+    /// Of all below what waits, and below each group that was decided, by its counter.
+    private var chain = HashChain.empty
+    private var chains: [UInt64: HashChain] = [:]
     /// Groups without an outcome, oldest first.
     var waiting: [ChangeGroup] = []
     /// Groups with an outcome, as long as a test wants them again.
@@ -64,6 +70,7 @@ final class TestDevice {
     private func copy(_ other: TestDevice) {
         (replica, nextCounter, nextRecord) = (other.replica, other.nextCounter, other.nextRecord)
         (ancestors, waiting, settled) = (other.ancestors, other.waiting, other.settled)
+        (chain, chains) = (other.chain, other.chains)
         (cursor, scopeID, scope) = (other.cursor, other.scopeID, other.scope)
         (state, names, resume) = (other.state, other.names, other.resume)
         (staged, stagedScope, ownReplicas) = (other.staged, other.stagedScope, other.ownReplicas)
@@ -168,8 +175,22 @@ final class TestDevice {
         SyncRequest(
             attempt: 1, replica: replica, nextCounter: nextCounter, cursor: cursor,
             scope: scopeID, clocks: clocks, resume: resume, pageBytes: pageBytes,
-            groups: groups ?? waiting, ancestors: ancestors,
-            gap: heldFrom.map { missingFrom..<$0 })
+            groups: groups ?? waiting,
+            chain: chain(below: (groups ?? waiting).first?.firstCounter ?? nextCounter),
+            ancestors: ancestors,
+            gap: heldFrom.map {
+                SyncRequest.Gap(counters: missingFrom..<$0, chain: chain(below: missingFrom))
+            })
+    }
+
+    /// Of all that the replica wrote below a counter.
+    func chain(below counter: UInt64) -> HashChain {
+        chains[counter] ?? chain.appending(waiting.prefix { $0.firstCounter < counter })
+    }
+
+    /// Its replica, as one from which another descends.
+    func ancestor(upTo counter: UInt64) -> Ancestor {
+        Ancestor(Dot(replica, counter), chain: chain(below: counter + 1))
     }
 
     /// One round trip; `isLost` loses the answer.
@@ -224,18 +245,25 @@ final class TestDevice {
         refusals += outcomes.refusals
         superseded += outcomes.superseded
         settled += decided.filter { waiting.contains($0) }
+        for group in decided where waiting.contains(group) {
+            chains[group.firstCounter] = chain
+            chain.append(group)
+        }
         waiting.removeAll { decided.contains($0) }
         if let counter = outcomes.forkCounter { fork(from: counter) }
         if let counter = outcomes.expectedCounter {
-            waiting = settled.filter { $0.firstCounter >= counter } + waiting
+            let again = settled.filter { $0.firstCounter >= counter }
+            if let first = again.first { chain = chain(below: first.firstCounter) }
+            for group in again { chains[group.firstCounter] = nil }
+            waiting = again + waiting
             settled.removeAll { $0.firstCounter >= counter }
         }
     }
 
     /// Goes on as a new replica; what waits is numbered anew.
     func fork(from counter: UInt64) {
-        ancestors.append(Dot(replica, counter - 1))
-        ancestors.sort()
+        ancestors.append(ancestor(upTo: counter - 1))
+        ancestors.sort { $0.dot < $1.dot }
         replica = ReplicaID(truncating: replica.rawValue &* 31 &+ counter &+ hub.forkSalt())
         ownReplicas.insert(replica)
         nextCounter = 1

@@ -161,6 +161,7 @@ struct TestDevice {
     let replica: ReplicaID
     private var counter: UInt64 = 1
     private var records: UInt64 = 1
+    private var chain = HashChain.empty
 
     init(token: String, replica: UInt64) {
         self.token = token
@@ -182,13 +183,15 @@ struct TestDevice {
             ], base: .origin, written: Self.clocks)
         counter = group.nextCounter
         records += 1
-        return (request(groups: [group]), need)
+        let request = request(groups: [group])
+        chain.append(group)
+        return (request, need)
     }
 
     func request(groups: [ChangeGroup] = []) -> SyncRequest {
         SyncRequest(
             attempt: 1, replica: replica, nextCounter: counter, cursor: .origin, scope: 0,
             clocks: Self.clocks, resume: [], pageBytes: Limits.pageBytesStart, groups: groups,
-            ancestors: [])
+            chain: groups.isEmpty ? nil : chain, ancestors: [])
     }
 }

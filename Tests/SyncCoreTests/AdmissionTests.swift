@@ -18,11 +18,12 @@ import Testing
 
     private func judge(
         _ groups: [ChangeGroup], stored: [ChangeGroup], expected: UInt64? = nil,
-        next: UInt64? = nil
+        next: UInt64? = nil, isSameBelow: (UInt64) -> Bool = { _ in true }
     ) -> Admission {
         Admission.judge(
             groups: groups, expected: expected ?? stored.last?.nextCounter ?? 1,
             deviceNextCounter: next ?? groups.last?.nextCounter ?? 1,
+            isSameBelow: isSameBelow,
             stored: { counter in stored.first { $0.firstCounter == counter } })
     }
 
@@ -77,13 +78,40 @@ import Testing
         #expect(judge(groups(1, from: 5), stored: []) == .expected(counter: 1))
     }
 
+    /// Whatever it is that another copy has written there, nobody can say from where on.
+    @Test func anotherChainBelowSharesNothing() {
+        let stored = groups(1, from: 1, mark: 9) + groups(1, from: 3)
+        for batch in [groups(1, from: 3), groups(2, from: 3), groups(1, from: 5)] {
+            #expect(
+                judge(batch, stored: stored, isSameBelow: { _ in false })
+                    == .fork(index: 0, counter: 1))
+        }
+        #expect(
+            judge([], stored: stored, next: 5, isSameBelow: { _ in false })
+                == .fork(index: 0, counter: 1))
+    }
+
+    @Test func theChainIsComparedBelowTheBatch() {
+        let stored = groups(3, from: 1)
+        #expect(
+            judge(groups(3, from: 3), stored: stored, isSameBelow: { $0 == 3 })
+                == .admit(knownGroups: 2))
+        #expect(
+            judge([], stored: stored, next: 7, isSameBelow: { $0 == 7 }) == .admit(knownGroups: 0))
+        // What is not here cannot be compared.
+        #expect(
+            judge(groups(1, from: 9), stored: stored, isSameBelow: { _ in false })
+                == .expected(counter: 7))
+        #expect(judge([], stored: stored, next: 9) == .expected(counter: 7))
+    }
+
     private struct Unreadable: Error {}
 
     @Test func aStoreThatCannotBeReadIsNotMistakenForAFork() {
         #expect(throws: Unreadable.self) {
             try Admission.judge(
                 groups: groups(1, from: 1), expected: 3, deviceNextCounter: 3,
-                stored: { _ in throw Unreadable() })
+                isSameBelow: { _ in true }, stored: { _ in throw Unreadable() })
         }
     }
 }

@@ -319,7 +319,7 @@ import Testing
         struct Case: Decodable {
             let about: String
             let groups: [Group]
-            let firstDecided: Bool
+            let isSameBelow: Bool
             let expected: UInt64
             let nextCounter: UInt64
             let stored: [Group]
@@ -329,8 +329,8 @@ import Testing
         for one in try Vectors.load("admission", as: File.self).cases {
             let stored = one.stored.map(\.group)
             let judged = Admission.judge(
-                groups: one.groups.map(\.group), isFirstDecided: one.firstDecided,
-                expected: one.expected, deviceNextCounter: one.nextCounter,
+                groups: one.groups.map(\.group), expected: one.expected,
+                deviceNextCounter: one.nextCounter, isSameBelow: { _ in one.isSameBelow },
                 stored: { counter in stored.first { $0.firstCounter == counter } })
             let known = one.judgement.known ?? 0
             let expected: Admission =

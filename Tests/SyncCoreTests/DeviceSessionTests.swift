@@ -223,10 +223,11 @@ import Testing
     }
 
     @Test func gap() throws {
-        var transcript = Transcript("The hub was restored from a backup that lacks 3 to 5.")
+        var transcript = Transcript(
+            "What waited from 3 to 5 was damaged on the device before the hub had it.")
         transcript.device(.begin)
         transcript.hub(groups: groups(6...7), expected: 3, next: 8, stored: groups(1...2))
-        transcript.note("The device looks for 3 and no longer has it: it says held_from 6.")
+        transcript.note("The device had set them aside: it says missing_from 3, held_from 6.")
         transcript.device(answer(after: 800))
         transcript.note("The hub records the gap 3 to 5 and awaits 6.")
         transcript.hub(groups: groups(6...7), expected: 6, next: 8, stored: groups(1...2))
@@ -270,6 +271,7 @@ private struct Transcript {
         lines.append("hub     gets \(range), the device's next is \(next); it awaits \(expected)")
         let judgement = Admission.judge(
             groups: groups, expected: expected, deviceNextCounter: next,
+            isSameBelow: { _ in true },
             stored: { counter in stored.first { $0.firstCounter == counter } })
         lines.append("        -> \(Self.text(judgement, of: groups.count))")
     }

@@ -202,6 +202,8 @@ struct StarHistory {
         let judgement = Admission.judge(
             groups: sent.map(\.group), expected: expected[writer.replica] ?? 1,
             deviceNextCounter: writer.nextCounter,
+            // Here the hub is never restored.
+            isSameBelow: { _ in true },
             stored: { stored[Dot(writer.replica, $0)] })
         switch judgement {
         case .admit(let known):

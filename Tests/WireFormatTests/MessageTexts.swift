@@ -83,6 +83,18 @@ struct FindingText: Decodable {
     }
 }
 
+struct AncestorText: Decodable {
+    let ancestor: Ancestor
+
+    init(from decoder: any Decoder) throws {
+        var container = try decoder.unkeyedContainer()
+        let replica = try container.decode(ReplicaText.self).id
+        let counter = try container.decode(Exact<UInt64>.self).value
+        let chain = try container.decode(Exact<UInt64>.self).value
+        ancestor = Ancestor(Dot(replica, counter), chain: HashChain(chain))
+    }
+}
+
 struct RequestText: Decodable {
     let attempt: UInt32
     let replica: ReplicaText
@@ -93,10 +105,11 @@ struct RequestText: Decodable {
     let resume: Hex
     let pageBytes: Int
     let groups: [GroupText]
-    let firstDecided: Bool
-    let ancestors: [DotText]
+    let chain: Exact<UInt64>?
+    let ancestors: [AncestorText]
     let heldFrom: Exact<UInt64>?
     let missingFrom: Exact<UInt64>?
+    let missingChain: Exact<UInt64>?
     let recovery: RecoveryText?
 
     struct RecoveryText: Decodable {
@@ -111,8 +124,12 @@ struct RequestText: Decodable {
             attempt: attempt, replica: replica.id, nextCounter: nextCounter.value,
             cursor: cursor?.value ?? .origin, scope: scope.value, clocks: clocks.value,
             resume: resume.bytes, pageBytes: pageBytes, groups: groups.map(\.value),
-            isFirstDecided: firstDecided, ancestors: ancestors.map(\.dot),
-            gap: heldFrom.map { (missingFrom?.value ?? 0)..<$0.value },
+            chain: chain.map { HashChain($0.value) }, ancestors: ancestors.map(\.ancestor),
+            gap: heldFrom.map {
+                SyncRequest.Gap(
+                    counters: (missingFrom?.value ?? 0)..<$0.value,
+                    chain: HashChain(missingChain?.value ?? 0))
+            },
             recovery: recovery.map {
                 SyncRequest.Recovery(
                     confirmed: $0.confirmed.value, reached: $0.reached.map(\.value),

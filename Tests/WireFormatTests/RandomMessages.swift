@@ -65,7 +65,11 @@ struct RandomMessages {
             clocks: clocks(), resume: generator.bytes(countMax: 20),
             pageBytes: Limits.pageBytesMin
                 + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
-            groups: groups, ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted(),
+            groups: groups,
+            chain: groups.isEmpty && generator.oneIn(2) ? nil : HashChain(number() | 1),
+            ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted().map {
+                Ancestor($0, chain: HashChain(number()))
+            },
             gap: generator.oneIn(4) ? gap() : nil,
             recovery: generator.oneIn(3) ? recovery() : nil,
             audit: generator.oneIn(3)
@@ -74,9 +78,9 @@ struct RandomMessages {
                     refetch: (0..<generator.below(4)).map { _ in record() }) : nil)
     }
 
-    mutating func gap() -> Range<UInt64> {
+    mutating func gap() -> SyncRequest.Gap {
         let end = number() | 1
-        return number() % end..<end
+        return SyncRequest.Gap(counters: number() % end..<end, chain: HashChain(number()))
     }
 
     mutating func recovery() -> SyncRequest.Recovery {

@@ -87,6 +87,14 @@ import WireFormat
         let cases: [Case]
         let foreign: [Case]
         let hostile: [Hostile]
+        let chains: [Chain]
+    }
+
+    private struct Chain: Decodable {
+        let about: String
+        let groups: [GroupText]
+        let chain: Exact<UInt64>
+        let behind: Exact<UInt64>
     }
 
     private struct Hostile: Decodable {
@@ -138,6 +146,13 @@ import WireFormat
         let file = try Vectors.load("messages", as: File.self)
         #expect(file.cases.count >= 15)
         for one in file.cases { try expect(one, isExact: true) }
+    }
+
+    @Test func chains() throws {
+        for one in try Vectors.load("messages", as: File.self).chains {
+            let chain = HashChain(one.chain.value).appending(one.groups.map(\.value))
+            #expect(chain.value == one.behind.value, "\(one.about)")
+        }
     }
 
     @Test func messagesOfOtherPrograms() throws {

@@ -91,6 +91,9 @@ let restoreStories: [Scenario] = [
         for isRefusedFirst in [true, false] {
             try Stage.play { try restoreRefusal($0, isRefusedFirst: isRefusedFirst) }
         }
+        try Stage.play(restoreDecided)
+        try Stage.play(restoreRefusalAlone)
+        try Stage.play(restoreFork)
     },
 
     Scenario("digest-mismatch", bug: "powersync-js #954") { stage in
@@ -174,6 +177,78 @@ private func restoreRefusal(_ stage: Stage, isRefusedFirst: Bool) throws {
     let shown = try original.shown(needs[0])
     try expect(shown?.address == "村口", "what was acknowledged is gone")
     try expect(shown?.conflicts.map(\.field) == [.phone], "what the two wrote is decided")
+}
+
+/// Nothing waits when the journal comes again, and what it shows is only what it had been told.
+private func restoreDecided(_ stage: Stage) throws {
+    let original = try stage.worker("original", in: "v1")
+    let need = try original.record("路灯", in: "g1")
+    try stage.settle()
+    let clone = try original.clone()
+    let backup = try stage.backUpHub()
+    try original.set(.address, of: need, to: "村口")
+    try cutOff(original, on: stage)
+    try stage.restoreHub(backup)
+    try clone.set(.phone, of: need, to: "110")
+    try clone.sync()
+    for _ in 0..<2 {
+        for device in [original, clone] { try device.sync() }
+    }
+    try expect(try clone.shown(need)?.address == "村口", "what was acknowledged is gone")
+    try expect(try clone.shown(need)?.phone == "110", "what the copy wrote is gone")
+}
+
+/// The hub loses nothing but a refusal, which uses no sequence: nothing that was pulled says so.
+private func restoreRefusalAlone(_ stage: Stage) throws {
+    let original = try stage.worker("original", in: "v1")
+    let need = try original.record("路灯", in: "g1")
+    try stage.settle()
+    let clone = try original.clone()
+    try original.set(.category, of: need, to: "none")
+    // So that there are some, and another is refused; and so that its term is open.
+    try stage.addCategory("light")
+    let backup = stage.hub.disk.snapshot()
+    try original.sync()
+    try expect(try original.journal.refused().count == 1, "nothing is refused")
+    try original.set(.phone, of: need, to: "120")
+    try stage.restoreHub(backup)
+    try clone.set(.phone, of: need, to: "110")
+    try clone.sync()
+    for _ in 0..<2 {
+        for device in [original, clone] { try device.sync() }
+    }
+    try expect(
+        try original.shown(need)?.conflicts.map(\.field) == [.phone],
+        "what the two wrote is decided")
+}
+
+/// The hub loses what a journal shares with its copy, from which it was told to fork, and an older
+/// copy uses those counters before the journal says from what it descends.
+private func restoreFork(_ stage: Stage) throws {
+    let original = try stage.worker("original", in: "v1")
+    let needs = [try original.record("路灯", in: "g1"), try original.record("井盖", in: "g1")]
+    try stage.settle()
+    let older = try original.clone()
+    try original.set(.address, of: needs[1], to: "村口")
+    let newer = try original.clone()
+    // So that its term is open.
+    try stage.addCategory("light")
+    let backup = stage.hub.disk.snapshot()
+    try cutOff(original, on: stage)
+    try newer.set(.address, of: needs[1], to: "桥头")
+    try newer.sync()
+    try original.set(.phone, of: needs[0], to: "120")
+    try cutOff(original, on: stage)
+    try expect(try original.journal.status().notices.map(\.kind) == [.forked], "no fork")
+    try stage.restoreHub(backup)
+    try older.set(.phone, of: needs[0], to: "110")
+    try older.sync()
+    for _ in 0..<2 {
+        for device in [original, older] { try device.sync() }
+    }
+    try expect(
+        try original.shown(needs[0])?.conflicts.map(\.field) == [.phone],
+        "what the two wrote is decided")
 }
 
 /// One round trip of which the page does not come, as when a pull takes several and is cut off.

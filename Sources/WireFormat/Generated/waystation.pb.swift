@@ -64,7 +64,7 @@ package nonisolated struct Waystation_V1_Clocks: Sendable {
   package init() {}
 }
 
-/// A change's name; in ancestors, the last shared counter of a replica.
+/// A change's name; in clocks, the last counter that was seen of a replica.
 package nonisolated struct Waystation_V1_Dot: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -73,6 +73,25 @@ package nonisolated struct Waystation_V1_Dot: Sendable {
   package var replica: UInt64 = 0
 
   package var counter: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A replica that another one descends from.
+package nonisolated struct Waystation_V1_Ancestor: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var replica: UInt64 = 0
+
+  /// The last counter that they share; 0 for none.
+  package var counter: UInt64 = 0
+
+  /// The hash chain of all up to it.
+  package var chain: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -149,23 +168,29 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
   package mutating func clearBatch() {_uniqueStorage()._batch = nil}
 
   /// The replicas that this one descends from.
-  package var ancestors: [Waystation_V1_Dot] {
+  package var ancestors: [Waystation_V1_Ancestor] {
     get {_storage._ancestors}
     set {_uniqueStorage()._ancestors = newValue}
   }
 
-  /// After an answer with expected_counter: the first counter that the device still holds. The hub
-  /// records the gap before it and waits no longer.
+  /// After an answer with expected_counter, for commands that were damaged on the device: the first
+  /// counter that it still holds. The hub records the gap before it and waits no longer.
   package var heldFrom: UInt64 {
     get {_storage._heldFrom}
     set {_uniqueStorage()._heldFrom = newValue}
   }
 
-  /// With held_from: the expected_counter that it answers. A hub that awaits an earlier one by now
+  /// With held_from: the expected_counter that it answers. A hub that awaits another one by now
   /// records no gap.
   package var missingFrom: UInt64 {
     get {_storage._missingFrom}
     set {_uniqueStorage()._missingFrom = newValue}
+  }
+
+  /// With held_from: the chain of all below missing_from.
+  package var missingChain: UInt64 {
+    get {_storage._missingChain}
+    set {_uniqueStorage()._missingChain = newValue}
   }
 
   /// After an answer with `line`: what the device holds of a part that the hub has lost.
@@ -188,10 +213,11 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
   /// Clears the value of `audit`. Subsequent reads from it will return its default value.
   package mutating func clearAudit() {_uniqueStorage()._audit = nil}
 
-  /// The batch's first group has its outcome; it is sent so that a hub that lost it since says so.
-  package var firstDecided: Bool {
-    get {_storage._firstDecided}
-    set {_uniqueStorage()._firstDecided = newValue}
+  /// The hash chain of all that the replica wrote below the batch, or without one below
+  /// next_counter; SPEC.md §6.
+  package var chain: UInt64 {
+    get {_storage._chain}
+    set {_uniqueStorage()._chain = newValue}
   }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -1048,9 +1074,49 @@ nonisolated extension Waystation_V1_Dot: SwiftProtobuf.Message, SwiftProtobuf._M
   }
 }
 
+nonisolated extension Waystation_V1_Ancestor: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Ancestor"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}replica\0\u{1}counter\0\u{1}chain\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularFixed64Field(value: &self.replica) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.counter) }()
+      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.chain) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.replica != 0 {
+      try visitor.visitSingularFixed64Field(value: self.replica, fieldNumber: 1)
+    }
+    if self.counter != 0 {
+      try visitor.visitSingularUInt64Field(value: self.counter, fieldNumber: 2)
+    }
+    if self.chain != 0 {
+      try visitor.visitSingularFixed64Field(value: self.chain, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Waystation_V1_Ancestor, rhs: Waystation_V1_Ancestor) -> Bool {
+    if lhs.replica != rhs.replica {return false}
+    if lhs.counter != rhs.counter {return false}
+    if lhs.chain != rhs.chain {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0\u{3}missing_from\0\u{3}first_decided\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}attempt\0\u{1}replica\0\u{3}next_counter\0\u{1}cursor\0\u{1}scope\0\u{1}clocks\0\u{1}resume\0\u{3}page_bytes\0\u{1}batch\0\u{1}ancestors\0\u{3}held_from\0\u{1}recovery\0\u{1}audit\0\u{3}missing_from\0\u{1}chain\0\u{3}missing_chain\0")
 
   fileprivate class _StorageClass {
     var _attempt: UInt32 = 0
@@ -1062,12 +1128,13 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
     var _resume: Data = Data()
     var _pageBytes: UInt32 = 0
     var _batch: Waystation_V1_Batch? = nil
-    var _ancestors: [Waystation_V1_Dot] = []
+    var _ancestors: [Waystation_V1_Ancestor] = []
     var _heldFrom: UInt64 = 0
     var _missingFrom: UInt64 = 0
+    var _missingChain: UInt64 = 0
     var _recovery: Waystation_V1_Recovery? = nil
     var _audit: Waystation_V1_AuditRequest? = nil
-    var _firstDecided: Bool = false
+    var _chain: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1090,9 +1157,10 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       _ancestors = source._ancestors
       _heldFrom = source._heldFrom
       _missingFrom = source._missingFrom
+      _missingChain = source._missingChain
       _recovery = source._recovery
       _audit = source._audit
-      _firstDecided = source._firstDecided
+      _chain = source._chain
     }
   }
 
@@ -1125,7 +1193,8 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._recovery) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._audit) }()
         case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._missingFrom) }()
-        case 15: try { try decoder.decodeSingularBoolField(value: &_storage._firstDecided) }()
+        case 15: try { try decoder.decodeSingularFixed64Field(value: &_storage._chain) }()
+        case 16: try { try decoder.decodeSingularFixed64Field(value: &_storage._missingChain) }()
         default: break
         }
       }
@@ -1180,8 +1249,11 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
       if _storage._missingFrom != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._missingFrom, fieldNumber: 14)
       }
-      if _storage._firstDecided != false {
-        try visitor.visitSingularBoolField(value: _storage._firstDecided, fieldNumber: 15)
+      if _storage._chain != 0 {
+        try visitor.visitSingularFixed64Field(value: _storage._chain, fieldNumber: 15)
+      }
+      if _storage._missingChain != 0 {
+        try visitor.visitSingularFixed64Field(value: _storage._missingChain, fieldNumber: 16)
       }
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -1204,9 +1276,10 @@ nonisolated extension Waystation_V1_SyncRequest: SwiftProtobuf.Message, SwiftPro
         if _storage._ancestors != rhs_storage._ancestors {return false}
         if _storage._heldFrom != rhs_storage._heldFrom {return false}
         if _storage._missingFrom != rhs_storage._missingFrom {return false}
+        if _storage._missingChain != rhs_storage._missingChain {return false}
         if _storage._recovery != rhs_storage._recovery {return false}
         if _storage._audit != rhs_storage._audit {return false}
-        if _storage._firstDecided != rhs_storage._firstDecided {return false}
+        if _storage._chain != rhs_storage._chain {return false}
         return true
       }
       if !storagesAreEqual {return false}
