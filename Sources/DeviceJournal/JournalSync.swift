@@ -104,8 +104,9 @@ extension Journal {
         } else if let first = taken.first, first.counter == counter {
             shared = Ancestor(Dot(writer.replica, counter - 1), chain: first.chain)
         }
-        // A journal that wrote nothing goes on as it is.
-        if writer.nextCounter > 1 { try become(newReplicaWith: taken, sharing: shared) }
+        // What a disk has altered of it is set aside.
+        if counter == 1 { try unsettle(writer.replica) }
+        try become(newReplicaWith: taken, sharing: shared)
         return taken.count
     }
 
@@ -146,12 +147,14 @@ extension Journal {
         try connection.run("DELETE FROM set_aside")
     }
 
-    /// Puts back among what waits what a former replica had sent and the hub has lost since.
+    /// Puts back among what waits what had been decided and does not show in a pull that ended in
+    /// another term than the one before it: a hub that was restored in between may have lost it, or
+    /// have decided otherwise.
     ///
-    /// Of the present replica's groups the hub says that it does not have them; of a former one's
-    /// it is never asked again. Only a restored hub can have lost them, and that is in another term
-    /// than before. What shows neither in the pull nor behind a later own change of the field is
-    /// sent again, which may show a conflict too many when somebody else has covered it meanwhile.
+    /// What shows neither in the pull nor behind a later own change of the field is sent again. A
+    /// group of the present replica gets the outcome that it has there. For a former one's the hub
+    /// is never asked, so it goes out under a new replica, which may show a conflict too many when
+    /// somebody else has covered it meanwhile.
     ///
     /// - Parameters:
     ///   - cursor: Where the pull ended that is now stored.
@@ -160,7 +163,6 @@ extension Journal {
         guard cursor.term != former.term else { return }
         let writer = try readWriter()
         let outbox = try readOutbox()
-        guard outbox.contains(where: { $0.replica != writer.replica }) else { return }
         struct Register: Hashable {
             var record: RecordID
             var field: UInt32
@@ -179,8 +181,9 @@ extension Journal {
             }
         }
         var shown: [RecordID: Set<Written>] = [:]
-        let first = try outbox.firstIndex { group in
-            if group.replica == writer.replica { return false }
+        /// Whether the newest own change of a field that the group sets is not there; of a group of
+        /// a former replica only if that is a former one's, too.
+        func isMissing(_ group: OutboxGroup) throws -> Bool {
             let versions: Set<Written>
             if let known = shown[group.record] {
                 versions = known
@@ -200,26 +203,36 @@ extension Journal {
                 shown[group.record] = versions
             }
             return group.content.changes.contains { change in
-                newest[Register(record: group.record, field: change.field)].map {
-                    $0.dot.replica != writer.replica && !versions.contains($0)
-                } ?? false
+                guard let last = newest[Register(record: group.record, field: change.field)]
+                else { return false }
+                let isOwn = last.dot.replica == writer.replica
+                return isOwn == (group.replica == writer.replica) && !versions.contains(last)
             }
         }
-        guard let first else { return }
-        let taken = Array(outbox[first...])
-        // What goes out again under other names must not count as seen by them.
-        for group in taken where group.replica != writer.replica {
+        for group in outbox where group.isSettled && group.replica == writer.replica {
+            guard try isMissing(group) else { continue }
             try connection.run(
-                "UPDATE lineage SET shared = ?, chain = ? WHERE replica = ? AND shared >= ?",
-                .bits(group.counter - 1), .bits(group.chain.value),
-                .bits(group.replica.rawValue), .bits(group.counter))
+                "UPDATE outbox SET state = 0 WHERE number = ?", .integer(group.number))
         }
-        let own = taken.first { $0.replica == writer.replica }
+        let first = try outbox.firstIndex {
+            try $0.replica != writer.replica && isMissing($0)
+        }
+        guard let first else { return }
+        // What goes out again must not count as having seen itself, or what was written after it,
+        // which is all that later replicas wrote.
+        let oldest = outbox[first]
+        try connection.run(
+            "UPDATE lineage SET shared = ?, chain = ? WHERE replica = ? AND shared >= ?",
+            .bits(oldest.counter - 1), .bits(oldest.chain.value),
+            .bits(oldest.replica.rawValue), .bits(oldest.counter))
+        try connection.run(
+            """
+            UPDATE lineage SET shared = 0, chain = 0 WHERE shared IS NOT NULL
+                AND number > (SELECT number FROM lineage WHERE replica = ?)
+            """, .bits(oldest.replica.rawValue))
         try become(
-            newReplicaWith: taken,
-            sharing: Ancestor(
-                Dot(writer.replica, (own?.counter ?? writer.nextCounter) - 1),
-                chain: own?.chain ?? writer.chain))
+            newReplicaWith: Array(outbox[first...]),
+            sharing: Ancestor(Dot(writer.replica, 0), chain: .empty))
     }
 
     func storeNotice(_ kind: Notice.Kind, at milliseconds: Int64, amount: Int) throws {

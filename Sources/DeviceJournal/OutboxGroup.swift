@@ -167,18 +167,23 @@ struct OutboxGroup {
 extension OutboxGroup {
     /// Gives what waits in a journal of an older schema its chains.
     static func storeChains(_ connection: Connection) throws {
-        let groups = try connection.all(
+        let rows = try connection.all(
             """
             SELECT number, replica, counter, record, state, content, chain FROM outbox
             WHERE replica = (SELECT replica FROM writer) ORDER BY number
             """
-        ) { OutboxGroup(row: $0) }.compactMap { $0 }
-        var chain = HashChain.empty
-        for entry in groups {
+        ) { (number: $0.integer(at: 0), group: OutboxGroup(row: $0)?.group) }
+        // What it wrote before is not known any more, and so is like no copy's.
+        let start = try connection.first(
+            "SELECT CASE next_counter WHEN 1 THEN 0 ELSE random() END FROM writer"
+        ) { $0.bits(at: 0) }
+        let isFromStart = rows.first?.group?.firstCounter == 1
+        var chain = isFromStart ? .empty : HashChain(start ?? 0)
+        for row in rows {
             try connection.run(
                 "UPDATE outbox SET chain = ? WHERE number = ?", .bits(chain.value),
-                .integer(entry.number))
-            chain.append(entry.group)
+                .integer(row.number))
+            if let group = row.group { chain.append(group) }
         }
         try connection.run("UPDATE writer SET chain = ?", .bits(chain.value))
     }

@@ -614,6 +614,11 @@ package final class Ledger {
         let id = device.id
         let scope = try scope(of: device)
         try measureBoot(request, device: id, session: session)
+        // It may hold what no pull contained yet. Only if its pull ends in another term than the one
+        // before does it look whether all of that is here.
+        if request.chain != nil || request.ancestors.contains(where: { $0.dot.counter > 0 }) {
+            try openTerm(session)
+        }
         var answer = SyncAnswer(
             attempt: request.attempt, hubMilliseconds: session.now, schema: schema.number)
         if !session.terms.contains(request.cursor, head: session.head) {
@@ -771,9 +776,11 @@ package final class Ledger {
         // more: then the device may well hold what lies between.
         if let gap = request.gap, let chain = request.chain,
             gap.counters.lowerBound == replica.nextCounter, gap.counters.upperBound == first,
-            !gap.counters.isEmpty, first <= min(request.nextCounter, Self.counterMax),
-            replica.chain ?? gap.chain == gap.chain
+            !gap.counters.isEmpty, first <= min(request.nextCounter, Self.counterMax)
         {
+            guard replica.chain ?? gap.chain == gap.chain else {
+                return Admitted(outcomes: Outcomes(settledCounter: 1, forkCounter: 1))
+            }
             replica.lostChanges += UInt64(gap.counters.count)
             replica.nextCounter = first
             replica.chain = chain
@@ -809,8 +816,10 @@ package final class Ledger {
                 return Admitted(outcomes: outcomes)
             }
             outcomes.settledCounter = request.groups.last?.nextCounter ?? 0
-            // As it is already, but for one that an older program left out.
-            replica.chain = request.chain?.appending(request.groups[..<knownCount])
+            // An older program left it out.
+            if replica.chain == nil {
+                replica.chain = request.chain?.appending(request.groups[..<knownCount])
+            }
             return try admit(
                 request, frame: frame, knownCount: knownCount, outcomes: outcomes,
                 replica: replica, device: device, scope: scope, session: session)

@@ -207,7 +207,7 @@ struct ReplicaRow: Hashable {
     var ancestors: [Dot] = []
     /// Changes of commands that were damaged on the device before they came here.
     var lostChanges: UInt64 = 0
-    /// Of all below ``nextCounter``; `nil` when an older program admitted it, and for a term.
+    /// Of all below ``nextCounter``; `nil` when an older program admitted it. A term has none.
     var chain: HashChain? = .empty
 }
 
@@ -319,7 +319,8 @@ struct BatchRow: Hashable {
     var content: [UInt8]
     var outcomes: [UInt8]
     var touched: [UInt8]
-    /// Of all that the replica wrote below ``firstCounter``; `nil` as for ``ReplicaRow/chain``.
+    /// Of all that a device's replica wrote below ``firstCounter``; `nil` as for
+    /// ``ReplicaRow/chain``, and of what the hub itself wrote.
     /// The checksum leaves it out: one that was altered makes a journal fork, and no more.
     var chain: HashChain?
     /// As it was stored; `nil` before.

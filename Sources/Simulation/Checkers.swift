@@ -70,6 +70,7 @@ final class CommandChecker {
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
     /// the copy was made may be written by both.
     var copiedDevices: Set<Int64> = []
+    private var formerRefusals: Set<CommandKey> = []
     /// Whether a part of what one retry offered may be gone with a copy or a backup.
     private var hasLost = false
 
@@ -198,6 +199,14 @@ final class CommandChecker {
         }
     }
 
+    /// A ledger was put back that a backup had replaced: what it had refused the backup may have
+    /// applied meanwhile, and then its writer was told so.
+    func forgetRefusals(ledger: [InspectedGroup]) {
+        for entry in ledger where !entry.isApplied {
+            formerRefusals.insert(CommandKey(entry.group))
+        }
+    }
+
     /// What nobody pulled before writing is covered only by whoever wrote it.
     private func checkCovers(_ ledger: [InspectedGroup]) throws {
         var earlier: [RecordID: [(key: CommandKey, version: Version)]] = [:]
@@ -258,6 +267,7 @@ final class CommandChecker {
             for key in order
             where commands[key]?.device == device.number && rejected[key] != nil
                 && !kept.contains(key) && commands[key]?.isReplaced == false
+                && !formerRefusals.contains(key)
             {
                 // What a disk had damaged of somebody else's record and a person offered anew,
                 // while the hub has it all the same: nothing is left to decide.

@@ -17,6 +17,8 @@ final class SimulatedHub {
         number: 0, kinds: SchemaLevel.current.kinds.subtracting([.note]))
     /// The operator's newest backup.
     var backup: Disk.Image?
+    /// What that had replaced, the last time.
+    var replaced: Disk.Image?
 
     private(set) var openings = 0
     /// Whether, since the ledger was last checked, every write ended and none was lost.

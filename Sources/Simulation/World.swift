@@ -422,26 +422,33 @@ package final class World {
         )
     }
 
-    /// Makes a backup, or goes back to the one there is.
+    /// Makes a backup, goes back to the one there is, or puts back the ledger that it replaced.
     private func restoreHub() throws {
         if hub.ledger == nil { try restartHub() }
-        guard let older = hub.backup else {
-            hub.stop()
+        let isPutBack = hub.replaced != nil && chance.happens(0.3)
+        guard let image = isPutBack ? hub.replaced : hub.backup else {
+            // With or without the process that has the term open.
+            let isOnline = chance.happens(0.5)
+            if !isOnline { hub.stop() }
             hub.backup = hub.disk.snapshot()
             trace.note("the hub makes a backup")
-            try restartHub()
+            if !isOnline { try restartHub() }
             return
         }
         if let ledger = hub.ledger { try restores.noteRestore(of: ledger, devices) }
         hubRestores += 1
         hub.stop()
-        hub.disk.restore(older)
+        let former = hub.disk.snapshot()
+        hub.disk.restore(image)
+        hub.replaced = isPutBack ? nil : former
         // The same backup may be needed once more.
-        if chance.happens(0.5) { hub.backup = nil }
+        if !isPutBack, chance.happens(0.5) { hub.backup = nil }
         try restartHub()
-        trace.note("the hub goes back to its backup")
+        trace.note(
+            isPutBack ? "the hub's newer ledger is put back" : "the hub goes back to its backup")
         outcomes = OutcomeChecker()
         commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
+        if isPutBack { commands.forgetRefusals(ledger: try ledgerGroups()) }
     }
 
     /// What devices have that is not known to be decided.

@@ -250,7 +250,8 @@ extension SyncRequest {
                 : min(max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
             groups: [],
             // Without a batch it may be left out, and so 0 says nothing.
-            chain: wire.chain == 0 && !wire.hasBatch ? nil : HashChain(wire.chain),
+            chain: wire.chain == 0 && !wire.hasBatch && wire.heldFrom == 0
+                ? nil : HashChain(wire.chain),
             ancestors: wire.ancestors.map { Ancestor($0) }.sorted { $0.dot < $1.dot },
             gap: wire.heldFrom == 0
                 ? nil

@@ -211,6 +211,27 @@ import WireFormat
         #expect(try bench.journal.status().notices == [])
     }
 
+    /// In another term the hub may have decided otherwise, and says so when it is asked again.
+    @Test func whatWasDecidedAndDoesNotShowInAnotherTermIsAskedAgain() throws {
+        let bench = try Bench()
+        try bench.add("一")
+        try bench.sync()
+        let second = try bench.add("二")
+        let request = try bench.request()
+        try bench.absorb(
+            request, outcomes: bench.settled(request), page: bench.middlePage([], resume: "1"))
+        #expect(try bench.journal.waitingGroups() == 0)
+        var page = bench.lastPage()
+        page.cursor = Position(term: TermID(truncating: 99), sequence: 50)
+        try bench.absorb(bench.request(), page: page)
+        let again = try bench.request()
+        #expect(again.groups.map(\.record) == [second])
+        #expect(again.groups == request.groups && again.chain == request.chain)
+        // Then it is of that term, and goes.
+        try bench.absorb(again, outcomes: bench.settled(again), page: page)
+        #expect(try bench.request().groups == [])
+    }
+
     /// Of a hub that lost all that the device has pulled.
     private static let restoredHead = Position(term: TermID(truncating: 77), sequence: 1)
 

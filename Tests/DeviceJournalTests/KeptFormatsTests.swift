@@ -2,6 +2,7 @@ import Foundation
 import NeedModel
 import SyncCore
 import Testing
+import WireFormat
 
 @testable import DeviceJournal
 
@@ -29,5 +30,9 @@ import Testing
         _ = try journal.addNeed(
             [FieldEdit(.text, .text("新的")), FieldEdit(.grid, .text(grid))], clocks: clocks)
         #expect(try journal.needs().count == 4)
+        // What it wrote before it kept chains is like no copy's.
+        let request = try journal.makeRequest(
+            batchBytesMax: 10_000, pageBytesMax: 10_000, clocks: clocks, attempt: 1)
+        #expect(request.groups.count == 1 && request.chain.map { $0 != .empty } == true)
     }
 }

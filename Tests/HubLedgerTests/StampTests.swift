@@ -251,7 +251,7 @@ struct TermTests {
         try hub.storage.snapshot { try hub.storage.terms() }.entries
     }
 
-    @Test("a term opens with the first admitted change of a process, and only then")
+    @Test("a term opens with a process's first device that holds what it has not pulled")
     func firstAdmission() throws {
         let before = try terms().count
         let head = try hub.head
@@ -266,6 +266,16 @@ struct TermTests {
         worker.addNeed()
         try worker.sync()
         #expect(try terms().count == before + 1)
+        // Nothing waits, but the hub may have lost what was decided, or what a fork shares.
+        try hub.restart(seed: 3)
+        var request = worker.request(groups: [])
+        request.chain = worker.chain(below: worker.nextCounter)
+        _ = try hub.sync(worker, request)
+        #expect(try terms().count == before + 2)
+        try hub.restart(seed: 4)
+        worker.ancestors = [Ancestor(Dot(ReplicaID(truncating: 7), 1), chain: .empty)]
+        _ = try hub.sync(worker, worker.request(groups: []))
+        #expect(try terms().count == before + 3)
     }
 
     @Test("no term opens for a request that failed")

@@ -176,7 +176,9 @@ final class TestDevice {
             attempt: 1, replica: replica, nextCounter: nextCounter, cursor: cursor,
             scope: scopeID, clocks: clocks, resume: resume, pageBytes: pageBytes,
             groups: groups ?? waiting,
-            chain: chain(below: (groups ?? waiting).first?.firstCounter ?? nextCounter),
+            // It never says that it holds something which no pull contained.
+            chain: (groups ?? waiting).isEmpty && heldFrom == nil
+                ? nil : chain(below: (groups ?? waiting).first?.firstCounter ?? nextCounter),
             ancestors: ancestors,
             gap: heldFrom.map {
                 SyncRequest.Gap(counters: missingFrom..<$0, chain: chain(below: missingFrom))

@@ -58,6 +58,7 @@ struct RandomMessages {
 
     mutating func request() -> SyncRequest {
         let groups = groups()
+        let gap = generator.oneIn(4) ? gap() : nil
         return SyncRequest(
             attempt: UInt32(truncatingIfNeeded: generator.next()), replica: replica(),
             nextCounter: max((groups.last?.nextCounter ?? 0) + number() >> 4, 1),
@@ -66,11 +67,12 @@ struct RandomMessages {
             pageBytes: Limits.pageBytesMin
                 + generator.below(Limits.pageBytesMax - Limits.pageBytesMin + 1),
             groups: groups,
-            chain: groups.isEmpty && generator.oneIn(2) ? nil : HashChain(number() | 1),
+            chain: groups.isEmpty && gap == nil && generator.oneIn(2)
+                ? nil : HashChain(number() | 1),
             ancestors: (0..<generator.below(4)).map { _ in dot() }.sorted().map {
                 Ancestor($0, chain: HashChain(number()))
             },
-            gap: generator.oneIn(4) ? gap() : nil,
+            gap: gap,
             recovery: generator.oneIn(3) ? recovery() : nil,
             audit: generator.oneIn(3)
                 ? AuditRequest(

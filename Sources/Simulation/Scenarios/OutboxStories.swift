@@ -85,5 +85,16 @@ let outboxStories: [Scenario] = [
         try expect(
             try original.journal.replica() != clone.journal.replica(), "two write as one")
         try stage.settle()
+        // A copy of one that has written nothing is told once.
+        try Stage.play { stage in
+            let original = try stage.worker("original", in: "v1")
+            try original.sync()
+            let clone = try original.clone()
+            _ = try clone.record("路灯", in: "g1")
+            try clone.sync()
+            for _ in 0..<3 { try original.sync() }
+            try expect(
+                try original.journal.status().notices.map(\.kind) == [.forked], "told otherwise")
+        }
     },
 ]

@@ -1,6 +1,7 @@
 import DeviceJournal
 import HubLedger
 import NeedModel
+import SQLiteStore
 import SimulatedDisk
 import SyncCore
 import WireFormat
@@ -94,6 +95,12 @@ let restoreStories: [Scenario] = [
         try Stage.play(restoreDecided)
         try Stage.play(restoreRefusalAlone)
         try Stage.play(restoreFork)
+        try Stage.play(restoreBehindFork)
+        try Stage.play(restoreBeforeRefusal)
+        for isCopied in [true, false] {
+            try Stage.play { try restoreGap($0, isCopied: isCopied) }
+        }
+        try Stage.play(putBack)
     },
 
     Scenario("digest-mismatch", bug: "powersync-js #954") { stage in
@@ -249,6 +256,114 @@ private func restoreFork(_ stage: Stage) throws {
     try expect(
         try original.shown(needs[0])?.conflicts.map(\.field) == [.phone],
         "what the two wrote is decided")
+}
+
+/// A fork is told behind a command that was decided, the pull is cut off, and the hub loses the
+/// command and nothing that was pulled.
+private func restoreBehindFork(_ stage: Stage) throws {
+    let original = try stage.worker("original", in: "v1")
+    let need = try original.record("路灯", in: "g1")
+    try stage.settle()
+    let backup = stage.hub.disk.snapshot()
+    try original.set(.phone, of: need, to: "120")
+    let clone = try original.clone()
+    try clone.set(.address, of: need, to: "桥头")
+    try clone.sync()
+    try cutOff(original, on: stage)
+    try expect(try original.journal.status().notices.map(\.kind) == [.forked], "no fork")
+    try expect(try original.journal.waitingGroups() == 0, "not acknowledged")
+    try stage.restoreHub(backup)
+    try original.sync()
+    try expect(try original.shown(need)?.phone == "120", "what was acknowledged is gone")
+}
+
+/// What goes out again under a new replica was written before all that the present one wrote, of
+/// which a copy sends the hub what it had refused.
+private func restoreBeforeRefusal(_ stage: Stage) throws {
+    let original = try stage.worker("original", in: "v1")
+    let need = try original.record("路灯", in: "g1")
+    try stage.settle()
+    let backup = stage.hub.disk.snapshot()
+    try original.set(.phone, of: need, to: "1")
+    let other = try original.clone()
+    try stage.addCategory("light")
+    try other.set(.address, of: need, to: "桥头")
+    try other.sync()
+    stage.pass(seconds: 10)
+    _ = try original.journal.editNeed(
+        need, [FieldEdit(.category, .text("none")), FieldEdit(.phone, .text("2"))],
+        clocks: original.clocks)
+    try cutOff(original, on: stage)
+    try expect(try original.journal.status().notices.map(\.kind) == [.forked], "no fork")
+    let copy = try original.clone()
+    try cutOff(original, on: stage)
+    try expect(try original.journal.refused().count == 1, "nothing is refused")
+    // Before there were categories, any was taken.
+    try stage.restoreHub(backup)
+    for device in [copy, original, copy] { try device.sync() }
+    let shown = try copy.shown(need)
+    try expect(
+        shown?.phone == "2" || shown?.conflicts.map(\.field) == [.phone],
+        "what was written first covers what was written after it")
+}
+
+/// A command that waits is damaged, and what the journal says of all below it is not what the hub
+/// has there.
+///
+/// - Parameter isCopied: Whether a copy wrote something else, or a disk altered what it says.
+private func restoreGap(_ stage: Stage, isCopied: Bool) throws {
+    let original = try stage.worker("original", in: "v1")
+    let need = try original.record("路灯", in: "g1")
+    try stage.settle()
+    let clone = try original.clone()
+    try stage.addCategory("light")
+    let backup = stage.hub.disk.snapshot()
+    try original.set(.address, of: need, to: "村口")
+    try original.sync()
+    for phone in ["119", "120"] { try original.set(.phone, of: need, to: phone) }
+    original.machine.stop()
+    do {
+        let connection = try Connection(
+            path: SimulatedDevice.path, mode: .readWrite, busyTimeoutMilliseconds: 0,
+            vfs: original.machine.disk.vfsName)
+        try connection.run(
+            """
+            UPDATE outbox SET content = substr(content, 5), chain = chain + ?
+            WHERE number = (SELECT min(number) FROM outbox)
+            """, .integer(isCopied ? 0 : 1))
+    }
+    try original.machine.open()
+    if isCopied {
+        try stage.restoreHub(backup)
+        try clone.set(.address, of: need, to: "桥头")
+        try clone.sync()
+    }
+    try original.sync()
+    try expect(try original.journal.waitingGroups() == 0, "it waits for ever")
+    try expect(try original.journal.refused().count == 1, "what was damaged is not kept")
+    try expect(try original.shown(need)?.phone == "120", "what waited behind it is gone")
+}
+
+/// The newer ledger had refused what the older one applied, and is put back before that was pulled.
+private func putBack(_ stage: Stage) throws {
+    let original = try stage.worker("original", in: "v1")
+    let need = try original.record("路灯", in: "g1")
+    try stage.settle()
+    let older = stage.hub.disk.snapshot()
+    try stage.addCategory("light")
+    try original.set(.category, of: need, to: "none")
+    stage.network = .losesAnswers
+    try original.exchange(batchBytes: Limits.batchBytesMax)
+    stage.network = .works
+    let newer = try stage.backUpHub()
+    try stage.restoreHub(older)
+    try cutOff(original, on: stage)
+    try expect(try original.journal.waitingGroups() == 0, "not acknowledged")
+    try stage.restoreHub(newer)
+    try original.sync()
+    try expect(
+        try original.journal.refused().count == 1,
+        "what was acknowledged is neither applied nor among what was refused")
 }
 
 /// One round trip of which the page does not come, as when a pull takes several and is cut off.
