@@ -59,8 +59,9 @@ struct SimulationTests {
         (seed: 1_795, events: 300), (seed: 841_460, events: 300),
         (seed: 845_963, events: 300), (seed: 852_006, events: 300),
         (seed: 969_328, events: 300), (seed: 883_815, events: 300),
-        // A false cover, and what a disk had made of a command that a person then offered anew.
-        (seed: 125_893, events: 300), (seed: 142_903, events: 300),
+        // A false cover, what a disk had made of a command that a person then offered anew, and a
+        // refusal by a ledger that was put back, of what its backup had applied.
+        (seed: 125_893, events: 300), (seed: 142_903, events: 300), (seed: 15_872, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
