@@ -55,7 +55,7 @@ extension Journal {
             if answer.forkCounter != nil {
                 // The hub told this without having seen what is held here. The person who enrols a
                 // journal anew need not be told that it goes on as another one.
-                _ = try fork(from: 1)
+                try fork(from: 1)
             }
             try storeAssignment(answer.assignment)
             if let former, former != answer.assignment.device { try forgetRecorder() }

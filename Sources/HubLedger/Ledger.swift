@@ -748,8 +748,8 @@ package final class Ledger {
         }
         let wasNamedByOthers = replica.row != 0 && replica.device == nil
         replica.device = device.id
-        replica.ancestors = try ownAncestors(request.ancestors, device: device.id)
-        replica.newestStamp = try inheritedStamp(replica.ancestors)
+        (replica.ancestors, replica.newestStamp) = try inherit(
+            request.ancestors, device: device.id)
         if wasNamedByOthers {
             try store(&replica)
             if try storage.hasBrought() {
@@ -870,28 +870,29 @@ package final class Ledger {
         return result
     }
 
-    /// Only replicas of the same device count as ancestors; anything else would let a device claim
-    /// to have seen what it never saw. And only if all that is shared is here: what a restore has
-    /// lost another copy of the journal may have replaced, or replace later.
-    private func ownAncestors(_ ancestors: [Ancestor], device: Int64) throws -> [Dot] {
-        try ancestors.filter { ancestor in
+    /// What a replica has from those that it descends from: which of them it covers up to where,
+    /// and the newest stamp that they had been given there.
+    ///
+    /// Only replicas of the same device count; anything else would let a device claim to have seen
+    /// what it never saw. And only if all that is shared is here: what a restore has lost another
+    /// copy of the journal may have replaced, or replace later.
+    private func inherit(
+        _ ancestors: [Ancestor], device: Int64
+    ) throws -> (ancestors: [Dot], newestStamp: Int64?) {
+        var dots: [Dot] = []
+        var stamps: [Int64] = []
+        for ancestor in ancestors {
             // With nothing shared there is nothing to cover.
             let counter = ancestor.dot.counter
             guard counter > 0, let row = try storage.replica(ancestor.dot.replica),
                 row.device == device, row.nextCounter > counter
-            else { return false }
-            return try StoredGroups(storage: storage, of: row)
-                .isSame(ancestor.chain, below: counter + 1)
-        }.map(\.dot)
-    }
-
-    /// The newest stamp that a forked replica had been given before it went its own way.
-    private func inheritedStamp(_ ancestors: [Dot]) throws -> Int64? {
-        try ancestors.compactMap { ancestor in
-            guard let row = try storage.replica(ancestor.replica) else { return nil }
-            return try StoredGroups(storage: storage, of: row)
-                .newestStamp(upTo: ancestor.counter)
-        }.max()
+            else { continue }
+            let stored = StoredGroups(storage: storage, of: row)
+            guard try stored.isSame(ancestor.chain, below: counter + 1) else { continue }
+            dots.append(ancestor.dot)
+            if let stamp = try stored.newestStamp(upTo: counter) { stamps.append(stamp) }
+        }
+        return (dots, stamps.max())
     }
 
     /// Whose records this writer may create: its own, and those of replicas that it says it

@@ -70,6 +70,7 @@ final class CommandChecker {
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
     /// the copy was made may be written by both.
     var copiedDevices: Set<Int64> = []
+    /// What a ledger that was put back had refused.
     private var formerRefusals: Set<CommandKey> = []
     /// Whether a part of what one retry offered may be gone with a copy or a backup.
     private var hasLost = false

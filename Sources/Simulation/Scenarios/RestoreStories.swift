@@ -160,7 +160,7 @@ private func restoreBesideCopy(_ stage: Stage, writes: Int, hasPulled: Bool) thr
 }
 
 /// The same with a refused command before or after the one that was decided, whose counters the
-/// copy uses, too: a batch cannot name both.
+/// copy uses, too.
 private func restoreRefusal(_ stage: Stage, isRefusedFirst: Bool) throws {
     let original = try stage.worker("original", in: "v1")
     let needs = [try original.record("路灯", in: "g1"), try original.record("井盖", in: "g1")]
