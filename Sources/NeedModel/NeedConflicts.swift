@@ -64,13 +64,24 @@ package enum LateAnswers {
                 !counting.contains { $0.dot == other.dot }
             }
             late = Register(live: others + counting)
-            for version in former { late.insert(version) }
+            for version in former { keep(version, in: &late) }
         case .answer, .rating:
             if let version = kept(version, of: field, dispatch: dispatch, order: order) {
-                late.insert(version)
+                keep(version, in: &late)
             }
         default: break
         }
+    }
+
+    /// Adds what came late. Of what came late before, it covers only what is of the same field: a
+    /// rating has seen the finish that it rates, and counts with nothing else.
+    private static func keep(_ version: Version, in late: inout Register) {
+        let source = version.value?.first
+        let others = late.versions.filter { $0.value != nil && $0.value?.first != source }
+        var related = Register(
+            live: late.versions.filter { $0.value == nil || $0.value?.first == source })
+        related.insert(version)
+        late = Register(live: related.versions + others)
     }
 
     /// The register's version for a change that came late; `nil` for one that did not.

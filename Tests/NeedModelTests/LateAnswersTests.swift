@@ -117,6 +117,25 @@ import Testing
         #expect(status(changes) == .finished)
     }
 
+    /// The resident has rated what the former team had finished, before the office heard of it.
+    @Test func aLateRatingComesWithTheFinishThatItHasSeen() {
+        let rating = FieldValue.rating(.init(order: 1, grade: 5, comment: "")).bytes
+        var other = answer(2, 9, at: 50, base: 40)
+        other.stamp = Stamp(milliseconds: 50, dot: Dot(ReplicaID(truncating: 3), 1))
+        let changes: [(NeedField, Version)] = [
+            (.dispatch, dispatch(1, 1, at: 10, base: 0)),
+            (.answer, answer(1, 1, at: 20, base: 10)),
+            (.rating, version(rating, Dot(ReplicaID(truncating: 4), 1), at: 30, base: 20)),
+            (.dispatch, dispatch(2, 2, at: 40, base: 10)),
+            (.answer, other),
+        ]
+        #expect(conflicts(changes) == [.dispatch])
+        #expect(status(changes) == .finished)
+        let back = changes + [(.dispatch, dispatch(1, 3, at: 60, base: 50))]
+        #expect(conflicts(back).isEmpty)
+        #expect(status(back) == .rated)
+    }
+
     @Test func noDeviceMayWriteTheField() {
         for role in Role.allCases {
             #expect(!role.mayWrite(.need, field: LateAnswers.field))
