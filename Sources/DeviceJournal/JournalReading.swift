@@ -62,6 +62,13 @@ extension RecordRow {
         isVisible = row.bool(at: 3)
         self.state = state
     }
+
+    /// Whether own groups under the same id are about this record, and not about another one that
+    /// this journal made: once restored, and with its clock standing still, it may give an id out
+    /// again. The hub refuses that creation; until then each is shown as what it is.
+    func isOverlaid(by groups: [OutboxGroup]) -> Bool {
+        groups.allSatisfy { $0.content.createdKind ?? kind == kind }
+    }
 }
 
 extension Journal {
@@ -325,9 +332,10 @@ extension Journal {
     func need(
         _ id: RecordID, context: ReadingContext, firstGroup: Int64 = 0
     ) throws -> NeedSnapshot? {
+        let row = try readRecord(id)
         let view = compose(
-            id: id, row: try readRecord(id), groups: try readOutbox(of: id, from: firstGroup),
-            context: context)
+            id: id, row: row?.kind == Kind.need.rawValue ? row : nil,
+            groups: try readOutbox(of: id, from: firstGroup), context: context)
         guard let view, view.kind == Kind.need.rawValue else { return nil }
         return NeedSnapshot(view, context: context)
     }
@@ -379,8 +387,9 @@ extension Journal {
     func compose(
         id: RecordID, row: RecordRow?, groups: [OutboxGroup], context: ReadingContext
     ) -> RecordView? {
-        let creation = groups.first { $0.content.createdKind != nil }
         if let row, !row.isVisible { return nil }
+        let groups = row?.isOverlaid(by: groups) ?? true ? groups : []
+        let creation = groups.first { $0.content.createdKind != nil }
         guard let kind = row?.kind ?? creation?.content.createdKind else { return nil }
         let created =
             row.map { ShownTime(milliseconds: $0.created, isApproximate: false) }
@@ -452,7 +461,8 @@ extension Journal {
             if change.field == tombstone {
                 contested = []
                 guard change.value != nil else { continue }
-                for (field, register) in view.fields where field != tombstone {
+                for (field, register) in view.fields
+                where field != tombstone && field != LateAnswers.field {
                     if register.versions.contains(where: { !covers($0) }) {
                         contested.insert(field)
                     }

@@ -101,13 +101,21 @@ extension Journal {
         var shared = Ancestor(Dot(writer.replica, 0), chain: .empty)
         if counter == writer.nextCounter {
             shared = Ancestor(Dot(writer.replica, counter - 1), chain: writer.chain)
-        } else if let first = taken.first, first.counter == counter {
-            shared = Ancestor(Dot(writer.replica, counter - 1), chain: first.chain)
+        } else if let chain = try readChain(below: Dot(writer.replica, counter)) {
+            shared = Ancestor(Dot(writer.replica, counter - 1), chain: chain)
         }
         // What a disk has altered of it is set aside.
         if counter == 1 { try unsettle(writer.replica) }
         try become(newReplicaWith: taken, sharing: shared)
         return taken.count
+    }
+
+    /// - Returns: The chain below a group of the outbox, also below one that is damaged itself.
+    private func readChain(below dot: Dot) throws -> HashChain? {
+        try connection.first(
+            "SELECT chain FROM outbox WHERE replica = ? AND counter = ?",
+            .bits(dot.replica.rawValue), .bits(dot.counter)
+        ) { HashChain($0.bits(at: 0)) }
     }
 
     /// Goes on as a new replica: the groups are numbered from 1 under it, in the order of writing,
@@ -159,9 +167,13 @@ extension Journal {
     /// - Parameters:
     ///   - cursor: Where the pull ended that is now stored.
     ///   - former: Where the one before it ended.
-    private func sendAgainWhatIsLost(at cursor: Position, after former: Position) throws {
+    ///   - milliseconds: When.
+    private func sendAgainWhatIsLost(
+        at cursor: Position, after former: Position, milliseconds: Int64
+    ) throws {
         guard cursor.term != former.term else { return }
         let writer = try readWriter()
+        try setAsideDamagedGroups(before: writer.replica, at: milliseconds)
         let outbox = try readOutbox()
         struct Register: Hashable {
             var record: RecordID
@@ -169,6 +181,7 @@ extension Journal {
         }
         /// Another copy of the journal may have written something else under the same name.
         struct Written: Hashable {
+            var field: UInt32
             var dot: Dot
             var value: [UInt8]?
         }
@@ -177,7 +190,8 @@ extension Journal {
         for group in outbox where group.isSettled {
             for (index, change) in group.content.changes.enumerated() {
                 newest[Register(record: group.record, field: change.field)] = Written(
-                    dot: Dot(group.replica, group.counter + UInt64(index)), value: change.value)
+                    field: change.field, dot: Dot(group.replica, group.counter + UInt64(index)),
+                    value: change.value)
             }
         }
         var shown: [RecordID: Set<Written>] = [:]
@@ -193,11 +207,15 @@ extension Journal {
                     fields.flatMap { field, versions in
                         versions.map { version in
                             // Late answers stand behind the number of their own field.
-                            let isLate = field == LateAnswers.field
+                            guard field == LateAnswers.field, let value = version.value,
+                                let source = value.first
+                            else {
+                                return Written(
+                                    field: field, dot: version.stamp.dot, value: version.value)
+                            }
                             return Written(
-                                dot: version.stamp.dot,
-                                value: isLate
-                                    ? version.value.map { Array($0.dropFirst()) } : version.value)
+                                field: UInt32(source), dot: version.stamp.dot,
+                                value: Array(value.dropFirst()))
                         }
                     })
                 shown[group.record] = versions
@@ -278,7 +296,7 @@ extension Journal {
                     attempt: attempt)
             }
             guard let request else {
-                try storing { try setAsideDamagedGroups(clocks: clocks) }
+                try storing { try removeDamage(clocks: clocks) }
                 continue
             }
             // Only what a person wrote must not travel before it is durable.
@@ -287,7 +305,7 @@ extension Journal {
         }
     }
 
-    /// - Returns: `nil` when a damaged group stands in the way.
+    /// - Returns: `nil` when something damaged stands in the way.
     private func nextRequest(
         batchBytesMax: Int, pageBytesMax: Int, clocks: ClockReading, attempt: UInt32
     ) throws -> SyncRequest? {
@@ -320,8 +338,9 @@ extension Journal {
 
     /// What waits, and the chain below it.
     ///
-    /// - Returns: `nil` when one that would be among them is damaged. When nothing waits, the chain
-    ///   of all, or none when there is nothing held that the hub could have lost.
+    /// - Returns: `nil` when one that would be among them is damaged, or has counters that were
+    ///   never given out. When nothing waits, the chain of all, or none when there is nothing held
+    ///   that the hub could have lost.
     private func nextGroups(
         of writer: WriterRow, bytesMax: Int
     ) throws -> (groups: [ChangeGroup], chain: HashChain?)? {
@@ -335,9 +354,9 @@ extension Journal {
         var bytes = 0
         var changes = 0
         while try statement.step() {
-            guard let row = OutboxGroup(row: statement), row.replica == writer.replica else {
-                return nil
-            }
+            guard let row = OutboxGroup(row: statement), row.replica == writer.replica,
+                row.nextCounter <= writer.nextCounter
+            else { return nil }
             bytes += row.content.batchBytes
             changes += row.content.changes.count
             if let last = groups.last {
@@ -406,18 +425,22 @@ extension Journal {
         return damaged
     }
 
-    /// Moves what a disk made of waiting commands to what was refused, where the person sees what
-    /// can still be read of it and decides. Their counters stay a gap, of which the hub is told.
-    private func setAsideDamagedGroups(clocks: ClockReading) throws {
+    /// Makes a request possible again.
+    private func removeDamage(clocks: ClockReading) throws {
+        let milliseconds = try readBoots().corrected(clocks).milliseconds
+        let writer = try readWriter()
+        let held = try readOutbox().filter { $0.replica == writer.replica }
+        if held.contains(where: { $0.nextCounter > writer.nextCounter }) {
+            // The disk brought back which counter is next as it was, so some may have been given
+            // out twice.
+            try storeNotice(.forked, at: milliseconds, amount: try fork(from: 1))
+            return
+        }
         let damaged = try readDamagedGroups()
         // Or the request would be made for ever.
         guard !damaged.isEmpty else { throw ByteCodingError.truncated }
-        let milliseconds = try readBoots().corrected(clocks).milliseconds
         for row in damaged {
-            try storeRefused(
-                row.record ?? RecordID(high: 0, low: 0),
-                GroupContent(salvaging: row.content), code: RefusedGroup.damagedCode, field: 0,
-                reason: "damaged on this device before the server confirmed it", at: milliseconds)
+            try storeDamaged(row.record, row.content, at: milliseconds)
             try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
             try connection.run(
                 "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?)",
@@ -425,6 +448,42 @@ extension Journal {
                 .bits(row.chain.value))
         }
         try storeNotice(.commandsDamaged, at: milliseconds, amount: damaged.count)
+    }
+
+    /// Sets aside what a disk made of commands that were decided under a former replica: the hub is
+    /// never asked for them again, and may have lost them.
+    private func setAsideDamagedGroups(
+        before replica: ReplicaID, at milliseconds: Int64
+    ) throws {
+        let damaged = try connection.all(
+            """
+            SELECT number, replica, counter, record, state, content, chain FROM outbox
+            WHERE state = 1 AND replica IS NOT ?
+            """, .bits(replica.rawValue)
+        ) { row in
+            OutboxGroup(row: row) == nil
+                ? (
+                    number: row.integer(at: 0), record: RecordID(bytes: row.bytes(at: 3)),
+                    content: row.bytes(at: 5)
+                ) : nil
+        }.compactMap { $0 }
+        if damaged.isEmpty { return }
+        for row in damaged {
+            try storeDamaged(row.record, row.content, at: milliseconds)
+            try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
+        }
+        try storeNotice(.commandsDamaged, at: milliseconds, amount: damaged.count)
+    }
+
+    /// Moves what a disk made of a command to what was refused, where the person sees what can
+    /// still be read of it and decides.
+    private func storeDamaged(
+        _ record: RecordID?, _ content: [UInt8], at milliseconds: Int64
+    ) throws {
+        try storeRefused(
+            record ?? RecordID(high: 0, low: 0), GroupContent(salvaging: content),
+            code: RefusedGroup.damagedCode, field: 0,
+            reason: "damaged on this device before the server confirmed it", at: milliseconds)
     }
 }
 
@@ -527,10 +586,13 @@ extension Journal {
     ) throws -> Int {
         let decided = request.groups.prefix { $0.nextCounter <= outcomes.settledCounter }
         guard let last = decided.last else { return 0 }
+        let sent = Dictionary(
+            decided.map { ($0.firstCounter, $0) }, uniquingKeysWith: { first, _ in first })
         var rows: [UInt64: OutboxGroup] = [:]
         for row in try readOutbox()
         where !row.isSettled && row.replica == request.replica && row.counter < last.nextCounter {
-            rows[row.counter] = row
+            // A disk that brought back an older state may have let a counter be given out twice.
+            if sent[row.counter] == row.group { rows[row.counter] = row }
         }
         let refusals = Dictionary(
             outcomes.refusals.map { ($0.firstCounter, $0) }, uniquingKeysWith: { first, _ in first }
@@ -596,8 +658,8 @@ extension Journal {
         }
         // The hub lost what it had confirmed; what is still here goes there again.
         let held = try readOutbox().filter { $0.replica == request.replica }
-        let isResending = held.contains(where: \.isSettled)
-        try unsettle(request.replica)
+        let isResending = held.contains { $0.isSettled && $0.counter >= expected }
+        try unsettle(request.replica, from: expected)
         let first = held.first { $0.counter >= expected }?.counter ?? nextCounter
         pull.gap = first == expected ? nil : expected..<first
         if let gap = pull.gap, try readSetAside(from: gap) == nil {
@@ -611,11 +673,11 @@ extension Journal {
         return true
     }
 
-    /// What the hub had decided waits again, as far as it is held.
-    func unsettle(_ replica: ReplicaID) throws {
+    /// What the hub had decided from a counter on waits again, as far as it is held.
+    func unsettle(_ replica: ReplicaID, from counter: UInt64 = 1) throws {
         try connection.run(
-            "UPDATE outbox SET state = 0 WHERE state = 1 AND replica = ?",
-            .bits(replica.rawValue))
+            "UPDATE outbox SET state = 0 WHERE state = 1 AND replica = ? AND counter >= ?",
+            .bits(replica.rawValue), .bits(counter))
     }
 
     /// - Returns: The chain below these counters, if all of them are those of commands that were
@@ -796,7 +858,7 @@ extension Journal {
         news.refused -= min(news.refused, try forgetDoubleCreations())
         // The hub computed the last page after it had admitted what it settled, so the pull
         // contains every group that is settled by now, but for what it has lost in between.
-        try sendAgainWhatIsLost(at: cursor, after: pull.cursor)
+        try sendAgainWhatIsLost(at: cursor, after: pull.cursor, milliseconds: milliseconds)
         try connection.run("DELETE FROM outbox WHERE state = 1")
         try connection.run(
             """

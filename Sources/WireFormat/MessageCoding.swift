@@ -249,9 +249,7 @@ extension SyncRequest {
                 ? Limits.pageBytesStart
                 : min(max(Int(wire.pageBytes), Limits.pageBytesMin), Limits.pageBytesMax),
             groups: [],
-            // Without a batch it may be left out, and so 0 says nothing.
-            chain: wire.chain == 0 && !wire.hasBatch && wire.heldFrom == 0
-                ? nil : HashChain(wire.chain),
+            chain: nil,
             ancestors: wire.ancestors.map { Ancestor($0) }.sorted { $0.dot < $1.dot },
             gap: wire.heldFrom == 0
                 ? nil
@@ -261,6 +259,8 @@ extension SyncRequest {
             recovery: wire.hasRecovery ? try Recovery(wire.recovery) : nil,
             audit: wire.hasAudit ? try AuditRequest(wire.audit) : nil)
         if wire.hasBatch { groups = try BatchCoding.groups(wire.batch, in: batchContext) }
+        // Without groups it may be left out, and so 0 says nothing.
+        if wire.chain != 0 || !groups.isEmpty || gap != nil { chain = HashChain(wire.chain) }
         let batchEnd = groups.last?.nextCounter ?? 0
         if nextCounter == 0 { nextCounter = batchEnd }
         guard nextCounter > 0, batchEnd <= nextCounter else {

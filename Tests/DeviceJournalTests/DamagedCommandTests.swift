@@ -107,6 +107,72 @@ import WireFormat
         #expect(try bench.journal.check().isSound)
     }
 
+    /// What was decided before it is not sent again while the pull lasts.
+    @Test func whatLiesBehindGoesUpBeforeThePullEnds() throws {
+        let (bench, ids) = try Self.scene()
+        try Self.alter(bench, ids[1], [])
+        var request = try bench.request()
+        let below = HashChain.empty.appending(request.groups)
+        try bench.absorb(
+            request, outcomes: Outcomes(settledCounter: 3), page: bench.middlePage([], resume: "1"))
+        request = try bench.request()
+        #expect(request.groups.map(\.record) == [ids[2]])
+        try bench.absorb(
+            request, outcomes: Outcomes(settledCounter: 3, expectedCounter: 3),
+            page: bench.middlePage([], resume: "2"))
+        request = try bench.request()
+        #expect(request.groups.map(\.record) == [ids[2]])
+        #expect(request.gap == SyncRequest.Gap(counters: 3..<5, chain: below))
+        try bench.absorb(request, outcomes: bench.settled(request))
+        #expect(try bench.journal.waitingGroups() == 0)
+    }
+
+    /// A disk brings back which counter is next as it was before the last command.
+    @Test func countersThatWereNeverGivenOutHoldUpNothing() throws {
+        let (bench, ids) = try Self.scene()
+        let before = try bench.journal.replica()
+        try bench.journal.connection.execute("UPDATE writer SET next_counter = 5")
+        let request = try bench.request()
+        #expect(request.replica != before && request.groups.map(\.record) == ids)
+        #expect(request.ancestors == [Ancestor(Dot(before, 0), chain: .empty)])
+        #expect(try SyncRequest(decoding: request.encoded()).groups == request.groups)
+        try bench.sync()
+        #expect(try bench.request().groups == [])
+    }
+
+    /// The same, and somebody writes before the next sync.
+    @Test func aCounterThatWasGivenOutTwiceTakesNothingAway() throws {
+        let (bench, ids) = try Self.scene()
+        try bench.journal.connection.execute("UPDATE writer SET next_counter = 5")
+        let twin = try bench.add("四号路积水")
+        var request = try bench.request()
+        #expect(request.groups.map(\.record) == ids)
+        try bench.sync()
+        #expect(try bench.journal.waitingGroups() == 1)
+        // The hub has another group at that counter.
+        request = try bench.request()
+        #expect(request.groups.map(\.record) == [twin])
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 5, forkCounter: 5))
+        #expect(try bench.request().groups.map(\.record) == [twin])
+    }
+
+    /// The hub is not asked for it again, and may have lost it.
+    @Test func whatWasDecidedUnderAFormerReplicaIsSetAsideToo() throws {
+        let (bench, ids) = try Self.scene()
+        var part = try bench.request()
+        part.groups.removeLast(2)
+        try bench.absorb(
+            part, outcomes: Outcomes(settledCounter: 3), page: bench.middlePage([], resume: "1"))
+        try bench.absorb(bench.request(), outcomes: Outcomes(settledCounter: 3, forkCounter: 3))
+        try Self.alter(bench, ids[0], [])
+        let request = try bench.request()
+        var page = bench.lastPage()
+        page.cursor = Position(term: TermID(truncating: 99), sequence: 500)
+        try bench.absorb(request, page: page)
+        #expect(try bench.journal.refused().map(\.record) == [ids[0]])
+        #expect(try bench.journal.status().notices.map(\.kind).contains(.commandsDamaged))
+    }
+
     @Test func whatWasRefusedIsGuardedToo() throws {
         let (bench, ids) = try Self.scene()
         let request = try bench.request()

@@ -232,6 +232,25 @@ import WireFormat
         #expect(try bench.request().groups == [])
     }
 
+    /// Another copy of the journal wrote the same to another field under the same name.
+    @Test func whatAnotherCopyWroteElsewhereIsNotTakenForIt() throws {
+        let bench = try Bench()
+        let id = try bench.add("一")
+        try bench.sync()
+        _ = try bench.journal.editNeed(id, [FieldEdit(.phone, nil)], clocks: bench.now)
+        let request = try bench.request()
+        try bench.absorb(
+            request, outcomes: bench.settled(request), page: bench.middlePage([], resume: "1"))
+        var other = bench.echo(request.groups[0], replica: request.replica, asSent: false)
+        other.fields = other.fields.map {
+            PageRecord.Field(field: NeedField.address.rawValue, versions: $0.versions)
+        }
+        var page = bench.lastPage([other])
+        page.cursor = Position(term: TermID(truncating: 99), sequence: 500)
+        try bench.absorb(bench.request(), page: page)
+        #expect(try bench.request().groups == request.groups)
+    }
+
     /// Of a hub that lost all that the device has pulled.
     private static let restoredHead = Position(term: TermID(truncating: 77), sequence: 1)
 

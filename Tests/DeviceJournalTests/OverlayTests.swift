@@ -1,4 +1,6 @@
+import Foundation
 import NeedModel
+import SQLiteStore
 import SyncCore
 import Testing
 import WireFormat
@@ -166,6 +168,32 @@ import WireFormat
         let notes = try bench.journal.notes(of: id)
         #expect(notes.map(\.text) == ["已经联系"])
         #expect(notes.allSatisfy { !$0.isWaiting && !$0.created.isApproximate })
+    }
+
+    /// A journal that was restored, on a machine whose clock stands still, gives an id out again.
+    @Test func oneIDForANoteAndANeedShowsBoth() throws {
+        let bench = try Bench()
+        let told = try bench.add("原来")
+        try bench.sync()
+        try bench.journal.connection.checkpoint(.truncate)
+        let copyPath = bench.directory + "/copy.sqlite"
+        try FileManager.default.copyItem(atPath: bench.path, toPath: copyPath)
+        let instant = bench.now
+        let note = try bench.journal.note(told, text: "已经联系", clocks: instant)
+        let sent = try bench.request().groups
+
+        bench.journal = try Journal(path: copyPath, random: Seeded(5))
+        let need = try bench.journal.addNeed(
+            [FieldEdit(.text, .text("新的")), FieldEdit(.grid, .text(Bench.grid))], clocks: instant)
+        #expect(need.id == note.id)
+        let request = try bench.request()
+        try bench.absorb(
+            request, outcomes: Outcomes(settledCounter: 3, forkCounter: 3),
+            page: bench.lastPage([bench.echo(sent[0], replica: request.replica, asSent: false)]))
+        #expect(try bench.journal.needs().map(\.text) == ["原来", "新的"])
+        #expect(try bench.shown(need.id).text == "新的")
+        #expect(try bench.journal.notes(of: told).map(\.text) == ["已经联系"])
+        #expect(try bench.journal.notes(of: need.id).isEmpty)
     }
 
     @Test func historyHoldsLiveVersionsAndOwnChanges() throws {
