@@ -70,8 +70,8 @@ final class CommandChecker {
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
     /// the copy was made may be written by both.
     var copiedDevices: Set<Int64> = []
-    /// What a ledger that was put back had refused.
-    private var formerRefusals: Set<CommandKey> = []
+    /// What a ledger that was replaced had applied, and may have said so.
+    private var formerlyApplied: Set<CommandKey> = []
     /// Whether a part of what one retry offered may be gone with a copy or a backup.
     private var hasLost = false
 
@@ -200,11 +200,11 @@ final class CommandChecker {
         }
     }
 
-    /// A ledger was put back that a backup had replaced: what it had refused the backup may have
-    /// applied meanwhile, and then its writer was told so.
-    func forgetRefusals(ledger: [InspectedGroup]) {
-        for entry in ledger where !entry.isApplied {
-            formerRefusals.insert(CommandKey(entry.group))
+    /// A ledger is replaced: by a backup, or by the one that had been replaced by a backup. What it
+    /// has applied the other may have refused, and nobody looks for that.
+    func noteReplaced(ledger: [InspectedGroup]) {
+        for entry in ledger where entry.isApplied {
+            formerlyApplied.insert(CommandKey(entry.group))
         }
     }
 
@@ -268,7 +268,7 @@ final class CommandChecker {
             for key in order
             where commands[key]?.device == device.number && rejected[key] != nil
                 && !kept.contains(key) && commands[key]?.isReplaced == false
-                && !formerRefusals.contains(key)
+                && !formerlyApplied.contains(key)
             {
                 // What a disk had damaged of somebody else's record and a person offered anew,
                 // while the hub has it all the same: nothing is left to decide.
@@ -692,7 +692,8 @@ struct RestoreChecker {
             }
             lostLedger = (lost.writes, lost.live.subtracting(replaced.subtracting(live)))
         } else {
-            lostLedger = (Held.all(of: groups, brought: brought), live)
+            // What was refused there may be applied after it, and covers what it had seen.
+            lostLedger = (Held.all(of: groups.filter(\.isApplied), brought: brought), live)
         }
         returned = []
         for device in devices { held[ObjectIdentifier(device)] = try held(by: device) }

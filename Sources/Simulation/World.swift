@@ -436,6 +436,7 @@ package final class World {
             return
         }
         if let ledger = hub.ledger { try restores.noteRestore(of: ledger, devices) }
+        commands.noteReplaced(ledger: try ledgerGroups())
         hubRestores += 1
         hub.stop()
         let former = hub.disk.snapshot()
@@ -448,7 +449,6 @@ package final class World {
             isPutBack ? "the hub's newer ledger is put back" : "the hub goes back to its backup")
         outcomes = OutcomeChecker()
         commands.forgetLost(ledger: try ledgerGroups(), waiting: try waitingCommands())
-        if isPutBack { commands.forgetRefusals(ledger: try ledgerGroups()) }
     }
 
     /// What devices have that is not known to be decided.
@@ -1191,6 +1191,8 @@ package final class World {
         guard !last.isEmpty else { return }
         let needs = try device.needs()
         for need in needs {
+            // A restored journal whose clock stands still may give a need's id to a note.
+            if let kind = missing[need.id], kind != Kind.need.rawValue { continue }
             missing[need.id] = nil
             for (field, value) in last[need.id] ?? [:]
             where need.record.value(field) != value {

@@ -62,6 +62,10 @@ struct SimulationTests {
         // A false cover, what a disk had made of a command that a person then offered anew, and a
         // refusal by a ledger that was put back, of what its backup had applied.
         (seed: 125_893, events: 300), (seed: 142_903, events: 300), (seed: 15_872, events: 300),
+        // One id for a note and for a need, of a restored journal with a clock that stands still.
+        (seed: 46_189, events: 300),
+        // What a lost ledger had refused, and its backup applied; and the other way round.
+        (seed: 55_068, events: 300), (seed: 60_423, events: 270), (seed: 142_119, events: 270),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(
