@@ -89,7 +89,7 @@ extension Connection {
             detail: complaint)
     }
 
-    /// Folds and empties a log that former programs left, unless somebody else is at work.
+    /// Folds and empties a log that former programs left, durably, unless somebody else is at work.
     ///
     /// To be called after ``makeDurable(autocheckpointFrames:)``.
     ///
@@ -100,6 +100,12 @@ extension Connection {
         sqlite3_busy_timeout(handle, 0)
         defer { sqlite3_busy_timeout(handle, busyTimeoutMilliseconds) }
         try checkpoint(.truncate)
+        // SQLite leaves it to the system when the file is short on the disk, too. A power cut would
+        // bring back all that was in it, also what failed and is not in the database.
+        let code = waystation_sync_log(handle)
+        guard code == SQLITE_OK else {
+            throw SQLiteError(code, on: handle, operation: "sync the log of \(path)")
+        }
     }
 
     /// Of the default page size, with the frame's header.

@@ -34,4 +34,28 @@ struct FailedSyncTests {
             try stage.settle()
         }
     }
+
+    /// What was said not to be stored does not come back with the power.
+    @Test func aFailedCommandStaysAway() throws {
+        try Stage.play { stage in
+            let worker = try stage.worker("worker", in: "v1")
+            try worker.sync()
+            let disk = worker.machine.disk
+            var told: Set<RecordID> = []
+            var failures = 0
+            while failures < 100 {
+                disk.failNext(after: failures + 1, with: .ioError)
+                if let need = try? worker.record("路灯不亮", in: "g1") {
+                    told.insert(need)
+                    break
+                }
+                failures += 1
+                try worker.crash(.powerLost)
+                #expect(try Set(worker.journal.needs().map(\.id)) == told, "step \(failures)")
+            }
+            disk.cancelFaults()
+            #expect((4..<100).contains(failures))
+            try stage.settle()
+        }
+    }
 }

@@ -66,6 +66,8 @@ struct SimulationTests {
         (seed: 46_189, events: 300),
         // What a lost ledger had refused, and its backup applied; and the other way round.
         (seed: 55_068, events: 300), (seed: 60_423, events: 270), (seed: 142_119, events: 270),
+        // A command that had failed came back with the power.
+        (seed: 72_078, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         if case .failure(let failure) = Simulator.run(

@@ -66,6 +66,14 @@ static inline sqlite3_int64 waystation_log_size(sqlite3 *database) {
     return log->pMethods->xFileSize(log, &size) == SQLITE_OK ? size : 0;
 }
 
+/// Makes the length of the main database's write-ahead log durable, if there is one.
+static inline int waystation_sync_log(sqlite3 *database) {
+    sqlite3_file *log = 0;
+    int code = sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (code != SQLITE_OK || !log || !log->pMethods) return code;
+    return log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+}
+
 /// How every connection of the process uses memory; without effect once SQLite is in use.
 ///
 /// Its memory is not counted, which takes a lock at each allocation. What a savepoint may have to
