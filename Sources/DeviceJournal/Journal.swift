@@ -220,8 +220,8 @@ package struct Notice: Hashable, Sendable {
         /// What this journal brought back to a restored hub did not all come back from it; it is
         /// in the list of what was refused.
         case notTakenBack = 6
-        /// Commands that waited here were not as they had been stored, and were not sent; what can
-        /// be read of them is in the list of what was refused.
+        /// Commands that no pull contains yet were not as they had been stored, and are not sent;
+        /// what can be read of them is in the list of what was refused.
         case commandsDamaged = 7
     }
 
@@ -259,7 +259,7 @@ package struct Notice: Hashable, Sendable {
                 + "record\(amount == 1 ? "" : "s"); it is kept with what was refused."
         case .commandsDamaged:
             "\(amount) command\(amount == 1 ? "" : "s") on this device had been damaged before "
-                + "the server confirmed \(amount == 1 ? "it" : "them"); what can be read of "
+                + "\(amount == 1 ? "its" : "their") sync was complete; what can be read of "
                 + "\(amount == 1 ? "it" : "them") is kept with what was refused."
         }
     }

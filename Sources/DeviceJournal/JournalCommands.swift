@@ -353,6 +353,10 @@ extension Journal {
             let identity = try requireIdentity()
             let context = try readContext()
             let need = try requireNeed(id, context: context)
+            // What the hub has under this id is another record, see ``RecordRow/own(_:)``.
+            if let row = try readRecord(id), row.kind != Kind.need.rawValue {
+                throw JournalError.notFound(id.description)
+            }
             let edits = try edits(need, identity)
             guard !edits.isEmpty else { return need }
             try check(edits, identity: identity, action: action, isCreation: false)

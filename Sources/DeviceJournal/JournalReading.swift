@@ -63,11 +63,14 @@ extension RecordRow {
         self.state = state
     }
 
-    /// Whether own groups under the same id are about this record, and not about another one that
-    /// this journal made: once restored, and with its clock standing still, it may give an id out
-    /// again. The hub refuses that creation; until then each is shown as what it is.
-    func isOverlaid(by groups: [OutboxGroup]) -> Bool {
-        groups.allSatisfy { $0.content.createdKind ?? kind == kind }
+    /// Those of the own groups under the same id that are about this record, and not about another
+    /// one that this journal made: once restored, and with its clock standing still, it may give an
+    /// id out again. The hub refuses that creation; until then each is shown as what it is.
+    func own(_ groups: [OutboxGroup]) -> [OutboxGroup] {
+        let areAll = groups.allSatisfy { $0.content.createdKind ?? kind == kind }
+        if areAll { return groups }
+        // Of the two only a need is changed once it is made.
+        return kind == Kind.need.rawValue ? groups.filter { $0.content.createdKind == nil } : []
     }
 }
 
@@ -388,7 +391,7 @@ extension Journal {
         id: RecordID, row: RecordRow?, groups: [OutboxGroup], context: ReadingContext
     ) -> RecordView? {
         if let row, !row.isVisible { return nil }
-        let groups = row?.isOverlaid(by: groups) ?? true ? groups : []
+        let groups = row?.own(groups) ?? groups
         let creation = groups.first { $0.content.createdKind != nil }
         guard let kind = row?.kind ?? creation?.content.createdKind else { return nil }
         let created =

@@ -279,7 +279,8 @@ extension Journal {
 extension Journal {
     /// What to send now: the oldest waiting groups that fit, and where the pull stands.
     ///
-    /// What waits and is not as it was stored is set aside first.
+    /// What waits and is not as it was stored is set aside first, and a journal that may have given
+    /// a counter out twice goes on as a new replica.
     ///
     /// - Parameters:
     ///   - batchBytesMax: Bound on the content of the batch; the first group goes in any case.
@@ -440,7 +441,9 @@ extension Journal {
         // Or the request would be made for ever.
         guard !damaged.isEmpty else { throw ByteCodingError.truncated }
         for row in damaged {
-            try storeDamaged(row.record, row.content, at: milliseconds)
+            try storeDamaged(
+                row.record, row.content,
+                reason: "damaged on this device before the server confirmed it", at: milliseconds)
             try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
             try connection.run(
                 "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?)",
@@ -469,7 +472,9 @@ extension Journal {
         }.compactMap { $0 }
         if damaged.isEmpty { return }
         for row in damaged {
-            try storeDamaged(row.record, row.content, at: milliseconds)
+            try storeDamaged(
+                row.record, row.content, reason: "damaged on this device; the server may have it",
+                at: milliseconds)
             try connection.run("DELETE FROM outbox WHERE number = ?", .integer(row.number))
         }
         try storeNotice(.commandsDamaged, at: milliseconds, amount: damaged.count)
@@ -478,12 +483,11 @@ extension Journal {
     /// Moves what a disk made of a command to what was refused, where the person sees what can
     /// still be read of it and decides.
     private func storeDamaged(
-        _ record: RecordID?, _ content: [UInt8], at milliseconds: Int64
+        _ record: RecordID?, _ content: [UInt8], reason: String, at milliseconds: Int64
     ) throws {
         try storeRefused(
             record ?? RecordID(high: 0, low: 0), GroupContent(salvaging: content),
-            code: RefusedGroup.damagedCode, field: 0,
-            reason: "damaged on this device before the server confirmed it", at: milliseconds)
+            code: RefusedGroup.damagedCode, field: 0, reason: reason, at: milliseconds)
     }
 }
 

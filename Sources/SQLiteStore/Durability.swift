@@ -94,7 +94,8 @@ extension Connection {
     /// To be called after ``makeDurable(autocheckpointFrames:)``.
     ///
     /// - Parameter frames: How long the log's file may be.
-    /// - Throws: ``SQLiteError``, of kind `busy` if somebody is at work; then all is as before.
+    /// - Throws: ``SQLiteError``, of kind `busy` if somebody is at work; then all is as before. Any
+    ///   other may also come when the log is empty, and not durably so.
     package func emptyLog(longerThan frames: Int32) throws(SQLiteError) {
         guard waystation_log_size(handle) > Int64(frames) * Self.frameBytes else { return }
         sqlite3_busy_timeout(handle, 0)

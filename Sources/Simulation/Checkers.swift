@@ -124,6 +124,8 @@ final class CommandChecker {
     /// After an answer was absorbed: what left the outbox has its outcome.
     func noteAbsorbed(_ device: SimulatedDevice, _ own: InspectedCommands) {
         noteOfferedAnew(device, own)
+        // What once stood there stays, whatever a former ledger did.
+        formerlyApplied.subtract(own.refusedKeys)
         device.unsettled.formIntersection(own.waitingKeys)
     }
 

@@ -304,7 +304,7 @@ struct StatusCommand: ParsableCommand {
         case .commandsDamaged:
             Phrase(
                 notice.description + " waystation refused list shows it.",
-                "本机有 \(notice.amount) 项尚未确认上传的内容已损坏，尚可读出的部分仍在本机：waystation refused list")
+                "本机有 \(notice.amount) 项内容在同步完成前已损坏，尚可读出的部分仍在本机：waystation refused list")
         case .notTakenBack:
             Phrase(
                 notice.description + " waystation refused list shows it.",

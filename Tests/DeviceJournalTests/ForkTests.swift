@@ -232,6 +232,20 @@ import WireFormat
         #expect(try bench.request().groups == [])
     }
 
+    /// What the first of the forked groups has become says nothing of what is below it.
+    @Test func aForkBehindADamagedCommandSharesWhatIsBelow() throws {
+        let bench = try Bench()
+        try bench.add("一")
+        let damaged = try bench.add("二")
+        let request = try bench.request()
+        let below = HashChain.empty.appending(Array(request.groups.prefix(1)))
+        try bench.journal.connection.run(
+            "UPDATE outbox SET content = x'00' WHERE record = ?", .bytes(damaged.bytes))
+        try bench.absorb(request, outcomes: Outcomes(settledCounter: 3, forkCounter: 3))
+        #expect(
+            try bench.request().ancestors == [Ancestor(Dot(request.replica, 2), chain: below)])
+    }
+
     /// Another copy of the journal wrote the same to another field under the same name.
     @Test func whatAnotherCopyWroteElsewhereIsNotTakenForIt() throws {
         let bench = try Bench()

@@ -213,7 +213,7 @@ package nonisolated struct Waystation_V1_SyncRequest: @unchecked Sendable {
   /// Clears the value of `audit`. Subsequent reads from it will return its default value.
   package mutating func clearAudit() {_uniqueStorage()._audit = nil}
 
-  /// The hash chain of all that the replica wrote below the batch, or without one below
+  /// The hash chain of all that the replica wrote below the batch, or without groups below
   /// next_counter; SPEC.md §6.
   package var chain: UInt64 {
     get {_storage._chain}
