@@ -12,10 +12,10 @@ struct FailedSyncTests {
             let worker = try stage.worker("worker", in: "v1")
             try worker.sync()
             let disk = worker.machine.disk
-            disk.failedSyncDropsWrites = true
             var told: Set<RecordID> = []
             var failures = 0
             while failures < 100 {
+                disk.failedSyncDropsWrites = true
                 disk.failNext(after: failures + 1, with: .ioError)
                 if let need = try? worker.record("路灯不亮", in: "g1") {
                     // All steps of a command have failed once.
@@ -43,11 +43,12 @@ struct FailedSyncTests {
             let disk = worker.machine.disk
             var told: Set<RecordID> = []
             // How much of what was not synced outlives a power cut is drawn each time.
-            for _ in 0..<8 {
+            for _ in 0..<60 {
                 var failures = 0
                 while failures < 100 {
                     // The log is not empty then.
                     told.insert(try worker.record("井盖丢失", in: "g1"))
+                    disk.failedSyncDropsWrites = false
                     disk.failNext(after: failures + 1, with: .ioError)
                     if let need = try? worker.record("路灯不亮", in: "g1") {
                         told.insert(need)
