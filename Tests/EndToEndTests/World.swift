@@ -206,7 +206,7 @@ final class World: Sendable {
         var command = wrapper + [Programs.server, "serve", "--ledger", ledger]
         command += ["--listen", "127.0.0.1:\(port)"]
         if let tls { command += ["--tls-certificate", tls.path, "--tls-key", tls.keyPath] }
-        let server = try start(command, environment: Self.clockEnvironment)
+        var server = try start(command, environment: Self.clockEnvironment)
         var url = ""
         try await eventually("the server to listen") {
             let log = server.stderr
@@ -214,10 +214,16 @@ final class World: Sendable {
                 url = String(found.1)
                 return true
             }
-            if server.hasEnded { throw Surprise("the server ended: \(log)") }
+            guard server.hasEnded else { return false }
+            guard port != 0, log.contains("Address already in use") else {
+                throw Surprise("the server ended: \(log)")
+            }
+            // Its former port may be lent to somebody else's connection for a while.
+            server = try start(command, environment: Self.clockEnvironment)
             return false
         }
-        state.withLock { $0 = State(server: server, url: url) }
+        let (running, address) = (server, url)
+        state.withLock { $0 = State(server: running, url: address) }
     }
 
     /// Stops the server as an operator does.
