@@ -2,8 +2,7 @@ package import SyncCore
 
 /// Answers and ratings that the current order has not seen and that name another one: work of a
 /// former team, done while the office sent somebody else. They count for nothing, so somebody must
-/// decide, and until then they are kept where no answer to another order
-/// can cover them.
+/// decide, and until then they are kept where no answer to another order can cover them.
 ///
 /// The hub keeps them in a register of their own. It puts in what comes late, and only a dispatch
 /// that has seen them takes them out. A value is one byte, the number of the field that it comes

@@ -51,6 +51,14 @@ final class Bench {
         journal = try Journal(path: path, random: Seeded(99))
     }
 
+    /// The journal as it is now, once more, as a cloned disk image has it.
+    func copy(random seed: UInt64) throws -> Journal {
+        try journal.connection.checkpoint(.truncate)
+        let copyPath = directory + "/copy.sqlite"
+        try FileManager.default.copyItem(atPath: path, toPath: copyPath)
+        return try Journal(path: copyPath, random: Seeded(seed))
+    }
+
     var now: ClockReading {
         elapsed += 1_000
         return ClockReading(

@@ -1,4 +1,3 @@
-import Foundation
 import NeedModel
 import SQLiteStore
 import SyncCore
@@ -86,10 +85,7 @@ import WireFormat
         let bench = try Bench()
         let id = try bench.add("两边都有")
         try bench.sync()
-        try bench.journal.connection.checkpoint(.truncate)
-        let copyPath = bench.directory + "/copy.sqlite"
-        try FileManager.default.copyItem(atPath: bench.path, toPath: copyPath)
-        let copy = try Journal(path: copyPath, random: Seeded(1234))
+        let copy = try bench.copy(random: 1234)
 
         try bench.add("原件上")
         try bench.sync()

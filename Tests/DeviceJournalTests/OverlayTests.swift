@@ -1,6 +1,4 @@
-import Foundation
 import NeedModel
-import SQLiteStore
 import SyncCore
 import Testing
 import WireFormat
@@ -175,14 +173,12 @@ import WireFormat
         let bench = try Bench()
         let told = try bench.add("原来")
         try bench.sync()
-        try bench.journal.connection.checkpoint(.truncate)
-        let copyPath = bench.directory + "/copy.sqlite"
-        try FileManager.default.copyItem(atPath: bench.path, toPath: copyPath)
+        let copy = try bench.copy(random: 5)
         let instant = bench.now
         let note = try bench.journal.note(told, text: "已经联系", clocks: instant)
         let sent = try bench.request().groups
 
-        bench.journal = try Journal(path: copyPath, random: Seeded(5))
+        bench.journal = copy
         let need = try bench.journal.addNeed(
             [FieldEdit(.text, .text("新的")), FieldEdit(.grid, .text(Bench.grid))], clocks: instant)
         #expect(need.id == note.id)

@@ -57,21 +57,24 @@ static inline int waystation_configure(sqlite3 *database, int option, int on, in
     return sqlite3_db_config(database, option, on, in_force);
 }
 
+/// The main database's write-ahead log; NULL when there is none.
+static inline sqlite3_file *waystation_log(sqlite3 *database) {
+    sqlite3_file *log = 0;
+    int code = sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    return code == SQLITE_OK && log && log->pMethods ? log : 0;
+}
+
 /// The size of the main database's write-ahead log, in bytes; 0 when there is none.
 static inline sqlite3_int64 waystation_log_size(sqlite3 *database) {
-    sqlite3_file *log = 0;
+    sqlite3_file *log = waystation_log(database);
     sqlite3_int64 size = 0;
-    int code = sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-    if (code != SQLITE_OK || !log || !log->pMethods) return 0;
-    return log->pMethods->xFileSize(log, &size) == SQLITE_OK ? size : 0;
+    return log && log->pMethods->xFileSize(log, &size) == SQLITE_OK ? size : 0;
 }
 
 /// Makes the length of the main database's write-ahead log durable, if there is one.
 static inline int waystation_sync_log(sqlite3 *database) {
-    sqlite3_file *log = 0;
-    int code = sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-    if (code != SQLITE_OK || !log || !log->pMethods) return code;
-    return log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    sqlite3_file *log = waystation_log(database);
+    return log ? log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) : SQLITE_OK;
 }
 
 /// How every connection of the process uses memory; without effect once SQLite is in use.
