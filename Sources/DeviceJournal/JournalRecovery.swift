@@ -122,9 +122,7 @@ extension Journal {
                 let guarded = GuardedRow(row: statement)
                 // What the disk has altered is not brought to others.
                 guard guarded.isSound, let row = guarded.record else { continue }
-                let fields = row.state.fields.filter { entry in
-                    entry.value.contains { $0.sequence > recovery.shared }
-                }
+                let fields = row.state.fieldsToBring(beyond: recovery.shared)
                 if fields.isEmpty { continue }
                 let record = PageRecord(bringing: row, fields: fields)
                 versions += fields.reduce(0) { $0 + $1.value.count }
@@ -202,6 +200,17 @@ extension Journal {
 }
 
 extension RecordState {
+    /// The fields that changed beyond what is shared, and with them those that tell what had not
+    /// seen what: a contested delete and the edits, the order that an answer came too late for.
+    fileprivate func fieldsToBring(beyond shared: UInt64) -> FieldMap<[Version]> {
+        func isLost(_ versions: [Version]) -> Bool { versions.contains { $0.sequence > shared } }
+        guard fields.values.contains(where: isLost) else { return FieldMap() }
+        var telling = Set(contested)
+        if !contested.isEmpty { telling.insert(NeedField.withdrawal.rawValue) }
+        if fields[LateAnswers.field] != nil { telling.insert(NeedField.dispatch.rawValue) }
+        return fields.filter { isLost($0.value) || telling.contains($0.key) }
+    }
+
     typealias Lost = (change: Change, stamp: Stamp)
 
     /// What was brought of a record and did not come back, as commands: the winners, then what
@@ -244,7 +253,8 @@ extension PageRecord {
     /// A record with its fields as they were sent to this device.
     fileprivate init(bringing row: RecordRow, fields: FieldMap<[RecordState.Version]>) {
         self.init(
-            id: row.id, kind: row.kind, createdMilliseconds: row.created, contested: [], places: [],
+            id: row.id, kind: row.kind, createdMilliseconds: row.created,
+            contested: row.state.contested, places: [],
             fields: fields.map { field, versions in
                 PageRecord.Field(
                     field: field,

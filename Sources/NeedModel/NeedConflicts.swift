@@ -73,15 +73,30 @@ package enum LateAnswers {
         }
     }
 
-    /// Adds what came late. Of what came late before, it covers only what is of the same field: a
-    /// rating has seen the finish that it rates, and counts with nothing else.
+    /// Adds what came late.
     private static func keep(_ version: Version, in late: inout Register) {
-        let source = version.value?.first
-        let others = late.versions.filter { $0.value != nil && $0.value?.first != source }
-        var related = Register(
-            live: late.versions.filter { $0.value == nil || $0.value?.first == source })
+        var (related, apart) = parted(late, at: version)
         related.insert(version)
-        late = Register(live: related.versions + others)
+        late = Register(live: related.versions + apart)
+    }
+
+    /// The register without what has nothing to do with a version, and that: what came late of
+    /// another field neither covers it nor is covered. A rating has seen the finish that it rates,
+    /// and counts with nothing else.
+    package static func parted(
+        _ late: Register, at version: Version
+    ) -> (related: Register, apart: [Version]) {
+        let apart = late.versions.filter { areApart($0, version) }
+        if apart.isEmpty { return (late, []) }
+        return (Register(live: late.versions.filter { !areApart($0, version) }), apart)
+    }
+
+    /// Whether two versions of the register came late of different fields.
+    package static func areApart(_ one: Version, _ other: Version) -> Bool {
+        guard let source = one.value?.first, let otherSource = other.value?.first else {
+            return false
+        }
+        return source != otherSource
     }
 
     /// The register's version for a change that came late; `nil` for one that did not.

@@ -634,10 +634,53 @@ struct RestoreChecker {
     /// What each device held when the hub was restored, until it has brought it back.
     private var held: [ObjectIdentifier: Set<Held>] = [:]
     private var returned: Set<Held> = []
-    /// The first ledger that was lost: what was written in it, and what of it was live, and was not
-    /// replaced in those that were lost after it. Later ones may show conflicts too many, so what
-    /// is live there side by side proves nothing.
-    private var lostLedger: (writes: Set<Held>, live: Set<Held>)?
+    /// The first ledger that was lost. Later ones may show conflicts too many, so what is live
+    /// there side by side proves nothing.
+    private var lostLedger: LostLedger?
+
+    private struct LostLedger {
+        /// What was written in it.
+        var writes: Set<Held>
+        /// What of it was live, and was not replaced in those that were lost after it.
+        var live: Set<Held>
+        var undecided: [RecordID: Undecided]
+    }
+
+    /// What of a need somebody had to decide between its fields.
+    private struct Undecided {
+        var delete: Held?
+        /// Live versions of other fields, that the delete had not seen.
+        var edits: Set<Held> = []
+        var orders: Set<Held> = []
+        /// Answers and ratings that came too late for the order, of the field that keeps them.
+        var late: Set<Held> = []
+
+        /// - Returns: `nil` where there was nothing to decide.
+        init?(_ record: InspectedRecord) {
+            guard record.kind == Kind.need.rawValue else { return nil }
+            let registers = Dictionary(
+                uniqueKeysWithValues: record.fields.map { ($0.field, $0.register) })
+            if let winner = registers[NeedField.withdrawal.rawValue]?.winner {
+                delete = Held(winner, of: record.id, NeedField.withdrawal.rawValue)
+                for field in record.contested {
+                    for version in registers[field]?.versions ?? []
+                    where version.isConcurrent(with: winner) {
+                        edits.insert(Held(version, of: record.id, field))
+                    }
+                }
+            }
+            let dispatch = registers[NeedField.dispatch.rawValue]
+            orders = Set(
+                dispatch?.versions.map { Held($0, of: record.id, NeedField.dispatch.rawValue) }
+                    ?? [])
+            let order = LateAnswers.order(ofDispatch: dispatch?.winner?.value)
+            for version in registers[LateAnswers.field]?.versions ?? []
+            where LateAnswers.open(version.value, currentOrder: order) != nil {
+                late.insert(Held(version, of: record.id, LateAnswers.field))
+            }
+            if edits.isEmpty && late.isEmpty { return nil }
+        }
+    }
 
     private mutating func held(by device: SimulatedDevice) throws -> Set<Held> {
         var result: Set<Held> = []
@@ -674,7 +717,8 @@ struct RestoreChecker {
         let (groups, brought) = try (ledger.inspectGroups(), ledger.inspectBrought())
         formerlyBrought.formUnion(brought.map { Field(record: $0.record, field: $0.field) })
         var live: Set<Held> = []
-        for record in try ledger.inspectRecords() {
+        let records = try ledger.inspectRecords()
+        for record in records {
             for entry in record.fields where entry.field != LateAnswers.field {
                 for version in entry.register.versions {
                     live.insert(Held(version, of: record.id, entry.field))
@@ -692,10 +736,15 @@ struct RestoreChecker {
                     replaced.formUnion(history.map { Held($0, of: record, field) })
                 }
             }
-            lostLedger = (lost.writes, lost.live.subtracting(replaced.subtracting(live)))
+            lostLedger?.live = lost.live.subtracting(replaced.subtracting(live))
         } else {
             // What was refused there may be applied after it, and covers what it had seen.
-            lostLedger = (Held.all(of: groups.filter(\.isApplied), brought: brought), live)
+            lostLedger = LostLedger(
+                writes: Held.all(of: groups.filter(\.isApplied), brought: brought), live: live,
+                undecided: Dictionary(
+                    uniqueKeysWithValues: records.compactMap { record in
+                        Undecided(record).map { (record.id, $0) }
+                    }))
         }
         returned = []
         for device in devices { held[ObjectIdentifier(device)] = try held(by: device) }
@@ -769,6 +818,52 @@ extension RestoreChecker {
     }
 }
 
+extension RestoreChecker {
+    /// Invariants 6 and 7 across restores, between the fields of a need: what somebody had to decide
+    /// and nobody has decided is there to decide again, as far as it came back.
+    func checkUndecided(_ record: InspectedRecord, known: Set<Held>) throws {
+        guard let lost = lostLedger?.undecided[record.id] else { return }
+        func versions(of field: UInt32) -> [Version] {
+            record.fields.first { $0.field == field }?.register.versions ?? []
+        }
+        if let delete = versions(of: NeedField.withdrawal.rawValue).first,
+            lost.delete == Held(delete, of: record.id, NeedField.withdrawal.rawValue)
+        {
+            for edit in lost.edits {
+                for version in versions(of: edit.field)
+                where edit == Held(version, of: record.id, edit.field)
+                    && !version.isConcurrent(with: delete)
+                {
+                    throw Violation(
+                        invariant: 7,
+                        what: "\(record.id): the delete \(delete.dot) and \(version.dot) of field "
+                            + "\(edit.field) had not seen each other before a restore: "
+                            + text(of: [delete, version]))
+                }
+            }
+        }
+        let orders = versions(of: NeedField.dispatch.rawValue)
+        guard
+            lost.orders
+                == Set(orders.map { Held($0, of: record.id, NeedField.dispatch.rawValue) })
+        else { return }
+        let late = versions(of: LateAnswers.field)
+        let lostDots = Set(lost.late.map(\.dot))
+        for held in lost.late where known.contains(held) {
+            let isKept = late.contains {
+                // A newer one of the same field may have seen it.
+                $0.dot == held.dot
+                    || $0.value?.first == held.value?.first && !lostDots.contains($0.dot)
+            }
+            if isKept { continue }
+            throw Violation(
+                invariant: 7,
+                what: "\(record.id): \(held.dot) came too late for the order before a restore, and "
+                    + "is not beside it any more: " + text(of: orders + late))
+        }
+    }
+}
+
 /// Invariants 3, 4, 6, 7, 12, 13 and 17, from the ledger's whole history.
 struct LedgerChecker {
     let records: [InspectedRecord]
@@ -811,9 +906,11 @@ struct LedgerChecker {
     func check() throws {
         try checkCounters()
         let histories = Self.histories(groups: groups, brought: brought)
+        let known = restores.happened ? knownLate : []
         for record in records {
             // Then two say of one position that other versions were live there.
             if restores.happened, restores.staleRows.contains(record.id) { continue }
+            try restores.checkUndecided(record, known: known)
             for (field, history) in histories[record.id] ?? [:] {
                 try restores.checkCovers(history, record: record.id, field: field)
                 let history = restores.happened ? inheriting(history) : history
@@ -833,6 +930,22 @@ struct LedgerChecker {
                 try checkJoin(history, stored: stored, record: record.id)
             }
         }
+    }
+
+    /// The answers and ratings that the ledger knows, as they stand where they came too late.
+    private var knownLate: Set<RestoreChecker.Held> {
+        var result: Set<RestoreChecker.Held> = []
+        for held in RestoreChecker.Held.all(of: groups.filter(\.isApplied), brought: brought) {
+            if held.field == LateAnswers.field { result.insert(held) }
+            guard let field = NeedField(rawValue: held.field), LateAnswers.sources.contains(field),
+                let value = held.value
+            else { continue }
+            var late = held
+            late.field = LateAnswers.field
+            late.value = [UInt8(held.field)] + value
+            result.insert(late)
+        }
+        return result
     }
 
     /// The history with what each writer had seen by way of the versions it saw. Of what came back

@@ -35,24 +35,25 @@ package struct LostPart: Hashable, Sendable {
     ///
     /// Whatever is older than all other live versions is not live any more, so one of them covers
     /// it, and which of them makes no difference. Beyond the oldest of the others nothing is
-    /// claimed: a claim too little can only show a conflict more. Nor is, in the term where the
-    /// version stood, its own place and what follows: it had seen none of that, and two contents
-    /// that claim one place must not cover each other.
+    /// claimed, nor beyond what is known not to have been seen: a claim too little can only show a
+    /// conflict more. Nor is the version's own place and what follows: it had seen none of that,
+    /// and two contents that claim one place must not cover each other.
     ///
     /// - Parameters:
     ///   - index: Of the version.
     ///   - sequences: Of all live versions of the field, as the device holds them.
-    package func clock(of index: Int, among sequences: [UInt64]) -> ShortClock {
-        var limit = UInt64.max
+    ///   - unseen: Of versions of other fields that it is known not to have seen.
+    package func clock(
+        of index: Int, among sequences: [UInt64], unseen: [UInt64] = []
+    ) -> ShortClock {
+        var limit = max(sequences[index], 1) - 1
         for (other, sequence) in sequences.enumerated() where other != index {
             limit = min(limit, max(sequence, 1) - 1)
         }
+        for sequence in unseen { limit = min(limit, max(sequence, 1) - 1) }
         var seen = VectorClock()
-        let own = formerPosition(of: sequences[index])
         for position in reached {
-            var sequence = min(position.sequence, limit)
-            if let own, own.term == position.term { sequence = min(sequence, own.sequence - 1) }
-            seen.observe(Dot(position.term, sequence))
+            seen.observe(Dot(position.term, min(position.sequence, limit)))
         }
         return ShortClock(base: min(shared, limit), ancestors: seen.entries)
     }

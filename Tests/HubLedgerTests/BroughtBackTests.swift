@@ -40,13 +40,21 @@ import WireFormat
     private func held(_ device: TestDevice, beyond shared: UInt64) -> [PageRecord] {
         device.state.sorted { ($0.value.kind, $0.key) < ($1.value.kind, $1.key) }
             .compactMap { id, record in
-                let fields = record.fields.filter {
-                    $0.value.contains { $0.sequence > shared }
+                func isLost(_ versions: [HeldRecord.Version]) -> Bool {
+                    versions.contains { $0.sequence > shared }
                 }
-                if fields.isEmpty { return nil }
+                guard record.fields.values.contains(where: isLost) else { return nil }
+                var telling = Set(record.contested)
+                if !telling.isEmpty { telling.insert(NeedField.withdrawal.rawValue) }
+                if record.fields[LateAnswers.field] != nil {
+                    telling.insert(NeedField.dispatch.rawValue)
+                }
+                let fields = record.fields.filter {
+                    isLost($0.value) || telling.contains($0.key)
+                }
                 return PageRecord(
                     id: id, kind: record.kind, createdMilliseconds: record.created,
-                    contested: [], places: [],
+                    contested: record.contested, places: [],
                     fields: fields.sorted { $0.key < $1.key }.map { field, versions in
                         PageRecord.Field(
                             field: field,
@@ -91,6 +99,104 @@ import WireFormat
         }
         #expect(try copy.register(.text, of: old).versions.count == 1)
         #expect(try copy.record(new)?.placement == hub.record(new)?.placement)
+    }
+
+    @Test(
+        "a delete and an edit of another field that had not seen each other do not so afterwards",
+        arguments: [true, false], [true, false])
+    func contested(isEditFirst: Bool, keepsFirst: Bool) throws {
+        let need = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        worker.edit(need, .address, .text("一"))
+        office.edit(need, .withdrawal, .text("重复"))
+        let devices = isEditFirst ? [worker, office] : [office, worker]
+        if !keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
+        try devices[0].sync()
+        if keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
+        try devices[1].sync()
+        try devices[0].sync()
+        let contested = [NeedField.address.rawValue]
+        #expect(devices.allSatisfy { $0.state[need]?.contested == contested })
+        // What came between the two is seen by the later one, and contests nothing.
+        let copy = try hub.opening("copy", seed: 5)
+        for device in devices { try bring(device, to: copy) }
+        #expect(try copy.record(need)?.contestedFields == contested)
+    }
+
+    @Test("a delete that had seen all does so afterwards")
+    func uncontested() throws {
+        let need = worker.addNeed("旧")
+        try worker.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        worker.edit(need, .address, .text("一"))
+        try worker.sync()
+        try office.sync()
+        office.edit(need, .withdrawal, .text("重复"))
+        office.edit(need, .phone, .text("1"))
+        try office.sync()
+        try worker.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        try bring(worker, to: copy)
+        #expect(try copy.record(need)?.isWithdrawn == true)
+        #expect(try copy.record(need)?.isInConflict == false)
+    }
+
+    @Test(
+        "an answer that came too late for an order does so afterwards",
+        arguments: [true, false], [true, false])
+    func late(isAnswerFirst: Bool, keepsFirst: Bool) throws {
+        let team = try hub.team("A")
+        let need = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        let order = office.dispatch(need, to: "A")
+        try office.sync()
+        try team.sync()
+        team.answer(need, order, .finished, "已修")
+        office.dispatch(need, to: "B")
+        let devices = isAnswerFirst ? [team, office] : [office, team]
+        if !keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
+        try devices[0].sync()
+        if keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
+        try devices[1].sync()
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        try bring(office, to: copy)
+        let before = try #require(try hub.record(need))
+        let after = try #require(try copy.record(need))
+        #expect(before.conflictingFields == [.dispatch])
+        #expect(after.conflictingFields == [.dispatch])
+        #expect(after.lateAnswers.map(\.version.dot) == before.lateAnswers.map(\.version.dot))
+        #expect(after.progress.status == .dispatched)
+        #expect(after.team == "B")
+    }
+
+    @Test("a rating that came too late does not take the finish from beside it when both come back")
+    func lateRating() throws {
+        let team = try hub.team("A")
+        let need = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        let order = office.dispatch(need, to: "A")
+        try office.sync()
+        try team.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        team.answer(need, order, .finished, "已修")
+        try team.sync()
+        try worker.sync()
+        worker.rate(need, order, grade: 5)
+        office.dispatch(need, to: "B")
+        try office.sync()
+        try worker.sync()
+        try office.sync()
+        let before = try #require(try hub.record(need))
+        #expect(before.lateAnswers.count == 2)
+        let copy = try hub.opening("copy", seed: 5)
+        try bring(office, to: copy)
+        let after = try #require(try copy.record(need))
+        #expect(
+            Set(after.lateAnswers.map(\.version.dot)) == Set(before.lateAnswers.map(\.version.dot)))
     }
 
     @Test("who brought what is kept, and told")

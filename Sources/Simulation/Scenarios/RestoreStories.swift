@@ -83,6 +83,21 @@ let restoreStories: [Scenario] = [
         }
     },
 
+    Scenario("restored-undecided", bug: "a restore that decides between two fields") { stage in
+        for keepsFirst in [true, false] {
+            for isEditFirst in [true, false] {
+                try Stage.play {
+                    try restoreContested($0, isEditFirst: isEditFirst, keepsFirst: keepsFirst)
+                }
+            }
+            for isAnswerFirst in [true, false] {
+                try Stage.play {
+                    try restoreLate($0, isAnswerFirst: isAnswerFirst, keepsFirst: keepsFirst)
+                }
+            }
+        }
+    },
+
     Scenario("restored-beside-a-copy", bug: "tailscale #506 and cht-core #8093 at once") { stage in
         for count in 1...5 {
             for hasPulled in [true, false] {
@@ -124,6 +139,54 @@ let restoreStories: [Scenario] = [
         try stage.settle()
     },
 ]
+
+/// A need is withdrawn, and edited by somebody who had not seen that; the hub loses both, or what
+/// came second.
+private func restoreContested(_ stage: Stage, isEditFirst: Bool, keepsFirst: Bool) throws {
+    let worker = try stage.worker("worker", in: "v1")
+    let office = try stage.office("office")
+    let need = try worker.record("路灯不亮", in: "g1")
+    try stage.settle()
+    try office.withdraw(need)
+    try worker.set(.address, of: need, to: "村口")
+    let order = isEditFirst ? [worker, office] : [office, worker]
+    try loseUndecided(order, keepsFirst: keepsFirst, on: stage)
+    for device in order {
+        try expect(
+            try device.shown(need)?.conflicts.map(\.field) == [.withdrawal],
+            "\(device.name) is not asked any more (edit first: \(isEditFirst), of which the hub "
+                + "keeps one: \(keepsFirst))")
+    }
+}
+
+/// A team answers an order while the office sends another team; the hub loses both, or what came
+/// second.
+private func restoreLate(_ stage: Stage, isAnswerFirst: Bool, keepsFirst: Bool) throws {
+    let office = try stage.office("office")
+    let team = try stage.team("team", of: "t1")
+    try office.sync()
+    let need = try office.record("路灯不亮", in: "g1")
+    try office.dispatch(need, to: "t1")
+    try stage.settle()
+    try office.dispatch(need, to: "t2")
+    _ = try team.journal.accept(need, clocks: team.clocks)
+    let order = isAnswerFirst ? [team, office] : [office, team]
+    try loseUndecided(order, keepsFirst: keepsFirst, on: stage)
+    try expect(
+        try office.shown(need)?.conflicts.map(\.field) == [.dispatch],
+        "the office is not told any more of the former team's work (which came first: "
+            + "\(isAnswerFirst), and the hub keeps it: \(keepsFirst))")
+}
+
+/// Two devices tell the hub what they wrote, one after the other, and the hub loses it.
+private func loseUndecided(_ devices: [StageDevice], keepsFirst: Bool, on stage: Stage) throws {
+    let older = keepsFirst ? nil : try stage.backUpHub()
+    try devices[0].sync()
+    let backup = try older ?? stage.backUpHub()
+    try stage.settle()
+    try stage.restoreHub(backup)
+    try stage.settle()
+}
 
 /// The hub loses three commands of a journal, of which an older copy then uses the counters.
 ///
