@@ -390,9 +390,14 @@ extension Journal {
     func compose(
         id: RecordID, row: RecordRow?, groups: [OutboxGroup], context: ReadingContext
     ) -> RecordView? {
-        if let row, !row.isVisible { return nil }
-        let groups = row?.own(groups) ?? groups
         let creation = groups.first { $0.content.createdKind != nil }
+        if let row, !row.isVisible {
+            // A hub that was restored may have been brought what this journal created before it
+            // knows so. Until it does, the person is shown what they wrote.
+            guard creation != nil else { return nil }
+            return compose(id: id, row: nil, groups: groups, context: context)
+        }
+        let groups = row?.own(groups) ?? groups
         guard let kind = row?.kind ?? creation?.content.createdKind else { return nil }
         let created =
             row.map { ShownTime(milliseconds: $0.created, isApproximate: false) }

@@ -72,7 +72,7 @@ extension Journal {
             }
             for group in try readOutbox() where group.content.createdKind == Kind.need.rawValue {
                 if ids.contains(group.record) { continue }
-                if try readRecord(group.record) == nil { ids.insert(group.record) }
+                if try readRecord(group.record)?.isVisible != true { ids.insert(group.record) }
             }
             return ids.sorted()
         }
@@ -99,7 +99,7 @@ extension Journal {
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
         for group in groups where group.content.createdKind == Kind.need.rawValue {
             if ids.contains(group.record) { continue }
-            if try readRecord(group.record) == nil { ids.append(group.record) }
+            if try readRecord(group.record)?.isVisible != true { ids.append(group.record) }
         }
         return ids.sorted()
     }

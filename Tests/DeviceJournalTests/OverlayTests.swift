@@ -76,6 +76,27 @@ import WireFormat
         #expect(try bench.journal.readOutbox().isEmpty)
     }
 
+    /// Simulator seed 24347. A hub that was restored is brought a need by others, does not know yet
+    /// who recorded it, and moves it out of the recorder's reach.
+    @Test func whatWasRecordedHereAndIsNotToldStaysShown() throws {
+        let bench = try Bench()
+        let id = try bench.add("水管冻裂")
+        // Told to nobody whose hub is still there.
+        let request = try bench.request()
+        let brought = bench.echo(request.groups[0], replica: request.replica, asSent: false)
+        try bench.absorb(
+            request, page: bench.lastPage([brought]), assignment: bench.current)
+        try bench.absorb(bench.request(), page: bench.lastPage(departed: [id]))
+        #expect(try bench.journal.readRecord(id)?.isVisible == false)
+        #expect(try bench.shown(id).text == "水管冻裂")
+        #expect(try bench.shown(id).isWaiting)
+        #expect(try bench.journal.needs().map(\.id) == [id])
+        #expect(try bench.journal.resolve(id.description) == id)
+        let edited = try bench.journal.editNeed(
+            id, [FieldEdit(.phone, .text("1"))], clocks: bench.now)
+        #expect(edited.phone == "1")
+    }
+
     @Test func whatWasWrittenDuringASyncWaits() throws {
         let bench = try Bench()
         let first = try bench.add("先")

@@ -77,6 +77,26 @@ struct SimulationTests {
         }
     }
 
+    /// The same with some faults alone.
+    @Test(
+        arguments: [
+            // A delete that had not seen an edit of another field had, once both came back.
+            (seed: 442, events: 300, faults: [.answerLost, .tombstones, .hubRestored]),
+            // What a person had recorded was hidden, as long as a hub to which others had brought it
+            // did not know who had.
+            (
+                seed: 24_347, events: 243,
+                faults: [.answerLost, .territoryChanged, .tombstones, .hubRestored]
+            ),
+        ] as [(seed: UInt64, events: Int, faults: Set<Fault>)])
+    func seedOfThePastHoldsUnderFewFaults(seed: UInt64, events: Int, faults: Set<Fault>) {
+        if case .failure(let failure) = Simulator.run(
+            SimulationOptions(seed: seed, events: events, faults: faults))
+        {
+            Issue.record("\(failure.violation)\nreplay: \(failure.command)")
+        }
+    }
+
     /// One fault at a time, so that none hides behind another.
     @Test(arguments: Fault.allCases)
     func everyInvariantHoldsUnderOneFault(fault: Fault) async {
