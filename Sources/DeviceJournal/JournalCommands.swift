@@ -49,7 +49,8 @@ extension Journal {
             try check(given, identity: identity, action: .add, isCreation: true)
             let (id, group) = try appendOne(
                 to: nil, creating: Kind.need.rawValue, given.changes, clocks: clocks)
-            return try requireNeed(id, context: readContext(), firstGroup: group)
+            return try requireNeed(
+                id, context: readContext(ofOwn: identity), firstGroup: group)
         }
     }
 

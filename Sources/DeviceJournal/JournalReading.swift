@@ -216,6 +216,8 @@ extension Journal {
 
     /// The code of a grid given by code or name, or by a part of the name that only it has.
     package func gridCode(matching text: String) throws(JournalError) -> String {
+        // Mostly it is the code of a grid of their own, and a banner has hundreds of others.
+        if try reading({ try readScope().contains(.grid(text)) }) { return text }
         let grids = try territories().filter { $0.level == .grid }
         let found = try Self.code(
             matching: text, among: grids.map { NamedCode(code: $0.code, name: $0.name) })
@@ -224,6 +226,7 @@ extension Journal {
     }
 
     package func categoryCode(matching text: String) throws(JournalError) -> String {
+        if try reading({ try isNamed(text, in: .category) }) { return text }
         guard let found = try Self.code(matching: text, among: categories()) else {
             throw .unknownCategory(text)
         }
@@ -324,6 +327,13 @@ extension Journal {
             context.seen[try row.record(at: 0)] = row.bits(at: 1)
         }
         return context
+    }
+
+    /// For what this journal recorded just now, of which all is its own.
+    func readContext(ofOwn identity: Identity) throws -> ReadingContext {
+        ReadingContext(
+            identity: identity, lineage: [identity.replica.rawValue: .max], people: [:],
+            boots: try readBoots(), seen: [:])
     }
 
     func readRecord(_ id: RecordID) throws -> RecordRow? {

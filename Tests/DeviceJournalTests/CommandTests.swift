@@ -67,6 +67,24 @@ import WireFormat
         #expect(try bench.journal.needs().map(\.category) == ["lighting"])
     }
 
+    @Test func placesAndCategoriesAreGivenByCodeOrName() throws {
+        let bench = try Bench()
+        let journal = bench.journal
+        for text in [Bench.grid, "第一网格", "第一"] {
+            #expect(try journal.gridCode(matching: text) == Bench.grid)
+        }
+        // Not the device's own, and known all the same.
+        #expect(try journal.gridCode(matching: Bench.otherGrid) == Bench.otherGrid)
+        expect(.ambiguousName("网格", codes: [Bench.grid, Bench.otherGrid])) {
+            try journal.gridCode(matching: "网格")
+        }
+        expect(.unknownGrid("V1")) { try journal.gridCode(matching: "V1") }
+        for text in ["lighting", "路灯", "灯"] {
+            #expect(try journal.categoryCode(matching: text) == "lighting")
+        }
+        expect(.unknownCategory("T1")) { try journal.categoryCode(matching: "T1") }
+    }
+
     @Test func aFieldIsGivenOnce() throws {
         let bench = try Bench()
         let id = try bench.add()
