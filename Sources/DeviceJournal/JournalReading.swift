@@ -401,12 +401,10 @@ extension Journal {
         id: RecordID, row: RecordRow?, groups: [OutboxGroup], context: ReadingContext
     ) -> RecordView? {
         let creation = groups.first { $0.content.createdKind != nil }
-        if let row, !row.isVisible {
-            // A hub that was restored may have been brought what this journal created before it
-            // knows so. Until it does, the person is shown what they wrote.
-            guard creation != nil else { return nil }
-            return compose(id: id, row: nil, groups: groups, context: context)
-        }
+        // A hub that was restored may have been brought what this journal created before it knows
+        // who did. Until it does, the person is shown what they wrote.
+        if let row, !row.isVisible, creation?.content.createdKind != row.kind { return nil }
+        let row = row?.isVisible == true ? row : nil
         let groups = row?.own(groups) ?? groups
         guard let kind = row?.kind ?? creation?.content.createdKind else { return nil }
         let created =

@@ -200,14 +200,13 @@ extension Journal {
 }
 
 extension RecordState {
-    /// The fields that changed beyond what is shared, and with them those that tell what had not
-    /// seen what: a contested delete and the edits, the order that an answer came too late for.
+    /// The fields that changed beyond what is shared, and with them those that tell which versions
+    /// had not seen each other.
     fileprivate func fieldsToBring(beyond shared: UInt64) -> FieldMap<[Version]> {
         func isLost(_ versions: [Version]) -> Bool { versions.contains { $0.sequence > shared } }
         guard fields.values.contains(where: isLost) else { return FieldMap() }
-        var telling = Set(contested)
-        if !contested.isEmpty { telling.insert(NeedField.withdrawal.rawValue) }
-        if fields[LateAnswers.field] != nil { telling.insert(NeedField.dispatch.rawValue) }
+        let telling = NeedConflicts.fieldsThatTell(
+            contested: contested, hasLate: fields[LateAnswers.field] != nil)
         return fields.filter { isLost($0.value) || telling.contains($0.key) }
     }
 
@@ -250,6 +249,18 @@ extension RecordState {
 }
 
 extension PageRecord {
+    /// Of more versions than may be brought at once, which nobody writes by hand, the winner and
+    /// the oldest, which tell what all of them had seen. The others do not return (and stay here).
+    private static func bringable(
+        _ versions: [RecordState.Version]
+    ) -> [RecordState.Version] {
+        guard versions.count > Limits.broughtVersionsPerFieldMax else { return versions }
+        let oldest = versions.dropFirst().map(\.sequence).sorted()[
+            Limits.broughtVersionsPerFieldMax - 2]
+        return versions.enumerated().filter { $0.offset == 0 || $0.element.sequence <= oldest }
+            .map(\.element)
+    }
+
     /// A record with its fields as they were sent to this device.
     fileprivate init(bringing row: RecordRow, fields: FieldMap<[RecordState.Version]>) {
         self.init(
@@ -258,7 +269,7 @@ extension PageRecord {
             fields: fields.map { field, versions in
                 PageRecord.Field(
                     field: field,
-                    versions: versions.map {
+                    versions: Self.bringable(versions).map {
                         PageRecord.Version(
                             value: $0.value.map { .bytes($0) } ?? .cleared, stamp: $0.stamp,
                             sequence: $0.sequence)

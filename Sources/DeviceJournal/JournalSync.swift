@@ -962,8 +962,11 @@ extension Journal {
             merge.needs[id] = (known.before, nil)
             return
         }
-        let view = compose(
-            id: id, row: row, groups: merge.groups[id] ?? [], context: merge.context)
+        // What is only shown because it was recorded here was told of when it was hidden.
+        let view =
+            row?.isVisible == false
+            ? nil
+            : compose(id: id, row: row, groups: merge.groups[id] ?? [], context: merge.context)
         merge.needs[id] = (view.map { Glimpse(NeedSnapshot($0, context: merge.context)) }, nil)
     }
 
@@ -975,9 +978,12 @@ extension Journal {
             let need = merge.needs[id] ?? (nil, nil)
             var after = need.after
             if after == nil {
-                after = compose(
-                    id: id, row: try readRecord(id), groups: groups[id] ?? [], context: context
-                ).map { Glimpse(NeedSnapshot($0, context: context)) }
+                let row = try readRecord(id)
+                let view = compose(
+                    id: id, row: row, groups: groups[id] ?? [], context: context)
+                // Hidden, and shown as far as it was recorded here: that is no news.
+                if row?.isVisible == false, view != nil { continue }
+                after = view.map { Glimpse(NeedSnapshot($0, context: context)) }
             }
             // Whose replicas are whose is known only now.
             after?.isOwn = context.isOwn(id.replica)

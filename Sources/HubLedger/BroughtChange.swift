@@ -147,14 +147,13 @@ extension Admitter {
         for field in page.fields {
             let sequences = field.versions.map(\.sequence)
             // Oldest first, as they were admitted.
-            for index in sequences.indices.sorted(by: { sequences[$0] < sequences[$1] }) {
-                let found = field.versions[index]
+            for found in field.versions.sorted(by: { $0.sequence < $1.sequence }) {
                 guard
                     var version = try lostVersion(
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(
-                            of: index, among: sequences,
-                            unseen: unseen.sequences(for: found, of: field.field)),
+                            among: sequences,
+                            unseen: unseen.oldest(for: found, of: field.field)),
                         lost: lost),
                     !earlier.contains(where: {
                         $0.field == field.field
@@ -169,8 +168,7 @@ extension Admitter {
                     version, field: field.field, page: page, kind: kind,
                     isCovered: earlier.contains {
                         $0.field == field.field && $0.version.covers(version)
-                            && !(field.field == LateAnswers.field
-                                && LateAnswers.areApart($0.version, version))
+                            && !LateAnswers.areApart($0.version, version, in: field.field)
                     })
             }
         }
@@ -257,24 +255,22 @@ extension Admitter {
     ) throws {
         let touched =
             try records[page.id] ?? createBrought(page, kind: kind, version: version)
-        var register = touched.record.state[field]
-        var apart: [Version] = []
-        if field == LateAnswers.field {
-            (register, apart) = LateAnswers.parted(register, at: version)
-        }
+        var (register, apart) = LateAnswers.parted(
+            touched.record.state[field], at: version, in: field)
         var version = version
         try inheritSeen(&version, from: register)
         head += 1
         brought.append(
             BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
         newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
-        let size = touched.record.state.size + (version.value?.count ?? 0)
         if try passOnSeen(of: version, in: &register) || isCovered {
             let count = register.versions.count
             register.drop(coveredBy: version)
             if register.versions.count < count { touched.hasLessThanBefore = true }
             touched.record.state[field] = Register(live: register.versions + apart)
-        } else if size <= LedgerLimits.recordBytesMax {
+        } else if touched.record.state.size + (version.value?.count ?? 0)
+            <= LedgerLimits.recordBytesMax
+        {
             // A record that is full keeps it in its history alone.
             register.insert(version)
             touched.record.state[field] = Register(live: register.versions + apart)
@@ -331,55 +327,6 @@ extension Admitter {
     }
 }
 
-/// What a device knows of a need that it brings back across its fields: which versions had not
-/// seen each other. All else of one field had seen what is older in the others.
-struct UnseenVersions {
-    private var deletes: [UInt64] = []
-    private var contested: [UInt32] = []
-    private var edits: [UInt64] = []
-    private var orders: [UInt64] = []
-    /// The answers and ratings that came late, by the dot that they have in either field.
-    private var late: [Dot: UInt64] = [:]
-
-    init(in page: PageRecord) {
-        guard page.kind == Kind.need.rawValue else { return }
-        var dispatch: [UInt8]?
-        var lateAnswers: [PageRecord.Version] = []
-        for field in page.fields {
-            let sequences = field.versions.map(\.sequence)
-            switch field.field {
-            case NeedField.withdrawal.rawValue: deletes = sequences
-            case NeedField.dispatch.rawValue:
-                orders = sequences
-                dispatch = field.versions.first?.value.bytes
-            case LateAnswers.field: lateAnswers = field.versions
-            default: break
-            }
-            if page.contested.contains(field.field) { edits += sequences }
-        }
-        contested = page.contested
-        let order = LateAnswers.order(ofDispatch: dispatch)
-        for version in lateAnswers
-        where LateAnswers.open(version.value.bytes, currentOrder: order) != nil {
-            late[version.stamp.dot] = version.sequence
-        }
-    }
-
-    /// The sequences of the versions in other fields that one had not seen, or that had not seen it.
-    func sequences(for version: PageRecord.Version, of field: UInt32) -> [UInt64] {
-        var sequences: [UInt64] = []
-        if contested.contains(field) { sequences += deletes }
-        switch field {
-        case NeedField.withdrawal.rawValue: sequences += edits
-        case NeedField.dispatch.rawValue: sequences += late.values
-        case NeedField.answer.rawValue, NeedField.rating.rawValue, LateAnswers.field:
-            if late[version.stamp.dot] != nil { sequences += orders }
-        default: break
-        }
-        return sequences
-    }
-}
-
 extension Version {
     /// Whether both are one write, perhaps under a name that the hub lent it.
     ///
@@ -389,13 +336,6 @@ extension Version {
             && (dot == name
                 || stamp.milliseconds == other.stamp.milliseconds
                     && !Set(formerPositions).isDisjoint(with: other.formerPositions))
-    }
-}
-
-extension PageRecord.Value {
-    fileprivate var bytes: [UInt8]? {
-        guard case .bytes(let bytes) = self else { return nil }
-        return bytes
     }
 }
 

@@ -75,27 +75,28 @@ package enum LateAnswers {
 
     /// Adds what came late.
     private static func keep(_ version: Version, in late: inout Register) {
-        var (related, apart) = parted(late, at: version)
+        var (related, apart) = parted(late, at: version, in: field)
         related.insert(version)
         late = Register(live: related.versions + apart)
     }
 
-    /// The register without what has nothing to do with a version, and that: what came late of
-    /// another field neither covers it nor is covered. A rating has seen the finish that it rates,
-    /// and counts with nothing else.
+    /// A register without what has nothing to do with a version, and that.
     package static func parted(
-        _ late: Register, at version: Version
+        _ register: Register, at version: Version, in field: UInt32
     ) -> (related: Register, apart: [Version]) {
-        let apart = late.versions.filter { areApart($0, version) }
-        if apart.isEmpty { return (late, []) }
-        return (Register(live: late.versions.filter { !areApart($0, version) }), apart)
+        let apart = register.versions.filter { areApart($0, version, in: field) }
+        if apart.isEmpty { return (register, []) }
+        let related = register.versions.filter { !areApart($0, version, in: field) }
+        return (Register(live: related), apart)
     }
 
-    /// Whether two versions of the register came late of different fields.
-    package static func areApart(_ one: Version, _ other: Version) -> Bool {
-        guard let source = one.value?.first, let otherSource = other.value?.first else {
-            return false
-        }
+    /// Whether two versions of a field have nothing to do with each other, which is so only of what
+    /// came late of different fields: a rating has seen the finish that it rates, and counts with
+    /// nothing else.
+    package static func areApart(_ one: Version, _ other: Version, in field: UInt32) -> Bool {
+        guard field == Self.field, let source = one.value?.first,
+            let otherSource = other.value?.first
+        else { return false }
         return source != otherSource
     }
 
@@ -159,6 +160,19 @@ package enum LateAnswers {
 
 /// Which fields of a need somebody must decide.
 package enum NeedConflicts {
+    /// The fields whose versions tell which of a need's versions had not seen each other: a
+    /// contested delete and what contests it, and the order for which answers came too late.
+    ///
+    /// - Parameters:
+    ///   - contested: See ``SyncCore/Tombstone``.
+    ///   - hasLate: Whether the need has a register of ``LateAnswers``.
+    package static func fieldsThatTell(contested: [UInt32], hasLate: Bool) -> Set<UInt32> {
+        var fields = Set(contested)
+        if !contested.isEmpty { fields.insert(NeedField.withdrawal.rawValue) }
+        if hasLate { fields.insert(NeedField.dispatch.rawValue) }
+        return fields
+    }
+
     /// Answers and ratings only conflict with others to the same, current order; those to another
     /// one are ``LateAnswers``, and in conflict with the dispatch.
     ///

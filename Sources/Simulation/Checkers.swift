@@ -652,6 +652,7 @@ struct RestoreChecker {
         /// Live versions of other fields, that the delete had not seen.
         var edits: Set<Held> = []
         var orders: Set<Held> = []
+        var currentOrder: Held?
         /// Answers and ratings that came too late for the order, of the field that keeps them.
         var late: Set<Held> = []
 
@@ -673,6 +674,9 @@ struct RestoreChecker {
             orders = Set(
                 dispatch?.versions.map { Held($0, of: record.id, NeedField.dispatch.rawValue) }
                     ?? [])
+            currentOrder = dispatch?.winner.map {
+                Held($0, of: record.id, NeedField.dispatch.rawValue)
+            }
             let order = LateAnswers.order(ofDispatch: dispatch?.winner?.value)
             for version in registers[LateAnswers.field]?.versions ?? []
             where LateAnswers.open(version.value, currentOrder: order) != nil {
@@ -843,10 +847,8 @@ extension RestoreChecker {
             }
         }
         let orders = versions(of: NeedField.dispatch.rawValue)
-        guard
-            lost.orders
-                == Set(orders.map { Held($0, of: record.id, NeedField.dispatch.rawValue) })
-        else { return }
+        let held = orders.map { Held($0, of: record.id, NeedField.dispatch.rawValue) }
+        guard lost.orders == Set(held), lost.currentOrder == held.first else { return }
         let late = versions(of: LateAnswers.field)
         let lostDots = Set(lost.late.map(\.dot))
         for held in lost.late where known.contains(held) {

@@ -31,26 +31,18 @@ package struct LostPart: Hashable, Sendable {
             .map { Position(term: $0.term, sequence: sequence) }
     }
 
-    /// What the writer of one of a field's live versions had seen, as far as it follows.
+    /// What the writers of a field's live versions had seen, as far as it follows.
     ///
-    /// Whatever is older than all other live versions is not live any more, so one of them covers
-    /// it, and which of them makes no difference. Beyond the oldest of the others nothing is
-    /// claimed, nor beyond what is known not to have been seen: a claim too little can only show a
-    /// conflict more. Nor is the version's own place and what follows: it had seen none of that,
-    /// and two contents that claim one place must not cover each other.
+    /// Whatever is older than all of them is not live any more, so one of them covers it, and which
+    /// of them makes no difference. Beyond the oldest nothing is claimed, nor beyond what is known
+    /// not to have been seen: a claim too little can only show a conflict more. So no version has
+    /// seen its own place, and two contents that claim one place do not cover each other.
     ///
     /// - Parameters:
-    ///   - index: Of the version.
     ///   - sequences: Of all live versions of the field, as the device holds them.
-    ///   - unseen: Of versions of other fields that it is known not to have seen.
-    package func clock(
-        of index: Int, among sequences: [UInt64], unseen: [UInt64] = []
-    ) -> ShortClock {
-        var limit = max(sequences[index], 1) - 1
-        for (other, sequence) in sequences.enumerated() where other != index {
-            limit = min(limit, max(sequence, 1) - 1)
-        }
-        for sequence in unseen { limit = min(limit, max(sequence, 1) - 1) }
+    ///   - unseen: The least of other fields that is known not to have been seen.
+    package func clock(among sequences: [UInt64], unseen: UInt64? = nil) -> ShortClock {
+        let limit = max(min(sequences.min() ?? 1, unseen ?? .max), 1) - 1
         var seen = VectorClock()
         for position in reached {
             seen.observe(Dot(position.term, min(position.sequence, limit)))

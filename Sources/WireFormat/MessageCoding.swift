@@ -296,6 +296,11 @@ extension SyncRequest.Recovery {
                     $0.versions.count <= Limits.broughtVersionsPerFieldMax
                 })
             else { throw .malformed("more versions of one field than may be brought") }
+            let contested = record.contested
+            guard contested.count <= record.fields.count,
+                Set(contested).count == contested.count,
+                Set(record.fields.map(\.field)).isSuperset(of: contested)
+            else { throw .malformed("contested fields that are not brought, or one twice") }
             for version in record.versions {
                 if version.value == .asSent {
                     throw .malformed("a value as sent that was not sent")

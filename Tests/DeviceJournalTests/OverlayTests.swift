@@ -81,12 +81,20 @@ import WireFormat
     @Test func whatWasRecordedHereAndIsNotToldStaysShown() throws {
         let bench = try Bench()
         let id = try bench.add("水管冻裂")
-        // Told to nobody whose hub is still there.
+        // Told to nobody whose hub is still there. Others had withdrawn and edited it.
         let request = try bench.request()
-        let brought = bench.echo(request.groups[0], replica: request.replica, asSent: false)
+        var brought = bench.echo(request.groups[0], replica: request.replica, asSent: false)
+        brought.fields += [
+            PageRecord.Field(
+                field: NeedField.phone.rawValue, versions: [bench.version(Array("2".utf8))]),
+            PageRecord.Field(field: NeedField.withdrawal.rawValue, versions: [bench.version([])]),
+        ]
+        brought.contested = [NeedField.phone.rawValue]
         try bench.absorb(
             request, page: bench.lastPage([brought]), assignment: bench.current)
-        try bench.absorb(bench.request(), page: bench.lastPage(departed: [id]))
+        let hidden = try bench.absorb(bench.request(), page: bench.lastPage(departed: [id]))
+        // It is still shown, and nobody has brought it back or decided anything.
+        #expect(hidden.news == News())
         #expect(try bench.journal.readRecord(id)?.isVisible == false)
         #expect(try bench.shown(id).text == "水管冻裂")
         #expect(try bench.shown(id).isWaiting)

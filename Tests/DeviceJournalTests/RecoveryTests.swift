@@ -92,6 +92,38 @@ import WireFormat
         #expect(try bench.request().recovery?.records.map(\.id) == [old, note])
     }
 
+    @Test("with a contested delete comes what contests it, lost or not, and nothing else")
+    func contested() throws {
+        let withdrawal = NeedField.withdrawal.rawValue
+        let text = NeedField.text.rawValue
+        try bench.pull([
+            bench.page(old, [withdrawal: []], whole: false, contested: [text])
+        ])
+        try tellOfRestore()
+        let brought = try #require(try bench.request().recovery?.records.first { $0.id == old })
+        #expect(brought.contested == [text])
+        #expect(
+            brought.fields.map(\.field) == [text, NeedField.address.rawValue, withdrawal])
+        #expect(brought.fields[0].versions.allSatisfy { $0.sequence <= Self.backup.sequence })
+    }
+
+    @Test("of more versions than may be brought the winner comes, and the oldest")
+    func manyVersions() throws {
+        let address = NeedField.address.rawValue
+        let countMax = Limits.broughtVersionsPerFieldMax
+        // Newest stamp first; the winner is the newest.
+        let versions = (0..<countMax + 44).map { bench.version(Array("\($0)".utf8)) }
+        var change = bench.page(old, [:], whole: false)
+        change.fields = [.init(field: address, versions: versions.reversed())]
+        try bench.pull([change])
+        try tellOfRestore()
+        let brought = try #require(
+            try bench.request().recovery?.records.first { $0.id == old }?.fields
+                .first { $0.field == address }?.versions)
+        #expect(
+            brought == [versions[countMax + 43]] + versions.prefix(countMax - 1).reversed())
+    }
+
     private var kept: [RefusedGroup] { get throws { try bench.journal.refused() } }
 
     private func notices() throws -> [Notice] { try bench.journal.status().notices }

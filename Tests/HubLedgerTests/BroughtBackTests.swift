@@ -36,56 +36,6 @@ import WireFormat
         return (old, new, try hub.opening("copy", seed: 5))
     }
 
-    /// What a device shows, as it brings it.
-    private func held(_ device: TestDevice, beyond shared: UInt64) -> [PageRecord] {
-        device.state.sorted { ($0.value.kind, $0.key) < ($1.value.kind, $1.key) }
-            .compactMap { id, record in
-                func isLost(_ versions: [HeldRecord.Version]) -> Bool {
-                    versions.contains { $0.sequence > shared }
-                }
-                guard record.fields.values.contains(where: isLost) else { return nil }
-                var telling = Set(record.contested)
-                if !telling.isEmpty { telling.insert(NeedField.withdrawal.rawValue) }
-                if record.fields[LateAnswers.field] != nil {
-                    telling.insert(NeedField.dispatch.rawValue)
-                }
-                let fields = record.fields.filter {
-                    isLost($0.value) || telling.contains($0.key)
-                }
-                return PageRecord(
-                    id: id, kind: record.kind, createdMilliseconds: record.created,
-                    contested: record.contested, places: [],
-                    fields: fields.sorted { $0.key < $1.key }.map { field, versions in
-                        PageRecord.Field(
-                            field: field,
-                            versions: versions.map {
-                                PageRecord.Version(
-                                    value: $0.value.map { .bytes($0) } ?? .cleared,
-                                    stamp: $0.stamp, sequence: $0.sequence)
-                            })
-                    })
-            }
-    }
-
-    /// - Parameter reached: Where its pulls ended, one place a term; by default where the newest did.
-    @discardableResult
-    private func bring(
-        _ device: TestDevice, to copy: TestHub, reached: [Position]? = nil
-    ) throws -> Position {
-        var request = device.request(groups: [])
-        let told = try copy.sync(device, request)
-        let confirmed = try #require(told.recovered)
-        let line = try #require(told.line.isEmpty ? nil : TermLine(told.line))
-        let reached = reached ?? [device.cursor]
-        let lost = LostPart(reached: reached, line: line, head: confirmed.sequence)
-        request.recovery = SyncRequest.Recovery(
-            confirmed: confirmed, reached: reached, records: held(device, beyond: lost.shared))
-        let answer = try copy.sync(device, request)
-        #expect(answer.page == nil && answer.outcomes == nil)
-        #expect(try copy.ledger.check() == [])
-        return try #require(answer.recovered)
-    }
-
     @Test("live versions come back with dot and stamp, and cover what they had covered")
     func comesBack() throws {
         let (old, new, copy) = try loseWork()
@@ -679,21 +629,6 @@ import WireFormat
             try copy.storage.snapshot {
                 try copy.storage.scope(device: worker.id, id: worker.scopeID)
             } != nil)
-    }
-
-    /// The pull that ends a recovery.
-    @discardableResult
-    private func endRecovery(
-        _ device: TestDevice, at copy: TestHub, confirmed: Position
-    ) throws -> SyncAnswer {
-        var request = device.request(groups: [])
-        request.recovery = SyncRequest.Recovery(
-            confirmed: confirmed, reached: [device.cursor], records: [])
-        let answer = try copy.sync(device, request)
-        // It has pulled what was decided, and holds it no more.
-        device.settled = []
-        try device.absorb(answer, of: request)
-        return answer
     }
 
     @Test("a writer who enrols anew after a restore goes on as the same replica, under its name")

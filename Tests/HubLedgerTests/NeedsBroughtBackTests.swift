@@ -141,8 +141,8 @@ import WireFormat
             for (field, expected) in zip(page.fields, one.fields) {
                 for index in field.versions.indices {
                     let clock = lost.clock(
-                        of: index, among: field.versions.map(\.sequence),
-                        unseen: unseen.sequences(for: field.versions[index], of: field.field))
+                        among: field.versions.map(\.sequence),
+                        unseen: unseen.oldest(for: field.versions[index], of: field.field))
                     let version = expected.versions[index]
                     let place: Comment = "\(one.about), field \(field.field)"
                     #expect(clock.base == version.base, place)

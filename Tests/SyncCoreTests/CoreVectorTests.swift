@@ -98,8 +98,8 @@ import Testing
             #expect(lost.shared == one.shared, "\(one.about)")
             #expect(lost.reached == one.lost.map(\.position), "\(one.about)")
             let sequences = one.versions.map(\.sequence)
-            for (index, version) in one.versions.enumerated() {
-                let clock = lost.clock(of: index, among: sequences)
+            let clock = lost.clock(among: sequences)
+            for version in one.versions {
                 #expect(clock.base == version.base, "\(one.about)")
                 #expect(clock.ancestors == version.seen.map(\.dot).sorted(), "\(one.about)")
                 #expect(

@@ -95,6 +95,7 @@ struct RandomMessages {
             },
             records: page().records.map { record in
                 var record = record
+                record.contested = record.fields.map(\.field).filter { _ in generator.oneIn(3) }
                 for field in record.fields.indices {
                     for version in record.fields[field].versions.indices {
                         var one = record.fields[field].versions[version]

@@ -630,7 +630,7 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
     set {_uniqueStorage()._writers = newValue}
   }
 
-  /// One entry for each record whose delete is contested: the fields, as bytes.
+  /// One entry for each record whose delete is contested: the fields.
   package var contested: [Waystation_V1_Contested] {
     get {_storage._contested}
     set {_uniqueStorage()._contested = newValue}
