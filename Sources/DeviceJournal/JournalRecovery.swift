@@ -249,23 +249,24 @@ extension RecordState {
 }
 
 extension PageRecord {
-    /// Of more versions than may be brought at once, which nobody writes by hand, the winner and
-    /// the oldest, which tell what all of them had seen. The others do not return (and stay here).
+    /// Of more versions than may be brought at once, which nobody writes by hand, the winner, the
+    /// one with the least sequence, which tells what all had seen, and those with the greatest,
+    /// which the hub has lost.
     private static func bringable(
         _ versions: [RecordState.Version]
     ) -> [RecordState.Version] {
         guard versions.count > Limits.broughtVersionsPerFieldMax else { return versions }
-        let oldest = versions.dropFirst().map(\.sequence).sorted()[
-            Limits.broughtVersionsPerFieldMax - 2]
-        return versions.enumerated().filter { $0.offset == 0 || $0.element.sequence <= oldest }
-            .map(\.element)
+        let rest = versions.indices.dropFirst()
+            .sorted { versions[$0].sequence < versions[$1].sequence }
+        let brought = [0, rest[0]] + rest.suffix(Limits.broughtVersionsPerFieldMax - 2)
+        return brought.sorted().map { versions[$0] }
     }
 
     /// A record with its fields as they were sent to this device.
     fileprivate init(bringing row: RecordRow, fields: FieldMap<[RecordState.Version]>) {
         self.init(
             id: row.id, kind: row.kind, createdMilliseconds: row.created,
-            contested: row.state.contested, places: [],
+            contested: row.state.contested.filter { fields[$0] != nil }, places: [],
             fields: fields.map { field, versions in
                 PageRecord.Field(
                     field: field,

@@ -962,11 +962,13 @@ extension Journal {
             merge.needs[id] = (known.before, nil)
             return
         }
-        // What is only shown because it was recorded here was told of when it was hidden.
-        let view =
-            row?.isVisible == false
-            ? nil
-            : compose(id: id, row: row, groups: merge.groups[id] ?? [], context: merge.context)
+        let groups = merge.groups[id] ?? []
+        var view = compose(id: id, row: row, groups: groups, context: merge.context)
+        if var row, !row.isVisible, view != nil {
+            // It is shown as far as it was recorded here; this is what was last told of it.
+            row.isVisible = true
+            view = compose(id: id, row: row, groups: groups, context: merge.context)
+        }
         merge.needs[id] = (view.map { Glimpse(NeedSnapshot($0, context: merge.context)) }, nil)
     }
 
@@ -1088,9 +1090,9 @@ extension Journal {
         var new = GuardedRow(
             record, versions: versions,
             created: record.createdMilliseconds ?? row?.created ?? record.id.milliseconds)
-        // What the disk has altered stays marked until it comes whole, or a recovery could bring
-        // it to others as if it were sound.
-        if held != nil, !isWhole, !isSound { new.checksum = ~new.checksum }
+        // What the disk has altered or lost stays marked until it comes whole, or a recovery could
+        // bring it to others as if it were sound.
+        if !isWhole, !isSound { new.checksum = ~new.checksum }
         merge.audit.add(new.share &- (held?.share ?? 0), at: new.id)
         if try isWhole && merge.haveSuspects && clear(record.id) {
             merge.progress.clearedCount += 1

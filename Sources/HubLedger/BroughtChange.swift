@@ -145,14 +145,14 @@ extension Admitter {
         earlier += brought.lazy.filter { $0.record == page.id }
         let unseen = UnseenVersions(in: page)
         for field in page.fields {
-            let sequences = field.versions.map(\.sequence)
+            let oldest = field.versions.map(\.sequence).min() ?? 0
             // Oldest first, as they were admitted.
             for found in field.versions.sorted(by: { $0.sequence < $1.sequence }) {
                 guard
                     var version = try lostVersion(
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(
-                            among: sequences,
+                            oldest: oldest,
                             unseen: unseen.oldest(for: found, of: field.field)),
                         lost: lost),
                     !earlier.contains(where: {

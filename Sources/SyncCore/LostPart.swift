@@ -3,7 +3,7 @@
 /// A ledger that was put back to a backup shares a beginning with what a device has pulled; what
 /// the device saw beyond it is lost, and its sequences are given out again. The device holds the
 /// live versions as of its newest complete pull and where its pulls ended; that is enough to say,
-/// without ever saying too much, what the lost versions had seen: of every field the device knows
+/// without ever saying more than makes no difference, what the lost versions had seen: of every field the device knows
 /// which versions were live at the end of its last pull, so all others up to there were covered.
 ///
 /// - SeeAlso: `protocol/SPEC.md` §6, *A restored hub*.
@@ -39,10 +39,10 @@ package struct LostPart: Hashable, Sendable {
     /// seen its own place, and two contents that claim one place do not cover each other.
     ///
     /// - Parameters:
-    ///   - sequences: Of all live versions of the field, as the device holds them.
+    ///   - oldest: The least sequence of the field's live versions, as the device holds them.
     ///   - unseen: The least of other fields that is known not to have been seen.
-    package func clock(among sequences: [UInt64], unseen: UInt64? = nil) -> ShortClock {
-        let limit = max(min(sequences.min() ?? 1, unseen ?? .max), 1) - 1
+    package func clock(oldest: UInt64, unseen: UInt64? = nil) -> ShortClock {
+        let limit = max(min(oldest, unseen ?? .max), 1) - 1
         var seen = VectorClock()
         for position in reached {
             seen.observe(Dot(position.term, min(position.sequence, limit)))

@@ -101,8 +101,11 @@ import WireFormat
         #expect(try bench.journal.needs().map(\.id) == [id])
         #expect(try bench.journal.resolve(id.description) == id)
         let edited = try bench.journal.editNeed(
-            id, [FieldEdit(.phone, .text("1"))], clocks: bench.now)
-        #expect(edited.phone == "1")
+            id, [FieldEdit(.address, .text("1"))], clocks: bench.now)
+        #expect(edited.address == "1")
+        // It comes again, as it was told of before.
+        let returned = try bench.absorb(bench.request(), page: bench.lastPage([brought]))
+        #expect(returned.news == News())
     }
 
     @Test func whatWasWrittenDuringASyncWaits() throws {

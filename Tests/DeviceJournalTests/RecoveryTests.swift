@@ -107,21 +107,41 @@ import WireFormat
         #expect(brought.fields[0].versions.allSatisfy { $0.sequence <= Self.backup.sequence })
     }
 
-    @Test("of more versions than may be brought the winner comes, and the oldest")
-    func manyVersions() throws {
+    /// The disk has lost the row, and the hub says only what changed.
+    @Test("a record of which the rest is gone is not brought, and holds up nothing")
+    func partOfARecord() throws {
+        try bench.journal.connection.run("DELETE FROM record WHERE id = ?", .bytes(old.bytes))
+        try bench.pull([
+            bench.page(
+                old, [NeedField.withdrawal.rawValue: []], whole: false,
+                contested: [NeedField.text.rawValue])
+        ])
+        try tellOfRestore()
+        #expect(try bench.request().recovery?.records.map(\.id) == [new, note])
+    }
+
+    @Test(
+        "of more versions than may be brought the winner, the oldest and the newest are",
+        arguments: [true, false])
+    func manyVersions(isWinnerOldest: Bool) throws {
         let address = NeedField.address.rawValue
         let countMax = Limits.broughtVersionsPerFieldMax
         // Newest stamp first; the winner is the newest.
-        let versions = (0..<countMax + 44).map { bench.version(Array("\($0)".utf8)) }
+        var versions = (0..<countMax + 44).map { bench.version(Array("\($0)".utf8)) }
+        if isWinnerOldest { versions[0].stamp.milliseconds += 1_000_000 }
         var change = bench.page(old, [:], whole: false)
-        change.fields = [.init(field: address, versions: versions.reversed())]
+        change.fields = [
+            .init(field: address, versions: versions.sorted { $0.stamp > $1.stamp })
+        ]
         try bench.pull([change])
         try tellOfRestore()
         let brought = try #require(
             try bench.request().recovery?.records.first { $0.id == old }?.fields
                 .first { $0.field == address }?.versions)
-        #expect(
-            brought == [versions[countMax + 43]] + versions.prefix(countMax - 1).reversed())
+        let oldest = isWinnerOldest ? versions.prefix(2) : versions.prefix(1)
+        let expected = oldest + versions.suffix(countMax - oldest.count)
+        #expect(brought == expected.sorted { $0.stamp > $1.stamp })
+        #expect(throws: Never.self) { try SyncRequest(decoding: bench.request().encoded()) }
     }
 
     private var kept: [RefusedGroup] { get throws { try bench.journal.refused() } }

@@ -40,7 +40,7 @@ import WireFormat
     func comesBack() throws {
         let (old, new, copy) = try loseWork()
         #expect(try copy.record(new) == nil)
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         for (id, field) in [
             (old, NeedField.address), (new, .text), (new, .grid), (new, .dispatch),
         ] {
@@ -70,7 +70,7 @@ import WireFormat
         #expect(devices.allSatisfy { $0.state[need]?.contested == contested })
         // What came between the two is seen by the later one, and contests nothing.
         let copy = try hub.opening("copy", seed: 5)
-        for device in devices { try bring(device, to: copy) }
+        for device in devices { try device.bring(to: copy) }
         #expect(try copy.record(need)?.contestedFields == contested)
     }
 
@@ -87,7 +87,7 @@ import WireFormat
         try office.sync()
         try worker.sync()
         let copy = try hub.opening("copy", seed: 5)
-        try bring(worker, to: copy)
+        try worker.bring(to: copy)
         #expect(try copy.record(need)?.isWithdrawn == true)
         #expect(try copy.record(need)?.isInConflict == false)
     }
@@ -112,7 +112,7 @@ import WireFormat
         try devices[1].sync()
         try office.sync()
         let copy = try hub.opening("copy", seed: 5)
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         let before = try #require(try hub.record(need))
         let after = try #require(try copy.record(need))
         #expect(before.conflictingFields == [.dispatch])
@@ -143,7 +143,7 @@ import WireFormat
         let before = try #require(try hub.record(need))
         #expect(before.lateAnswers.count == 2)
         let copy = try hub.opening("copy", seed: 5)
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         let after = try #require(try copy.record(need))
         #expect(
             Set(after.lateAnswers.map(\.version.dot)) == Set(before.lateAnswers.map(\.version.dot)))
@@ -152,8 +152,8 @@ import WireFormat
     @Test("who brought what is kept, and told")
     func bringers() throws {
         let (old, _, copy) = try loseWork()
-        try bring(worker, to: copy)
-        try bring(office, to: copy)
+        try worker.bring(to: copy)
+        try office.bring(to: copy)
         let addresses = try copy.ledger.inspectBrought().filter {
             $0.record == old && $0.field == NeedField.address.rawValue
         }
@@ -163,16 +163,16 @@ import WireFormat
     @Test("what came back and cannot be read any more holds up nobody")
     func unreadableBatch() throws {
         let (old, new, copy) = try loseWork()
-        let position = try bring(office, to: copy)
+        let position = try office.bring(to: copy)
         try Connection(path: copy.path, mode: .readWrite).execute(
             "UPDATE batch SET content = substr(content, 1, length(content) - 3)")
         for id in [old, new] { office.edit(id, .phone, .text("1")) }
         // Brought once more, and changed.
         var request = office.request(groups: [])
         request.recovery = SyncRequest.Recovery(
-            confirmed: position, reached: [office.cursor], records: held(office, beyond: 0))
+            confirmed: position, reached: [office.cursor], records: office.held(beyond: 0))
         let again = try #require(try copy.sync(office, request).recovered)
-        try endRecovery(office, at: copy, confirmed: again)
+        try office.endRecovery(at: copy, confirmed: again)
         office.fork(from: 1)
         let outcomes = try #require(try copy.sync(office, office.request()).outcomes)
         #expect(outcomes.refusals == [] && outcomes.forkCounter == nil)
@@ -197,7 +197,7 @@ import WireFormat
         ).shared
         request.recovery = SyncRequest.Recovery(
             confirmed: confirmed, reached: [office.cursor],
-            records: held(office, beyond: shared))
+            records: office.held(beyond: shared))
         #expect(request.recovery?.records.map(\.id).contains(old) == true)
         let position = try #require(try copy.sync(office, request).recovered)
         #expect(try copy.record(new)?.team == "A")
@@ -205,7 +205,7 @@ import WireFormat
         try connection.run(alter, .bytes(new.bytes))
         office.edit(new, .address, .text("三"))
         let next = office.addNeed("再来")
-        try endRecovery(office, at: copy, confirmed: position)
+        try office.endRecovery(at: copy, confirmed: position)
         office.fork(from: 1)
         let refusals = try #require(try copy.sync(office, office.request()).outcomes).refusals
         let unreadable = RejectionCode.unreadable.rawValue
@@ -221,7 +221,7 @@ import WireFormat
         var request = office.request(groups: [])
         let confirmed = try #require(try copy.sync(office, request).recovered)
         request.recovery = SyncRequest.Recovery(
-            confirmed: confirmed, reached: [claimed], records: held(office, beyond: 0))
+            confirmed: confirmed, reached: [claimed], records: office.held(beyond: 0))
         #expect(throws: LedgerError.self) { _ = try copy.sync(office, request) }
     }
 
@@ -230,8 +230,8 @@ import WireFormat
         let (old, _, copy) = try loseWork()
         // The worker still shows its own address, which the office has replaced.
         #expect(worker.state[old]?.winner(.address) == .text("一"))
-        try bring(office, to: copy)
-        try bring(worker, to: copy)
+        try office.bring(to: copy)
+        try worker.bring(to: copy)
         #expect(
             try copy.register(.address, of: old).versions.map(\.value)
                 == [FieldValue.text("二").bytes])
@@ -240,11 +240,11 @@ import WireFormat
     @Test("the order in which devices come makes no difference, and bringing twice changes nothing")
     func anyOrder() throws {
         let (old, new, copy) = try loseWork()
-        try bring(worker, to: copy)
-        try bring(office, to: copy)
+        try worker.bring(to: copy)
+        try office.bring(to: copy)
         let digests = try copy.storage.snapshot { try copy.storage.digests().map(\.value) }
         let head = try copy.head
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         #expect(try copy.head == head)
         #expect(try copy.storage.snapshot { try copy.storage.digests().map(\.value) } == digests)
         #expect(try copy.register(.address, of: old).versions.count == 1)
@@ -254,7 +254,7 @@ import WireFormat
     @Test("a writer that sends its change again gets the outcome, and nothing comes twice")
     func sentAgain() throws {
         let (_, new, copy) = try loseWork()
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         let groups = worker.settled.filter { $0.record == new }
         let first = try #require(groups.first)
         // It never got the answer: it has pulled nothing of what is lost.
@@ -285,7 +285,7 @@ import WireFormat
         office.edit(need, .phone, .text("119"))
         try office.sync()
         let copy = try hub.opening("copy", seed: 5)
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         worker.cursor = .origin
         worker.scopeID = 0
         let request = worker.request(groups: [group, other])
@@ -299,7 +299,7 @@ import WireFormat
     @Test("a copy of the journal that used the same counters for something else is told to fork")
     func otherContent() throws {
         let (_, new, copy) = try loseWork()
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         var group = try #require(worker.settled.first { $0.record == new })
         var changes = Array(group.changes)
         changes[0].value = FieldValue.text("别的").bytes
@@ -317,7 +317,7 @@ import WireFormat
     @Test("a copy that used the same counters for another field of the record is told to fork")
     func otherField() throws {
         let (_, new, copy) = try loseWork()
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         var group = try #require(worker.settled.first { $0.record == new })
         var changes = Array(group.changes)
         changes.swapAt(0, 1)
@@ -341,7 +341,7 @@ import WireFormat
         try worker.sync()
         try office.sync()
         let copy = try hub.opening("copy", seed: 5)
-        try bring(office, to: copy)
+        try office.bring(to: copy)
 
         let other = copied.addNeed("别处")
         let request = copied.request()
@@ -400,7 +400,7 @@ import WireFormat
         var request = office.request(groups: [])
         let copy = try hub.opening("copy", seed: 5)
         let confirmed = try #require(try copy.sync(office, request).recovered)
-        var page = try #require(held(office, beyond: confirmed.sequence - 1).last)
+        var page = try #require(office.held(beyond: confirmed.sequence - 1).last)
         var version = page.fields[0].versions[0]
         version.value = .bytes(FieldValue.text("二").bytes)
         version.stamp.dot.counter += 1
@@ -431,7 +431,7 @@ import WireFormat
         try office.sync()
         try recorder.sync()
         let copy = try hub.opening("copy", seed: 5)
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         #expect(try copy.record(need)?.device == nil)
         return (recorder, need, note, copy)
     }
@@ -439,7 +439,7 @@ import WireFormat
     @Test("a need that others brought first gets back to its recorder, with its notes")
     func recorderComesLater() throws {
         let (recorder, need, note, copy) = try loseRecorder()
-        let confirmed = try bring(recorder, to: copy)
+        let confirmed = try recorder.bring(to: copy)
         for id in [need, note] { #expect(try copy.record(id)?.device == recorder.id) }
         var request = recorder.request(groups: [])
         request.recovery = SyncRequest.Recovery(
@@ -448,7 +448,7 @@ import WireFormat
         #expect(page.records.count { [need, note].contains($0.id) } == 2)
         // Once only.
         let head = try copy.head
-        try bring(recorder, to: copy)
+        try recorder.bring(to: copy)
         #expect(try copy.head == head)
     }
 
@@ -461,7 +461,7 @@ import WireFormat
         var request = copied.request(groups: [])
         try copied.absorb(copy.sync(copied, request), of: request)
         #expect(copied.state[need] == nil)
-        try bring(recorder, to: copy)
+        try recorder.bring(to: copy)
         request = copied.request(groups: [])
         try copied.absorb(copy.sync(copied, request), of: request)
         #expect(copied.state[need] != nil)
@@ -499,14 +499,14 @@ import WireFormat
         try worker.sync()
         try newcomer.sync()
         let copy = try hub.opening("copy", seed: 5)
-        try bring(newcomer, to: copy)
+        try newcomer.bring(to: copy)
         let texts = { try copy.register(.address, of: old).versions.map(\.value) }
         #expect(try texts().count == 2)
 
         let reader = try copy.office("b")
         try reader.sync()
         #expect(reader.state[old]?.isInConflict == true)
-        try bring(office, to: copy, reached: [before, office.cursor])
+        try office.bring(to: copy, reached: [before, office.cursor])
         #expect(try texts() == [FieldValue.text("二").bytes])
         // A version went and none came, and the reader is told all the same.
         try reader.sync()
@@ -519,7 +519,7 @@ import WireFormat
         try office.sync()
         let seen = office.cursor
         office.edit(old, .address, .text("三"))
-        let position = try bring(office, to: copy)
+        let position = try office.bring(to: copy)
         // Nothing of it is admitted before the device has what the hub has.
         var request = office.request()
         request.recovery = SyncRequest.Recovery(
@@ -527,7 +527,7 @@ import WireFormat
         let told = try copy.sync(office, request)
         #expect(told.outcomes?.firstSequence ?? 0 == 0 && told.page?.cursor != nil)
         #expect(try copy.register(.address, of: old).winner?.value != FieldValue.text("三").bytes)
-        try endRecovery(office, at: copy, confirmed: position)
+        try office.endRecovery(at: copy, confirmed: position)
         office.fork(from: 1)
         let outcomes = try #require(try copy.sync(office, office.request()).outcomes)
         #expect(outcomes.superseded == [] && outcomes.refusals == [])
@@ -567,7 +567,7 @@ import WireFormat
         request.recovery = SyncRequest.Recovery(
             confirmed: recovered, reached: [position], records: [page(1 << 20)])
         #expect(throws: LedgerError.self) { _ = try copy.sync(office, request) }
-        try bring(worker, to: copy)
+        try worker.bring(to: copy)
         #expect(try copy.record(new) != nil)
     }
 
@@ -577,7 +577,7 @@ import WireFormat
         try office.sync()
         let seen = office.cursor
         office.edit(old, .address, .text("三"))
-        try endRecovery(office, at: copy, confirmed: bring(office, to: copy))
+        try office.endRecovery(at: copy, confirmed: office.bring(to: copy))
         office.fork(from: 1)
         _ = try copy.sync(office, office.request())
         let live = try #require(try copy.register(.address, of: old).winner)
@@ -619,7 +619,7 @@ import WireFormat
             .territory, csv: "code,name,level,parent\ng5,五网格,grid,v1\n")
         try worker.sync()
         let copy = try hub.opening("copy", seed: 5)
-        let confirmed = try bring(worker, to: copy)
+        let confirmed = try worker.bring(to: copy)
         var request = worker.request(groups: [])
         request.recovery = SyncRequest.Recovery(
             confirmed: confirmed, reached: [worker.cursor], records: [])
@@ -648,14 +648,14 @@ import WireFormat
         #expect(office.names[replica] == "后来者")
 
         let copy = try hub.opening("copy", seed: 5)
-        try endRecovery(office, at: copy, confirmed: bring(office, to: copy))
+        try office.endRecovery(at: copy, confirmed: office.bring(to: copy))
         #expect(office.names[replica] == "")
         let code = try copy.ledger.invite(
             role: .worker, territory: "v1", team: nil, name: "后来者", lifetimeSeconds: 60)
         let enrolled = try copy.ledger.enroll(EnrollRequest(code: code, replica: replica))
         #expect(enrolled.forkCounter == nil)
         late.move(to: enrolled.assignment.device, token: enrolled.token)
-        try endRecovery(late, at: copy, confirmed: bring(late, to: copy))
+        try late.endRecovery(at: copy, confirmed: late.bring(to: copy))
         #expect(late.replica == replica)
         let request = office.request(groups: [])
         let answer = try copy.sync(office, request)
@@ -681,7 +681,7 @@ import WireFormat
         try office.sync()
         let copy = try hub.opening("copy", seed: 5)
         _ = try copy.ledger.importTable(.teams, csv: "id,name,territory\nD,新丁队,b\n")
-        try bring(office, to: copy)
+        try office.bring(to: copy)
         #expect(try copy.storage.snapshot { try copy.storage.team("C")?.name } == "丙队")
         #expect(try copy.storage.snapshot { try copy.storage.team("D")?.name } == "新丁队")
     }

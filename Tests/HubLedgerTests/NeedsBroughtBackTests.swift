@@ -141,7 +141,7 @@ import WireFormat
             for (field, expected) in zip(page.fields, one.fields) {
                 for index in field.versions.indices {
                     let clock = lost.clock(
-                        among: field.versions.map(\.sequence),
+                        oldest: field.versions.map(\.sequence).min() ?? 0,
                         unseen: unseen.oldest(for: field.versions[index], of: field.field))
                     let version = expected.versions[index]
                     let place: Comment = "\(one.about), field \(field.field)"

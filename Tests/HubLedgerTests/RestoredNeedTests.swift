@@ -97,9 +97,9 @@ private final class RestoredLife {
             guard try copy.sync(device, device.request(groups: [])).recovered != nil else {
                 continue
             }
-            let confirmed = try bring(device, to: copy)
+            let confirmed = try device.bring(to: copy)
             if goOn {
-                try endRecovery(device, at: copy, confirmed: confirmed)
+                try device.endRecovery(at: copy, confirmed: confirmed)
                 device.fork(from: 1)
                 if random.oneIn(2) { try sync(device, at: copy) }
             }

@@ -1,6 +1,7 @@
 import HubLedger
 import NeedModel
 import SyncCore
+import Testing
 import WireFormat
 
 @testable import HubLedger
@@ -365,6 +366,72 @@ final class TestDevice {
         }
         if ownReplicas.contains(id.replica) { placement.device = self.id }
         return placement
+    }
+}
+
+/// Its part after a restore, SPEC §6.
+extension TestDevice {
+    /// What a device shows, as it brings it.
+    func held(beyond shared: UInt64) -> [PageRecord] {
+        state.sorted { ($0.value.kind, $0.key) < ($1.value.kind, $1.key) }
+            .compactMap { id, record in
+                func isLost(_ versions: [HeldRecord.Version]) -> Bool {
+                    versions.contains { $0.sequence > shared }
+                }
+                guard record.fields.values.contains(where: isLost) else { return nil }
+                let telling = NeedConflicts.fieldsThatTell(
+                    contested: record.contested,
+                    hasLate: record.fields[LateAnswers.field] != nil)
+                let fields = record.fields.filter {
+                    isLost($0.value) || telling.contains($0.key)
+                }
+                return PageRecord(
+                    id: id, kind: record.kind, createdMilliseconds: record.created,
+                    contested: record.contested, places: [],
+                    fields: fields.sorted { $0.key < $1.key }.map { field, versions in
+                        PageRecord.Field(
+                            field: field,
+                            versions: versions.map {
+                                PageRecord.Version(
+                                    value: $0.value.map { .bytes($0) } ?? .cleared,
+                                    stamp: $0.stamp, sequence: $0.sequence)
+                            })
+                    })
+            }
+    }
+
+    /// Brings back all that the hub has lost.
+    ///
+    /// - Parameter reached: Where its pulls ended, one place a term; by default where the newest did.
+    @discardableResult
+    func bring(to copy: TestHub, reached: [Position]? = nil) throws -> Position {
+        var request = request(groups: [])
+        let told = try copy.sync(self, request)
+        let confirmed = try #require(told.recovered)
+        let line = try #require(told.line.isEmpty ? nil : TermLine(told.line))
+        let reached = reached ?? [cursor]
+        let lost = LostPart(reached: reached, line: line, head: confirmed.sequence)
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: reached, records: held(beyond: lost.shared))
+        let answer = try copy.sync(self, request)
+        try check(
+            answer.page == nil && answer.outcomes == nil, "it says more than that it is there")
+        let findings = try copy.ledger.check()
+        try check(findings.isEmpty, "\(findings)")
+        return try #require(answer.recovered)
+    }
+
+    /// The pull that ends a recovery.
+    @discardableResult
+    func endRecovery(at copy: TestHub, confirmed: Position) throws -> SyncAnswer {
+        var request = request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [cursor], records: [])
+        let answer = try copy.sync(self, request)
+        // It has pulled what was decided, and holds it no more.
+        settled = []
+        try absorb(answer, of: request)
+        return answer
     }
 }
 
