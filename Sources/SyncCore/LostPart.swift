@@ -3,8 +3,9 @@
 /// A ledger that was put back to a backup shares a beginning with what a device has pulled; what
 /// the device saw beyond it is lost, and its sequences are given out again. The device holds the
 /// live versions as of its newest complete pull and where its pulls ended; that is enough to say,
-/// without ever saying more than makes no difference, what the lost versions had seen: of every field the device knows
-/// which versions were live at the end of its last pull, so all others up to there were covered.
+/// without ever saying more than makes no difference, what the lost versions had seen: of every
+/// field the device knows which versions were live at the end of its last pull, so all others up to
+/// there were covered.
 ///
 /// - SeeAlso: `protocol/SPEC.md` §6, *A restored hub*.
 package struct LostPart: Hashable, Sendable {

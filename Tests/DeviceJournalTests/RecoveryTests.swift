@@ -126,7 +126,7 @@ import WireFormat
     func manyVersions(isWinnerOldest: Bool) throws {
         let address = NeedField.address.rawValue
         let countMax = Limits.broughtVersionsPerFieldMax
-        // Newest stamp first; the winner is the newest.
+        // Ascending by sequence; the winner is the newest, or else the oldest.
         var versions = (0..<countMax + 44).map { bench.version(Array("\($0)".utf8)) }
         if isWinnerOldest { versions[0].stamp.milliseconds += 1_000_000 }
         var change = bench.page(old, [:], whole: false)
