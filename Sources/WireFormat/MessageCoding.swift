@@ -291,15 +291,14 @@ extension SyncRequest.Recovery {
         var count = 0
         for record in records {
             count += record.versions.count
+            let fields = record.fields
             guard
-                record.fields.allSatisfy({
-                    $0.versions.count <= Limits.broughtVersionsPerFieldMax
-                })
+                fields.allSatisfy({ $0.versions.count <= Limits.broughtVersionsPerFieldMax })
             else { throw .malformed("more versions of one field than may be brought") }
             let contested = record.contested
-            guard contested.count <= record.fields.count,
+            guard contested.count <= fields.count,
                 Set(contested).count == contested.count,
-                Set(record.fields.map(\.field)).isSuperset(of: contested)
+                Set(fields.map(\.field)).isSuperset(of: contested)
             else { throw .malformed("contested fields that are not brought, or one twice") }
             for version in record.versions {
                 if version.value == .asSent {

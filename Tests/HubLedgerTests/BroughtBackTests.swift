@@ -51,6 +51,14 @@ import WireFormat
         #expect(try copy.record(new)?.placement == hub.record(new)?.placement)
     }
 
+    /// Two devices sync, and the backup was made before that, or after the first of them.
+    private func backUp(before devices: [TestDevice], keepsFirst: Bool) throws {
+        if !keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
+        try devices[0].sync()
+        if keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
+        try devices[1].sync()
+    }
+
     @Test(
         "a delete and an edit of another field that had not seen each other do not so afterwards",
         arguments: [true, false], [true, false])
@@ -61,10 +69,7 @@ import WireFormat
         worker.edit(need, .address, .text("一"))
         office.edit(need, .withdrawal, .text("重复"))
         let devices = isEditFirst ? [worker, office] : [office, worker]
-        if !keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
-        try devices[0].sync()
-        if keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
-        try devices[1].sync()
+        try backUp(before: devices, keepsFirst: keepsFirst)
         try devices[0].sync()
         let contested = [NeedField.address.rawValue]
         #expect(devices.allSatisfy { $0.state[need]?.contested == contested })
@@ -106,10 +111,7 @@ import WireFormat
         team.answer(need, order, .finished, "已修")
         office.dispatch(need, to: "B")
         let devices = isAnswerFirst ? [team, office] : [office, team]
-        if !keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
-        try devices[0].sync()
-        if keepsFirst { try hub.ledger.backup(to: hub.scratch.path("copy")) }
-        try devices[1].sync()
+        try backUp(before: devices, keepsFirst: keepsFirst)
         try office.sync()
         let copy = try hub.opening("copy", seed: 5)
         try office.bring(to: copy)

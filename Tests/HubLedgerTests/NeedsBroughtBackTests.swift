@@ -9,36 +9,14 @@ import WireFormat
 /// when it comes back after a restore: with the histories of `protocol/vectors/needs.json`, all of
 /// them lost.
 @Suite struct NeedsBroughtBackTests {
-    private struct Step: Decodable {
-        let field: UInt32
-        let replica: ReplicaText
-        let counter: UInt64
-        let sequence: UInt64
-        let base: UInt64
-        let value: Hex?
-        let stamp: Int64
-        let conflicts: [UInt32]
-        let contested: [UInt32]
-        let status: String
-
-        var version: Version {
-            Version(
-                value: value?.bytes,
-                stamp: Stamp(milliseconds: stamp, dot: Dot(replica.id, counter)),
-                sequence: sequence, clock: ShortClock(base: base))
-        }
-    }
-    private struct History: Decodable { let steps: [Step] }
-    private struct File: Decodable { let histories: [History] }
-
     private let hub: TestHub
-    private let histories: [History]
+    private let histories: [NeedHistory]
     private let lostTerm = TermID(truncating: 0x1057)
 
     init() throws {
         hub = try TestHub.withCrew(seed: 64)
         try hub.ledger.backup(to: hub.scratch.path("copy"))
-        histories = try Vectors.load("needs", as: File.self).histories
+        histories = try NeedHistory.all()
     }
 
     /// The ledger after the restore; what comes back to it is not ahead of its clock.
@@ -117,12 +95,7 @@ import WireFormat
         struct File: Decodable { let needs: [Case] }
         for one in try Vectors.load("restores", as: File.self).needs {
             let lost = LostPart(
-                reached: one.reached.map {
-                    Position(term: $0.dot.replica, sequence: $0.dot.counter)
-                },
-                line: TermLine(
-                    one.line.map { TermLine.Entry(term: $0.dot.replica, first: $0.dot.counter) }),
-                head: one.head)
+                reached: one.reached.map(\.position), line: TermLine(one.line), head: one.head)
             let page = PageRecord(
                 id: need(1), kind: Kind.need.rawValue, createdMilliseconds: 0,
                 contested: one.contested, places: [],
@@ -149,9 +122,7 @@ import WireFormat
                     #expect(clock.ancestors == version.seen.map(\.dot), place)
                     #expect(
                         lost.formerPosition(of: version.sequence).map { [$0] } ?? []
-                            == version.former.map {
-                                Position(term: $0.dot.replica, sequence: $0.dot.counter)
-                            }, place)
+                            == version.former.map(\.position), place)
                 }
             }
         }

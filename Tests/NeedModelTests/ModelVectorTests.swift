@@ -102,41 +102,12 @@ import Testing
 
     /// Late answers, conflicts and status, change by change.
     @Test func needs() throws {
-        struct Late: Decodable {
-            let sequence: UInt64
-            let value: Hex?
-
-            init(from decoder: any Decoder) throws {
-                var container = try decoder.unkeyedContainer()
-                sequence = try container.decode(UInt64.self)
-                value = try container.decodeIfPresent(Hex.self)
-            }
-        }
-        struct Step: Decodable {
-            let field: UInt32
-            let replica: ReplicaText
-            let counter: UInt64
-            let sequence: UInt64
-            let base: UInt64
-            let value: Hex?
-            let stamp: Int64
-            let late: [Late]
-            let conflicts: [UInt32]
-            let contested: [UInt32]
-            let status: String
-        }
-        struct History: Decodable { let steps: [Step] }
-        struct File: Decodable { let histories: [History] }
-        for (number, history) in try Vectors.load("needs", as: File.self).histories.enumerated() {
+        for (number, history) in try NeedHistory.all().enumerated() {
             var registers: [UInt32: Register] = [:]
             var late = Register()
             for step in history.steps {
                 let field = try #require(NeedField(rawValue: step.field))
-                let version = Version(
-                    value: step.value?.bytes,
-                    stamp: Stamp(
-                        milliseconds: step.stamp, dot: Dot(step.replica.id, step.counter)),
-                    sequence: step.sequence, clock: ShortClock(base: step.base))
+                let version = step.version
                 registers[step.field, default: Register()].insert(version)
                 LateAnswers.update(&late, after: field, version: version) {
                     registers[$0.rawValue] ?? Register()

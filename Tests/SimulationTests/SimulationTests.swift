@@ -13,13 +13,20 @@ struct SimulationTests {
     private static let chunkSeeds = 100
     private static let chunks = isLong ? 200 : 20
 
+    /// Runs a world, and records how it failed, with the command that replays it.
+    ///
+    /// - Returns: Whether every invariant held.
+    @discardableResult
+    private func holds(_ options: SimulationOptions) -> Bool {
+        guard case .failure(let failure) = Simulator.run(options) else { return true }
+        Issue.record("\(failure.violation)\nreplay: \(failure.command)")
+        return false
+    }
+
     @Test(arguments: 0..<chunks)
     func everyInvariantHolds(chunk: Int) async {
         for seed in UInt64(chunk * Self.chunkSeeds + 1)...UInt64((chunk + 1) * Self.chunkSeeds) {
-            if case .failure(let failure) = Simulator.run(SimulationOptions(seed: seed)) {
-                Issue.record("\(failure.violation)\nreplay: \(failure.command)")
-                return
-            }
+            guard holds(SimulationOptions(seed: seed)) else { return }
             // Tests that wait for real programs share these threads.
             await Task.yield()
         }
@@ -70,11 +77,7 @@ struct SimulationTests {
         (seed: 72_078, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
-        if case .failure(let failure) = Simulator.run(
-            SimulationOptions(seed: seed, events: events))
-        {
-            Issue.record("\(failure.violation)\nreplay: \(failure.command)")
-        }
+        holds(SimulationOptions(seed: seed, events: events))
     }
 
     /// The same with some faults alone.
@@ -90,22 +93,14 @@ struct SimulationTests {
             ),
         ] as [(seed: UInt64, events: Int, faults: Set<Fault>)])
     func seedOfThePastHoldsUnderFewFaults(seed: UInt64, events: Int, faults: Set<Fault>) {
-        if case .failure(let failure) = Simulator.run(
-            SimulationOptions(seed: seed, events: events, faults: faults))
-        {
-            Issue.record("\(failure.violation)\nreplay: \(failure.command)")
-        }
+        holds(SimulationOptions(seed: seed, events: events, faults: faults))
     }
 
     /// One fault at a time, so that none hides behind another.
     @Test(arguments: Fault.allCases)
     func everyInvariantHoldsUnderOneFault(fault: Fault) async {
         for seed in UInt64(900_000)..<900_010 {
-            let options = SimulationOptions(seed: seed, faults: [fault])
-            if case .failure(let failure) = Simulator.run(options) {
-                Issue.record("\(failure.violation)\nreplay: \(failure.command)")
-                return
-            }
+            guard holds(SimulationOptions(seed: seed, faults: [fault])) else { return }
             await Task.yield()
         }
     }

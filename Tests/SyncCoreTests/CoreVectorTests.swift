@@ -406,15 +406,3 @@ import Testing
         }
     }
 }
-
-extension DotText {
-    fileprivate var position: Position {
-        Position(term: dot.replica, sequence: dot.counter)
-    }
-}
-
-extension TermLine {
-    fileprivate init(_ entries: [DotText]) {
-        self.init(entries.map { Entry(term: $0.dot.replica, first: $0.dot.counter) })
-    }
-}

@@ -73,6 +73,61 @@ struct DotText: Decodable, Sendable {
     }
 }
 
+extension DotText {
+    var position: Position {
+        Position(term: dot.replica, sequence: dot.counter)
+    }
+}
+
+extension TermLine {
+    init(_ entries: [DotText]) {
+        self.init(entries.map { Entry(term: $0.dot.replica, first: $0.dot.counter) })
+    }
+}
+
+/// A history of `needs.json`: one need, admitted change by change.
+struct NeedHistory: Decodable {
+    struct Step: Decodable {
+        let field: UInt32
+        let replica: ReplicaText
+        let counter: UInt64
+        let sequence: UInt64
+        let base: UInt64
+        let value: Hex?
+        let stamp: Int64
+        let late: [Late]
+        let conflicts: [UInt32]
+        let contested: [UInt32]
+        let status: String
+
+        var version: Version {
+            Version(
+                value: value?.bytes,
+                stamp: Stamp(milliseconds: stamp, dot: Dot(replica.id, counter)),
+                sequence: sequence, clock: ShortClock(base: base))
+        }
+    }
+
+    /// A version of the field of late answers: `[sequence, value]`.
+    struct Late: Decodable {
+        let sequence: UInt64
+        let value: Hex?
+
+        init(from decoder: any Decoder) throws {
+            var container = try decoder.unkeyedContainer()
+            sequence = try container.decode(UInt64.self)
+            value = try container.decodeIfPresent(Hex.self)
+        }
+    }
+
+    let steps: [Step]
+
+    static func all() throws -> [NeedHistory] {
+        struct File: Decodable { let histories: [NeedHistory] }
+        return try Vectors.load("needs", as: File.self).histories
+    }
+}
+
 /// A record id in its canonical text.
 struct RecordText: Decodable, Sendable {
     let id: RecordID
