@@ -2,7 +2,7 @@ import ArgumentParser
 import DeviceJournal
 import TerminalUI
 
-struct CheckCommand: ParsableCommand {
+struct CheckCommand: TerminalCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", _superCommandName: "waystation",
         abstract: help(
@@ -12,10 +12,11 @@ struct CheckCommand: ParsableCommand {
             "发现损坏时退出码为 1。损坏的记录会在下次同步时重新取回。"))
 
     @Flag(help: jsonHelp) var json = false
-    @OptionGroup var common: CommonOptions
+    @Flag(help: noInputHelp) var noInput = false
+    @Option(help: languageHelp) var language: String?
 
     func run() throws {
-        try perform(common) { surroundings in
+        try perform { surroundings in
             let check = try surroundings.openJournal().check()
             let findings = Self.findings(of: check)
             let console = surroundings.console

@@ -12,16 +12,17 @@ struct ConflictCommand: ParsableCommand {
 }
 
 extension ConflictCommand {
-    struct List: ParsableCommand {
+    struct List: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", _superCommandName: "waystation conflict",
             abstract: help("All open conflicts.", "所有未处理的冲突。"))
 
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let needs = try journal.needsInConflict()
@@ -63,7 +64,7 @@ extension ConflictCommand {
         }
     }
 
-    struct Show: ParsableCommand {
+    struct Show: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", _superCommandName: "waystation conflict",
             abstract: help("The versions of a need's conflicts.", "一条需求的冲突版本。"))
@@ -71,10 +72,11 @@ extension ConflictCommand {
         @Argument(help: ArgumentHelp(help("The need's id, or the end of it.", "需求编号或编号末几位。")))
         var id: String
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let need = try journal.snapshot(of: journal.resolve(id))
@@ -120,7 +122,7 @@ extension ConflictCommand {
         }
     }
 
-    struct Settle: ParsableCommand {
+    struct Settle: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "settle", _superCommandName: "waystation conflict",
             abstract: help("Decide a conflict.", "处理冲突。"))
@@ -135,7 +137,8 @@ extension ConflictCommand {
         var keep: String?
         @Option(help: ArgumentHelp(help("Another value instead.", "改为其他内容。")))
         var value: String?
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func validate() throws {
             if (keep == nil) == (value == nil) {
@@ -152,7 +155,7 @@ extension ConflictCommand {
         }
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.resolve(id)
                 guard let field = NeedField(name: field) else { return }

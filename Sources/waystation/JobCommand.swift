@@ -14,16 +14,17 @@ struct JobCommand: ParsableCommand {
 }
 
 extension JobCommand {
-    struct List: ParsableCommand {
+    struct List: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", _superCommandName: "waystation job",
             abstract: help("Jobs by due date.", "按期限排列的任务。"))
 
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let jobs = try journal.jobs().sorted { left, right in
@@ -47,7 +48,7 @@ extension JobCommand {
         }
     }
 
-    struct Show: ParsableCommand {
+    struct Show: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", _superCommandName: "waystation job",
             abstract: help("One job.", "一项任务。"))
@@ -55,26 +56,28 @@ extension JobCommand {
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
         var id: String
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 try NeedSheet(surroundings).show(id, history: false, asJSON: json)
             }
         }
     }
 
-    struct Accept: ParsableCommand {
+    struct Accept: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "accept", _superCommandName: "waystation job",
             abstract: help("Take a job.", "接单。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
         var id: String
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.accept(
                     journal.resolve(id), clocks: surroundings.clocks())
@@ -83,7 +86,7 @@ extension JobCommand {
         }
     }
 
-    struct Decline: ParsableCommand {
+    struct Decline: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "decline", _superCommandName: "waystation job",
             abstract: help("Decline a job, or give it back.", "拒单或退单。"))
@@ -92,10 +95,11 @@ extension JobCommand {
         var id: String
         @Option(help: ArgumentHelp(help("Why.", "原因。")))
         var reason: String
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.decline(
                     journal.resolve(id), reason: reason, clocks: surroundings.clocks())
@@ -104,17 +108,18 @@ extension JobCommand {
         }
     }
 
-    struct Start: ParsableCommand {
+    struct Start: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "start", _superCommandName: "waystation job",
             abstract: help("Begin the work.", "开始办理。"))
 
         @Argument(help: ArgumentHelp(help("Its id, or the end of it.", "编号或编号末几位。")))
         var id: String
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.start(journal.resolve(id), clocks: surroundings.clocks())
                 try surroundings.confirm(Phrase("started", "已开始办理"), need, journal)
@@ -122,7 +127,7 @@ extension JobCommand {
         }
     }
 
-    struct Finish: ParsableCommand {
+    struct Finish: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "finish", _superCommandName: "waystation job",
             abstract: help("The work is done.", "办结。"))
@@ -131,10 +136,11 @@ extension JobCommand {
         var id: String
         @Option(help: ArgumentHelp(help("What was done.", "办理结果。")))
         var result: String
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.finish(
                     journal.resolve(id), result: result, clocks: surroundings.clocks())
@@ -144,7 +150,7 @@ extension JobCommand {
     }
 }
 
-struct DispatchCommand: ParsableCommand {
+struct DispatchCommand: TerminalCommand {
     static let configuration = CommandConfiguration(
         commandName: "dispatch", _superCommandName: "waystation",
         abstract: help(
@@ -157,7 +163,8 @@ struct DispatchCommand: ParsableCommand {
     var team: String
     @Option(help: ArgumentHelp(help("Year-month-day.", "年-月-日。"), valueName: "date"))
     var due: String?
-    @OptionGroup var common: CommonOptions
+    @Flag(help: noInputHelp) var noInput = false
+    @Option(help: languageHelp) var language: String?
 
     func validate() throws {
         if let due, CivilDate(due) == nil {
@@ -169,7 +176,7 @@ struct DispatchCommand: ParsableCommand {
     }
 
     func run() throws {
-        try perform(common) { surroundings in
+        try perform { surroundings in
             let journal = try surroundings.openJournal()
             let need = try journal.dispatch(
                 journal.resolve(id), team: journal.teamCode(matching: team),

@@ -12,7 +12,7 @@ struct NeedCommand: ParsableCommand {
 }
 
 extension NeedCommand {
-    struct Add: ParsableCommand {
+    struct Add: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "add", _superCommandName: "waystation need",
             abstract: help("Record a need.", "记录一条需求。"))
@@ -34,10 +34,11 @@ extension NeedCommand {
         @Option(help: ArgumentHelp(help("Degrees.", "经纬度（度）。"), valueName: "lat,lon"))
         var at: String?
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 var typed: [(NeedField, String)] = []
                 func take(_ field: NeedField, _ text: String?) {
@@ -111,7 +112,7 @@ extension NeedCommand {
         }
     }
 
-    struct List: ParsableCommand {
+    struct List: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", _superCommandName: "waystation need",
             abstract: help("Needs on this device.", "本机上的需求。"))
@@ -130,7 +131,8 @@ extension NeedCommand {
         @Flag(help: ArgumentHelp(help("Only what is past its due date.", "只列出超期的。")))
         var overdue = false
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func validate() throws {
             if let status, NeedStatus(rawValue: status) == nil {
@@ -139,7 +141,7 @@ extension NeedCommand {
         }
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let categoryCode = try category.map { try journal.categoryCode(matching: $0) }
@@ -161,7 +163,7 @@ extension NeedCommand {
         }
     }
 
-    struct Show: ParsableCommand {
+    struct Show: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", _superCommandName: "waystation need",
             abstract: help("One need with its notes.", "一条需求及其备注。"))
@@ -175,16 +177,17 @@ extension NeedCommand {
                     "所有改动及其时钟；能连上服务器时从服务器取全。")))
         var history = false
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 try NeedSheet(surroundings).show(id, history: history, asJSON: json)
             }
         }
     }
 
-    struct Edit: ParsableCommand {
+    struct Edit: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "edit", _superCommandName: "waystation need",
             abstract: help("Change fields of a need.", "修改需求。"))
@@ -198,10 +201,11 @@ extension NeedCommand {
                     "text、category、grid、resident、phone、address、urgency 或 location；留空即清除。"),
                 valueName: "field=value"))
         var changes: [String]
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.resolve(id)
                 let edits = try FieldAssignment.edits(changes, journal: journal)
@@ -211,7 +215,7 @@ extension NeedCommand {
         }
     }
 
-    struct Withdraw: ParsableCommand {
+    struct Withdraw: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "withdraw", _superCommandName: "waystation need",
             abstract: help("Withdraw a need, or bring it back.", "撤回需求，或恢复。"))
@@ -222,7 +226,8 @@ extension NeedCommand {
         var reason: String?
         @Flag(help: ArgumentHelp(help("Bring it back.", "恢复。")))
         var undo = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func validate() throws {
             if (reason == nil) == !undo {
@@ -232,7 +237,7 @@ extension NeedCommand {
         }
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.resolve(id)
                 if let reason {
@@ -247,7 +252,7 @@ extension NeedCommand {
         }
     }
 
-    struct Rate: ParsableCommand {
+    struct Rate: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "rate", _superCommandName: "waystation need",
             abstract: help("The resident's grade of a finished job.", "居民对办结任务的评价。"))
@@ -258,10 +263,11 @@ extension NeedCommand {
         var grade: Int
         @Option(help: ArgumentHelp(help("In the resident's words.", "居民的原话。")))
         var comment: String?
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let need = try journal.resolve(id)
                 let stored = try journal.rate(
@@ -272,7 +278,7 @@ extension NeedCommand {
     }
 }
 
-struct NoteCommand: ParsableCommand {
+struct NoteCommand: TerminalCommand {
     static let configuration = CommandConfiguration(
         commandName: "note", _superCommandName: "waystation",
         abstract: help("Add a note to a need.", "给需求加备注。"))
@@ -281,10 +287,11 @@ struct NoteCommand: ParsableCommand {
     var id: String
     @Argument(help: ArgumentHelp(help("What to note.", "备注内容。")))
     var text: String
-    @OptionGroup var common: CommonOptions
+    @Flag(help: noInputHelp) var noInput = false
+    @Option(help: languageHelp) var language: String?
 
     func run() throws {
-        try perform(common) { surroundings in
+        try perform { surroundings in
             let journal = try surroundings.openJournal()
             let need = try journal.resolve(id)
             let note = try journal.note(need, text: text, clocks: surroundings.clocks())

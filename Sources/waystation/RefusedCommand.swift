@@ -67,16 +67,17 @@ extension RefusedGroup {
 }
 
 extension RefusedCommand {
-    struct List: ParsableCommand {
+    struct List: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", _superCommandName: "waystation refused",
             abstract: help("What was refused, and why.", "被拒内容及原因。"))
 
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let groups = try journal.refused()
@@ -110,7 +111,7 @@ extension RefusedCommand {
         }
     }
 
-    struct Show: ParsableCommand {
+    struct Show: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", _superCommandName: "waystation refused",
             abstract: help("One refused command.", "一项被拒内容。"))
@@ -118,10 +119,11 @@ extension RefusedCommand {
         @Argument(help: ArgumentHelp(help("Its number, or its need's id.", "序号或需求编号。")))
         var id: String
         @Flag(help: jsonHelp) var json = false
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let screen = try NeedScreen(surroundings, journal)
                 let group = try journal.refused(matching: id)
@@ -148,7 +150,7 @@ extension RefusedCommand {
         }
     }
 
-    struct Retry: ParsableCommand {
+    struct Retry: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "retry", _superCommandName: "waystation refused",
             abstract: help("Send it again, perhaps changed.", "修改后重新提交。"))
@@ -158,10 +160,11 @@ extension RefusedCommand {
         @Argument(
             help: ArgumentHelp(help("Values to replace.", "要替换的内容。"), valueName: "field=value"))
         var changes: [String] = []
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let group = try journal.refused(matching: id)
                 let count = try journal.retry(
@@ -176,17 +179,18 @@ extension RefusedCommand {
         }
     }
 
-    struct Drop: ParsableCommand {
+    struct Drop: TerminalCommand {
         static let configuration = CommandConfiguration(
             commandName: "drop", _superCommandName: "waystation refused",
             abstract: help("Forget it for good.", "永久放弃。"))
 
         @Argument(help: ArgumentHelp(help("Its number, or its need's id.", "序号或需求编号。")))
         var id: String
-        @OptionGroup var common: CommonOptions
+        @Flag(help: noInputHelp) var noInput = false
+        @Option(help: languageHelp) var language: String?
 
         func run() throws {
-            try perform(common) { surroundings in
+            try perform { surroundings in
                 let journal = try surroundings.openJournal()
                 let group = try journal.refused(matching: id)
                 try journal.drop(group.number)

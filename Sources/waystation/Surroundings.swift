@@ -6,19 +6,6 @@ import NeedModel
 import SyncCore
 import TerminalUI
 
-/// The flags that every command takes.
-struct CommonOptions: ParsableArguments {
-    @Flag(help: ArgumentHelp(help("Ask nothing, even on a terminal.", "即使在终端中也不提问。")))
-    var noInput = false
-
-    @Option(help: ArgumentHelp(help("en or zh-Hans.", "en 或 zh-Hans。"), valueName: "tag"))
-    var language: String?
-}
-
-/// Of the flag `--json`, which every command has that reads. It is no group of options, over which
-/// the parser takes longer than over all options of a command.
-let jsonHelp = ArgumentHelp(help("Print JSON (see README).", "输出 JSON（见 README）。"))
-
 /// What surrounds a command: the console, the language, the clock, and where the journal lies.
 struct Surroundings {
     let console: Console
@@ -39,12 +26,12 @@ struct Surroundings {
             ?? Language(environment: environment)
     }()
 
-    init(_ options: CommonOptions) throws {
+    init(_ command: some TerminalCommand) throws {
         environment = processEnvironment()
-        noInput = options.noInput
+        noInput = command.noInput
         do {
             console = Console(
-                language: try Language(option: options.language, environment: environment),
+                language: try Language(option: command.language, environment: environment),
                 environment: environment)
         } catch {
             throw ValidationError("\(error.description). \(error.hint)")
@@ -91,35 +78,4 @@ struct Surroundings {
 
     /// Whether a question would be answered by a person.
     var mayAsk: Bool { !noInput && console.isInputTerminal && console.isErrorTerminal }
-}
-
-/// Runs a command's body, tells what went wrong in the person's language, and exits honestly.
-func perform(_ options: CommonOptions, _ body: (Surroundings) throws -> Void) throws {
-    let surroundings = try Surroundings(options)
-    guard argumentsAreUTF8() else {
-        surroundings.console.fail(
-            "\(surroundings.text("what was typed is not UTF-8; nothing was done", "输入的内容不是 UTF-8 编码，未做任何操作"))",
-            hint:
-                "\(surroundings.text("Set the terminal to UTF-8, for example with LANG=C.UTF-8.", "请把终端编码设为 UTF-8，例如 LANG=zh_CN.UTF-8。"))"
-        )
-        throw ExitCode(64)
-    }
-    do {
-        try body(surroundings)
-    } catch let code as ExitCode {
-        throw code
-    } catch let error as ValidationError {
-        throw error
-    } catch {
-        let fault = Fault(error)
-        surroundings.console.fail(
-            "\(fault.message, surroundings.language)",
-            hint: fault.hint.map { "\($0, surroundings.language)" })
-        throw ExitCode(fault.exitCode)
-    }
-    if let fault = surroundings.console.outputFault {
-        surroundings.console.fail(
-            "\(surroundings.text("the output could not be written", "输出无法写入")): \(fault)")
-        throw ExitCode(74)
-    }
 }

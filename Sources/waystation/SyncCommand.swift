@@ -6,7 +6,7 @@ import NeedModel
 import SyncCore
 import TerminalUI
 
-struct EnrollCommand: ParsableCommand {
+struct EnrollCommand: TerminalCommand {
     static let configuration = CommandConfiguration(
         commandName: "enroll", _superCommandName: "waystation",
         abstract: help(
@@ -22,10 +22,11 @@ struct EnrollCommand: ParsableCommand {
             help("A PEM file of authorities to trust.", "受信任的 CA 证书（PEM 文件）。"),
             valueName: "file"))
     var ca: String?
-    @OptionGroup var common: CommonOptions
+    @Flag(help: noInputHelp) var noInput = false
+    @Option(help: languageHelp) var language: String?
 
     func run() throws {
-        try perform(common) { surroundings in
+        try perform { surroundings in
             let invite = try InviteCode(code)
             let journal = try surroundings.openJournal(creating: true)
             let client = try SyncClient(
@@ -52,7 +53,7 @@ struct EnrollCommand: ParsableCommand {
     }
 }
 
-struct SyncCommand: ParsableCommand {
+struct SyncCommand: TerminalCommand {
     static let configuration = CommandConfiguration(
         commandName: "sync", _superCommandName: "waystation",
         abstract: help("Send what waits, fetch what is new.", "上传本机内容，取回最新内容。"))
@@ -60,12 +61,13 @@ struct SyncCommand: ParsableCommand {
     @Flag(help: ArgumentHelp(help("Again every 30 s until interrupted.", "每 30 秒同步一次，直到中断。")))
     var watch = false
     @Flag(help: jsonHelp) var json = false
-    @OptionGroup var common: CommonOptions
+    @Flag(help: noInputHelp) var noInput = false
+    @Option(help: languageHelp) var language: String?
 
     private static let watchIntervalSeconds = 30
 
     func run() throws {
-        try perform(common) { surroundings in
+        try perform { surroundings in
             let journal = try surroundings.openJournal()
             let client = try SyncClient(journal: journal)
             Interruption.watch(client.interrupt)
@@ -221,16 +223,17 @@ struct SyncCommand: ParsableCommand {
     }
 }
 
-struct StatusCommand: ParsableCommand {
+struct StatusCommand: TerminalCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", _superCommandName: "waystation",
         abstract: help("Who I am, what waits, and when I last synced.", "我是谁、有多少待上传、上次何时同步。"))
 
     @Flag(help: jsonHelp) var json = false
-    @OptionGroup var common: CommonOptions
+    @Flag(help: noInputHelp) var noInput = false
+    @Option(help: languageHelp) var language: String?
 
     func run() throws {
-        try perform(common) { surroundings in
+        try perform { surroundings in
             let journal = try surroundings.openJournal()
             let status = try journal.status()
             guard let identity = status.identity else { throw JournalError.notEnrolled }
