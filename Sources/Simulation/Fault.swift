@@ -59,11 +59,25 @@ package enum Fault: String, CaseIterable, Sendable {
     /// How often in a run, per chance; 0 in most. A generator of its own decides, so a further fault
     /// leaves the others as they are.
     func rate(inRun seed: UInt64) -> Double {
-        var name = ContentHash()
-        name.combine(seed)
-        name.combine(Array(rawValue.utf8))
-        let chance = Chance(seed: name.value)
+        let chance = Self.chance(inRun: seed, named: rawValue)
         return chance.happens(0.4) ? Double(chance.below(1_000)) / 1_000 * rateMax : 0
+    }
+
+    /// One to five of the faults that a run has. What many faults hide, because none of them is
+    /// left alone for long enough, shows where there are few.
+    package static func few(inRun seed: UInt64) -> Set<Fault> {
+        var chance = chance(inRun: seed, named: "few")
+        let present = allCases.filter { $0.rate(inRun: seed) > 0 }
+        return Set(present.shuffled(using: &chance).prefix(1 + chance.below(fewMax)))
+    }
+
+    private static let fewMax = 5
+
+    private static func chance(inRun seed: UInt64, named name: String) -> Chance {
+        var hash = ContentHash()
+        hash.combine(seed)
+        hash.combine(Array(name.utf8))
+        return Chance(seed: hash.value)
     }
 
     /// How often at most, per chance.

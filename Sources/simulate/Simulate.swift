@@ -24,7 +24,7 @@ struct Simulate: ParsableCommand {
     var devices: Int?
     @Option(help: "Events of one run.")
     var events: Int = 300
-    @Option(help: "Names with commas, all or none.")
+    @Option(help: "Names with commas, all, none, or few: one to five, others in each run.")
     var faults: String = "all"
     @Option(help: "Play one story by its name instead, or all: another project's bug, here.")
     var scenario: String?
@@ -36,18 +36,20 @@ struct Simulate: ParsableCommand {
             }
             return try play(scenario)
         }
-        let allowed: Set<Fault>
+        let allowed: (_ seed: UInt64) -> Set<Fault>
         switch faults {
-        case "all": allowed = Set(Fault.allCases)
-        case "none": allowed = []
+        case "all": allowed = { _ in Set(Fault.allCases) }
+        case "few": allowed = Fault.few
+        case "none": allowed = { _ in [] }
         default:
-            allowed = Set(
+            let named = Set(
                 try faults.split(separator: ",").map { name in
                     guard let fault = Fault(rawValue: String(name)) else {
                         throw ValidationError("no fault is called \(name)")
                     }
                     return fault
                 })
+            allowed = { _ in named }
         }
         let runs = runs ?? (minutes == nil ? 1 : .max)
         guard runs > 0, events > 0, devices.map({ (1...20).contains($0) }) ?? true,
@@ -56,7 +58,9 @@ struct Simulate: ParsableCommand {
             throw ValidationError(
                 "runs, events, minutes and devices are positive, devices at most 20")
         }
-        guard !faults.isEmpty else { throw ValidationError("give --faults all, none or names") }
+        guard !faults.isEmpty else {
+            throw ValidationError("give --faults all, few, none or names")
+        }
         say(
             "seed \(seed), runs \(runs == .max ? "without end" : "\(runs)"), "
                 + "minutes \(minutes.map { "\($0)" } ?? "without end"), "
@@ -68,8 +72,9 @@ struct Simulate: ParsableCommand {
         var done = 0
         for offset in 0..<UInt64(runs) {
             if let minutes, Self.seconds() - began > minutes * 60 { break }
+            let seed = seed &+ offset
             let options = SimulationOptions(
-                seed: seed &+ offset, devices: devices, events: events, faults: allowed)
+                seed: seed, devices: devices, events: events, faults: allowed(seed))
             TrapReport.note(options.command)
             switch Simulator.run(options) {
             case .success(let hash):

@@ -96,6 +96,26 @@ struct SimulationTests {
         holds(SimulationOptions(seed: seed, events: events, faults: faults))
     }
 
+    @Test(arguments: 0..<chunks / 10)
+    func everyInvariantHoldsUnderFewFaults(chunk: Int) async {
+        for seed in UInt64(chunk * Self.chunkSeeds + 1)...UInt64((chunk + 1) * Self.chunkSeeds) {
+            guard holds(SimulationOptions(seed: seed, faults: Fault.few(inRun: seed))) else {
+                return
+            }
+            await Task.yield()
+        }
+    }
+
+    @Test func fewFaultsAreOneToFiveOfTheRunsOwn() {
+        var counts: Set<Int> = []
+        for seed in UInt64(1)...200 {
+            let few = Fault.few(inRun: seed)
+            #expect(few.allSatisfy { $0.rate(inRun: seed) > 0 })
+            counts.insert(few.count)
+        }
+        #expect(counts == [1, 2, 3, 4, 5])
+    }
+
     /// One fault at a time, so that none hides behind another.
     @Test(arguments: Fault.allCases)
     func everyInvariantHoldsUnderOneFault(fault: Fault) async {
