@@ -45,6 +45,8 @@ final class Admitter {
     private var groups: [ChangeGroup] = []
     /// What a device brought back; then there are no groups.
     var brought: [BroughtChange] = []
+    /// The same by the record.
+    var broughtNow: [RecordID: BroughtHistory] = [:]
     lazy var earlierBrought = BroughtChanges(storage: storage)
     /// Of the replicas whose changes are brought back.
     var storedGroups: [ReplicaID: StoredGroups] = [:]
@@ -221,13 +223,11 @@ final class Admitter {
     /// again.
     private func cameBack(_ group: ChangeGroup, of record: StoredRecord) throws -> Bool {
         if writer.device == nil { return false }
-        return try earlierBrought.of(record).contains { brought in
-            let dot = brought.version.dot
-            guard dot.replica == writer.replica.id, group.firstCounter <= dot.counter,
-                dot.counter < group.nextCounter
-            else { return false }
-            let change = group.changes[Int(dot.counter - group.firstCounter)]
-            return change.field == brought.field && change.value == brought.version.value
+        guard let brought = try earlierBrought.of(record) else { return false }
+        return group.changes.enumerated().contains { index, change in
+            brought.under(Dot(writer.replica.id, group.firstCounter + UInt64(index))).contains {
+                $0.field == change.field && $0.version.value == change.value
+            }
         }
     }
 
@@ -238,7 +238,7 @@ final class Admitter {
     /// recorder's journal that creates it once more is not refused later either, and its values,
     /// which are equal, stand beside those that are there; no other writer may name the record.
     private func wasBroughtBack(_ record: StoredRecord) throws -> Bool {
-        try earlierBrought.of(record).contains { $0.version.sequence == record.firstSequence }
+        try earlierBrought.of(record)?.contains(sequence: record.firstSequence) ?? false
     }
 
     private func faultInValues(of group: ChangeGroup, kind: Kind) -> GroupOutcome? {
@@ -398,7 +398,32 @@ final class Admitter {
             judgedPlace = (place, group.base, true)
             return true
         }
-        return try placement(of: touched, at: base).map(isHeld) ?? false
+        if try placement(of: touched, at: base).map(isHeld) ?? false { return true }
+        return try placementsInLostPart(of: touched.record, at: group.base).contains(where: isHeld)
+    }
+
+    /// Where a need lay by a base in a part that a restore lost, by what devices brought back of it:
+    /// also where it lay no longer then, which errs towards putting late work before the office.
+    private func placementsInLostPart(
+        of record: StoredRecord, at base: Position
+    ) throws -> [Placement] {
+        guard record.kind == Kind.need.rawValue, !terms.contains(base, head: headBefore),
+            let brought = try earlierBrought.of(record)
+        else { return [] }
+        func values(_ field: NeedField) -> [[UInt8]] {
+            brought.of(field: field.rawValue).compactMap { change in
+                change.version.formerPositions.contains { $0.sequence <= base.sequence }
+                    ? change.version.value : nil
+            }
+        }
+        let teams = values(.dispatch).compactMap { value -> Placement? in
+            guard case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: value) else {
+                return nil
+            }
+            return Placement(team: dispatch.team)
+        }
+        return teams
+            + values(.grid).map { Placement(grid: String(decoding: $0, as: UTF8.self)) }
     }
 
     /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.
@@ -457,7 +482,7 @@ final class Admitter {
         } else {
             touched = try create(group)
         }
-        let brought = known == nil ? [] : try earlierBrought.of(touched.record)
+        let brought = known == nil ? nil : try earlierBrought.of(touched.record)
         let kind = touched.record.kind
         let changes = group.changes
         // Taken out while it changes, which would otherwise be checked at every step.
@@ -479,12 +504,9 @@ final class Admitter {
             sequence += 1
             let dot = Dot(writerID, counter)
             counter += 1
-            if !brought.isEmpty,
-                let known = brought.first(where: {
-                    $0.version.dot == dot && $0.field == span.field
-                        && $0.version.value == changes.value(of: span)
-                })
-            {
+            if let known = brought?.under(dot).first(where: {
+                $0.field == span.field && $0.version.value == changes.value(of: span)
+            }) {
                 // Somebody who held it was faster than its writer.
                 if state[span.field].winner?.dot != dot { superseded.append(span.field) }
                 stamps.append(known.version.stamp.milliseconds)
@@ -711,7 +733,7 @@ final class Admitter {
             guard let batch = try storage.batch(number: number) else {
                 throw LedgerError.damaged("a batch that was brought back is missing")
             }
-            for change in try BroughtChanges.changes(in: batch)
+            for change in try BroughtChanges.content(of: batch).changes
             where change.version.dot.replica == replica || change.record.replica == replica {
                 guard let touched = try loadReadable(change.record) else { continue }
                 try noteRecorder(of: touched)

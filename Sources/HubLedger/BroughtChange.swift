@@ -84,13 +84,49 @@ struct BroughtChange: Hashable {
     }
 }
 
-/// Finds what was brought back of a record before. Keeps the batches that it read, up to
-/// ``LedgerLimits/broughtBytesKeptMax``, since records that were brought together are asked for
-/// together.
+/// What was brought back of one record, in the order of the sequence.
+final class BroughtHistory {
+    private(set) var changes: [BroughtChange] = []
+    // Indices of `changes`.
+    private var byDot: [Dot: [Int]] = [:]
+    private var byField: [UInt32: [Int]] = [:]
+    private var sequences: Set<UInt64> = []
+    private var counts: [Int64: Int] = [:]
+
+    /// - Parameter device: Who brought it, whoever wrote it.
+    func append(_ change: BroughtChange, by device: Int64) {
+        byDot[change.version.dot, default: []].append(changes.count)
+        byField[change.field, default: []].append(changes.count)
+        sequences.insert(change.version.sequence)
+        counts[device, default: 0] += 1
+        changes.append(change)
+    }
+
+    func of(field: UInt32) -> some Sequence<BroughtChange> {
+        (byField[field] ?? []).lazy.map { self.changes[$0] }
+    }
+
+    func under(_ dot: Dot) -> some Sequence<BroughtChange> {
+        (byDot[dot] ?? []).lazy.map { self.changes[$0] }
+    }
+
+    func contains(_ dot: Dot) -> Bool { byDot[dot] != nil }
+
+    /// Whether something came back at this place in the ledger's own order.
+    func contains(sequence: UInt64) -> Bool { sequences.contains(sequence) }
+
+    func count(by device: Int64) -> Int { counts[device] ?? 0 }
+}
+
+/// Finds what was brought back of a record before. Keeps what it read, up to
+/// ``LedgerLimits/broughtBytesKeptMax`` and ``LedgerLimits/broughtChangesKeptMax``, since records
+/// that were brought together are asked for together.
 final class BroughtChanges {
     private let storage: any LedgerStorage
-    private var batches: [Int64: [RecordID: [BroughtChange]]] = [:]
+    private var batches: [Int64: (device: Int64, changes: [RecordID: [BroughtChange]])] = [:]
     private var keptBytes = 0
+    private var histories: [RecordID: BroughtHistory] = [:]
+    private var keptChanges = 0
     private lazy var isEmpty: Result<Bool, any Error> = Result { try !storage.hasBrought() }
 
     init(storage: any LedgerStorage) { self.storage = storage }
@@ -98,9 +134,11 @@ final class BroughtChanges {
     /// Nearly never: no ledger that was not restored has any.
     var areAny: Bool { get throws { try !isEmpty.get() } }
 
-    func of(_ record: StoredRecord) throws -> [BroughtChange] {
-        guard try areAny else { return [] }
-        var result: [BroughtChange] = []
+    /// - Returns: `nil` when nothing was ever brought back of any record.
+    func of(_ record: StoredRecord) throws -> BroughtHistory? {
+        guard try areAny else { return nil }
+        if let known = histories[record.id] { return known }
+        let history = BroughtHistory()
         for number in try storage.broughtBatches(of: record.key) {
             if batches[number] == nil {
                 guard let batch = try storage.batch(number: number) else {
@@ -111,17 +149,29 @@ final class BroughtChanges {
                     keptBytes = 0
                 }
                 keptBytes += batch.content.count
-                batches[number] = Dictionary(grouping: try Self.changes(in: batch), by: \.record)
+                let content = try Self.content(of: batch)
+                batches[number] = (
+                    content.device, Dictionary(grouping: content.changes, by: \.record)
+                )
             }
-            result += batches[number]?[record.id] ?? []
+            guard let batch = batches[number] else { continue }
+            for change in batch.changes[record.id] ?? [] {
+                history.append(change, by: batch.device)
+            }
         }
-        return result
+        if keptChanges + history.changes.count > LedgerLimits.broughtChangesKeptMax {
+            histories.removeAll()
+            keptChanges = 0
+        }
+        keptChanges += history.changes.count
+        histories[record.id] = history
+        return history
     }
 
     /// - Returns: None of a batch that the disk has altered beyond reading; what came with it is
     ///   then told by the records that it lies in.
-    static func changes(in batch: BatchRow) throws -> [BroughtChange] {
-        try readable { try StoredContent.decodeBrought(batch.content) } ?? []
+    static func content(of batch: BatchRow) throws -> (device: Int64, changes: [BroughtChange]) {
+        try readable { try BroughtChange.decode(batch.content) } ?? (0, [])
     }
 }
 
@@ -141,35 +191,44 @@ extension Admitter {
         }
         guard try kind != .note || stored != nil || parent(of: page) != nil else { return }
         if stored == nil, try isCodeTaken(page, kind: kind) { return }
-        var earlier = try stored.map { try earlierBrought.of($0.record) } ?? []
-        earlier += brought.lazy.filter { $0.record == page.id }
+        let now = broughtNow[page.id] ?? BroughtHistory()
+        broughtNow[page.id] = now
+        let before = try stored.flatMap { try earlierBrought.of($0.record) }
+        let histories = [before, now].compactMap(\.self)
+        let device = writer.device?.id ?? 0
+        var room = LedgerLimits.broughtPerRecordMax
+        for history in histories { room -= history.count(by: device) }
+        // A late answer shares its dot with the answer beside it: only earlier pages are compared.
+        var taken: [BroughtChange] = []
+        defer { for change in taken { now.append(change, by: device) } }
         let unseen = UnseenVersions(in: page)
         for field in page.fields {
             let oldest = field.versions.map(\.sequence).min() ?? 0
+            func came(_ isSought: (Version) -> Bool) -> Bool {
+                histories.contains { $0.of(field: field.field).contains { isSought($0.version) } }
+            }
             // Oldest first, as they were admitted.
             for found in field.versions.sorted(by: { $0.sequence < $1.sequence }) {
-                guard
+                guard taken.count < room,
                     var version = try lostVersion(
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(
                             oldest: oldest,
                             unseen: unseen.oldest(for: found, of: field.field)),
                         lost: lost),
-                    !earlier.contains(where: {
-                        $0.field == field.field
-                            && $0.version.isSameWrite(as: version, dot: found.stamp.dot)
-                    })
+                    !came({ $0.isSameWrite(as: version, dot: found.stamp.dot) })
                 else { continue }
-                if earlier.contains(where: { $0.version.dot == version.dot }) {
+                if histories.contains(where: { $0.contains(version.dot) }) {
                     // Another write came back under this dot: the hub lends it a name.
                     version.stamp.dot = Dot(writer.replica.id, head + 1)
                 }
-                try takeBack(
-                    version, field: field.field, page: page, kind: kind,
-                    isCovered: earlier.contains {
-                        $0.field == field.field && $0.version.covers(version)
-                            && !LateAnswers.areApart($0.version, version, in: field.field)
-                    })
+                taken.append(
+                    try takeBack(
+                        version, field: field.field, page: page, kind: kind,
+                        isCovered: came {
+                            $0.covers(version)
+                                && !LateAnswers.areApart($0, version, in: field.field)
+                        }))
             }
         }
     }
@@ -238,13 +297,12 @@ extension Admitter {
         guard try earlierBrought.areAny, let stored = try loadReadable(group.record) else {
             return false
         }
-        let brought = try earlierBrought.of(stored.record)
-        if brought.isEmpty { return false }
+        guard let brought = try earlierBrought.of(stored.record) else { return false }
         return group.changes.enumerated().contains { index, change in
             let dot = Dot(writer.replica.id, group.firstCounter + UInt64(index))
             // A late answer stands elsewhere, under the dot of the answer.
-            return brought.contains {
-                $0.version.dot == dot && $0.field != LateAnswers.field
+            return brought.under(dot).contains {
+                $0.field != LateAnswers.field
                     && ($0.field != change.field || $0.version.value != change.value)
             }
         }
@@ -252,7 +310,7 @@ extension Admitter {
 
     private func takeBack(
         _ version: Version, field: UInt32, page: PageRecord, kind: Kind, isCovered: Bool
-    ) throws {
+    ) throws -> BroughtChange {
         let touched =
             try records[page.id] ?? createBrought(page, kind: kind, version: version)
         var (register, apart) = LateAnswers.parted(
@@ -260,16 +318,17 @@ extension Admitter {
         var version = version
         try inheritSeen(&version, from: register)
         head += 1
-        brought.append(
-            BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
+        let change = BroughtChange(
+            record: page.id, kind: page.kind, field: field, version: version)
+        brought.append(change)
         newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
         if try passOnSeen(of: version, in: &register) || isCovered {
             let count = register.versions.count
             register.drop(coveredBy: version)
             if register.versions.count < count { touched.hasLessThanBefore = true }
             touched.record.state[field] = Register(live: register.versions + apart)
-        } else if touched.record.state.size + (version.value?.count ?? 0)
-            <= LedgerLimits.recordBytesMax
+        } else if touched.record.state.versions.count < LedgerLimits.liveVersionsBesideBroughtMax,
+            touched.record.state.size + (version.value?.count ?? 0) <= LedgerLimits.recordBytesMax
         {
             // A record that is full keeps it in its history alone.
             register.insert(version)
@@ -281,6 +340,7 @@ extension Admitter {
         touched.record.lastSequence = head
         touched.isChanged = true
         try place(touched)
+        return change
     }
 
     private func createBrought(
@@ -335,7 +395,7 @@ extension Version {
         value == other.value
             && (dot == name
                 || stamp.milliseconds == other.stamp.milliseconds
-                    && !Set(formerPositions).isDisjoint(with: other.formerPositions))
+                    && formerPositions.contains { other.formerPositions.contains($0) })
     }
 }
 

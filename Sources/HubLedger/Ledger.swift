@@ -1183,7 +1183,7 @@ package final class Ledger {
                         isTimeUncertain: isTimeUncertain))
             }
             let brought = try BroughtChanges(storage: storage).of(record)
-            for change in brought where change.field != LateAnswers.field {
+            for change in brought?.changes ?? [] where change.field != LateAnswers.field {
                 try append(
                     change.field, change.version,
                     writer: try name(of: change.version.dot.replica), isTimeUncertain: false)
@@ -1204,11 +1204,10 @@ package final class Ledger {
                     for (index, change) in group.changes.enumerated() {
                         let dot = Dot(writer.id, group.firstCounter + UInt64(index))
                         // Told already, with the stamp and the place that count.
-                        let isTold = brought.contains {
-                            $0.field == change.field && $0.version.dot == dot
-                                && $0.version.value == change.value
+                        let isTold = brought?.under(dot).contains {
+                            $0.field == change.field && $0.version.value == change.value
                         }
-                        if isTold { continue }
+                        if isTold == true { continue }
                         try append(
                             change.field,
                             Version(

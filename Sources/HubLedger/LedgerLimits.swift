@@ -36,6 +36,15 @@ enum LedgerLimits {
     static let namedReplicasPerDeviceMax = 4_096
     /// How far beyond now the stamp of a change that is brought back may be.
     static let broughtAheadMillisecondsMax: Int64 = 60_000
+    /// Live versions of one record with which what is brought back is live, too; beyond, it stays in
+    /// the record's history alone. Each bears a context of its own, unlike what devices write.
+    static let liveVersionsBesideBroughtMax = 1_024
+    /// Changes of one record that one device brings back, ever. Honest ones hold some dozens; more
+    /// is passed over, and crowds out nobody else's.
+    static let broughtPerRecordMax = 2_048
+    /// Changes brought back, kept by the record while one request is admitted; beyond, all are read
+    /// anew.
+    static let broughtChangesKeptMax = 131_072
     /// Content of batches that devices brought back, kept while one request or history is read; a
     /// batch is never larger than a frame's message.
     static let broughtBytesKeptMax = 16 << 20

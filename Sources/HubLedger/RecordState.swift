@@ -129,24 +129,51 @@ package struct RecordState: Hashable, Sendable {
     private mutating func replace(_ field: UInt32, with register: Register) {
         let places = places(of: field)
         var replacement: [LiveVersion] = []
+        replacement.reserveCapacity(register.versions.count)
+        // Most stay as they were, in the same order.
+        var next = places.lowerBound
         for version in register.versions {
-            let known = places.first {
-                versions[$0].stamp.dot == version.dot && isValue(at: $0, version.value)
+            func isKnown(at place: Int) -> Bool {
+                versions[place].stamp.dot == version.dot && isValue(at: place, version.value)
             }
+            let known =
+                next < places.upperBound && isKnown(at: next) ? next : places.first(where: isKnown)
+            if let known { next = known + 1 }
             let span =
                 known.map { (versions[$0].offset, versions[$0].length) }
                 ?? store(version.value)
+            let context = Context(
+                clock: version.clock, formerPositions: version.formerPositions)
+            let knownContext = known.map { versions[$0].context }
             replacement.append(
                 LiveVersion(
                     field: field,
-                    context: index(
-                        of: Context(
-                            clock: version.clock, formerPositions: version.formerPositions)),
+                    context: knownContext.flatMap { contexts[Int($0)] == context ? $0 : nil }
+                        ?? index(of: context),
                     stamp: version.stamp, sequence: version.sequence, offset: span.0,
                     length: span.1))
         }
         versions.replaceSubrange(places, with: replacement)
+        if contexts.count > Self.contextsKeptMin + 4 * versions.count { forgetUnusedContexts() }
     }
+
+    /// Versions that learn what others had seen leave their former contexts behind.
+    private mutating func forgetUnusedContexts() {
+        var used: [UInt32: UInt32] = [:]
+        var kept: [Context] = []
+        for place in versions.indices {
+            let former = versions[place].context
+            let context = used[former] ?? UInt32(kept.count)
+            if Int(context) == kept.count {
+                kept.append(contexts[Int(former)])
+                used[former] = context
+            }
+            versions[place].context = context
+        }
+        contexts = kept
+    }
+
+    private static let contextsKeptMin = 64
 
     private mutating func store(_ value: [UInt8]?) -> (offset: UInt32, length: Int32) {
         guard let value else { return (0, ValueSpan.cleared) }

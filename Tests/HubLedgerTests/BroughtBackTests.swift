@@ -417,6 +417,54 @@ import WireFormat
         #expect(try copy.register(.address, of: old).versions.count == 2)
     }
 
+    @Test("what a device makes up of one record is bounded, and the record can be written to")
+    func boundedRecord() throws {
+        let (old, _, copy) = try loseWork()
+        let confirmed = try #require(try copy.sync(office, office.request(groups: [])).recovered)
+        let reached = Position(term: office.cursor.term, sequence: 1_000_000)
+        office.cursor = reached
+        /// One version of each field, each with a place and a dot of its own.
+        func bring(_ fields: [UInt32], after count: UInt64) throws {
+            let versions = fields.enumerated().map { index, field in
+                PageRecord.FieldVersion(
+                    field: field, value: .bytes([7]),
+                    stamp: Stamp(
+                        milliseconds: Int64(fields.count - index),
+                        dot: Dot(ReplicaID(truncating: 0xB000_0002), count + UInt64(index) + 1)),
+                    sequence: confirmed.sequence + count + UInt64(index) + 1)
+            }
+            var request = office.request(groups: [])
+            request.recovery = SyncRequest.Recovery(
+                confirmed: confirmed, reached: [reached],
+                records: [
+                    PageRecord(
+                        id: old, kind: Kind.need.rawValue, createdMilliseconds: 1, places: [],
+                        versions: versions)
+                ])
+            _ = try copy.sync(office, request)
+        }
+        let room = LedgerLimits.liveVersionsBesideBroughtMax
+        try bring(Array(200..<200 + UInt32(room)), after: 0)
+        #expect(try copy.record(old)?.state.versions.count == room)
+        // The same fields again, and then nothing more.
+        let before = try copy.head
+        try bring(Array(200..<200 + UInt32(room)), after: 10_000)
+        let full = try copy.head
+        #expect(full == before + UInt64(LedgerLimits.broughtPerRecordMax - room))
+        try bring([200], after: 20_000)
+        #expect(try copy.head == full, "more than the ledger keeps")
+        // Others are not crowded out.
+        try worker.bring(to: copy)
+        #expect(try copy.head > full)
+        office.edit(old, .phone, .text("1"))
+        try office.endRecovery(at: copy, confirmed: confirmed)
+        office.fork(from: 1)
+        let outcomes = try #require(try copy.sync(office, office.request()).outcomes)
+        #expect(outcomes.refusals.isEmpty)
+        #expect(try copy.register(.phone, of: old).winner?.value == FieldValue.text("1").bytes)
+        #expect(try copy.ledger.check().isEmpty)
+    }
+
     /// A need that its recorder holds only because it recorded it, with a note, all of it lost and
     /// brought back by the office before the hub knows whose replica recorded it.
     private func loseRecorder() throws -> (

@@ -53,6 +53,59 @@ struct RestoredHubTests {
         }
     }
 
+    /// A team works on an order that was replaced meanwhile, and the hub has lost both orders when
+    /// the work comes.
+    @Test(arguments: [true, false])
+    func lateWorkOfAFormerTeamIsPutBeforeTheOffice(isOfficeFirst: Bool) throws {
+        try Stage.play { stage in
+            let office = try stage.office("office")
+            let team = try stage.team("team", of: "t1")
+            let need = try office.record("路灯不亮", in: "g1")
+            try stage.settle()
+            let backup = try stage.backUpHub()
+            try office.dispatch(need, to: "t1")
+            try stage.settle()
+            _ = try team.journal.accept(need, clocks: team.clocks)
+            try team.sync()
+            try office.sync()
+            try office.dispatch(need, to: "t2")
+            try office.sync()
+            _ = try team.journal.finish(need, result: "已修", clocks: team.clocks)
+            try stage.restoreHub(backup)
+            for device in isOfficeFirst ? [office, team] : [team, office] { try device.sync() }
+            try stage.settle()
+            #expect(try team.journal.refused().allSatisfy { $0.code != .scope })
+            let conflicts = try #require(try office.shown(need)).conflicts
+            #expect(conflicts.map(\.field) == [.dispatch])
+            let others = conflicts.flatMap(\.versions).compactMap(\.value)
+            let isTold = others.contains { value in
+                guard case .answer(let answer) = value else { return false }
+                return answer.verdict == .finished
+            }
+            #expect(isTold)
+        }
+    }
+
+    /// The same of a worker whose village a need was moved out of.
+    @Test func lateWorkOnANeedThatMovedAwayIsAdmitted() throws {
+        try Stage.play { stage in
+            let office = try stage.office("office")
+            let worker = try stage.worker("worker", in: "v1")
+            try stage.settle()
+            let backup = try stage.backUpHub()
+            let need = try office.record("路灯不亮", in: "g1")
+            try stage.settle()
+            try office.set(.grid, of: need, to: "g3")
+            try office.sync()
+            try worker.set(.address, of: need, to: "村口")
+            try stage.restoreHub(backup)
+            for device in [office, worker] { try device.sync() }
+            try stage.settle()
+            #expect(try worker.journal.refused().allSatisfy { $0.code != .scope })
+            #expect(try office.shown(need)?.address == "村口")
+        }
+    }
+
     /// The same without a restore: nothing comes twice.
     @Test func whatIsNotLostIsNotSentAgain() throws {
         try Stage.play { stage in
