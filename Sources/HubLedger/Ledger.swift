@@ -1347,6 +1347,12 @@ package final class Ledger {
         try storage.backup(to: path)
     }
 
+    /// Folds SQLite's log into the ledger's own file, which then holds everything, and empties it.
+    /// Waits for nobody: while another process reads or writes, some of it may stay in the log.
+    ///
+    /// - Throws: ``LedgerError/busy`` then, or the disk's trouble; nothing is lost by either.
+    package func foldLog() throws { try storage.foldLog() }
+
     package func figures() throws -> LedgerFigures {
         try storage.snapshot { try storage.figures(nowMilliseconds: clock()) }
     }

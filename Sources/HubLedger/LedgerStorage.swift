@@ -147,6 +147,7 @@ protocol LedgerStorage: AnyObject {
     // The file
     func check() throws -> [String]
     func backup(to path: String) throws
+    func foldLog() throws
     func figures(nowMilliseconds: Int64) throws -> LedgerFigures
 }
 

@@ -1136,6 +1136,14 @@ final class SQLiteLedgerStorage: LedgerStorage {
         }
     }
 
+    func foldLog() throws {
+        do {
+            try connection.emptyLog(longerThan: 0)
+        } catch {
+            throw Self.translated(error)
+        }
+    }
+
     func figures(nowMilliseconds: Int64) throws -> LedgerFigures {
         let hour: Int64 = 3_600_000
         var ages: [(label: String, count: Int)] = [

@@ -149,6 +149,9 @@ package final class LedgerThread: Sendable {
         }
         // The times of the last syncs may be lost with the disk; nothing else waits in memory.
         try? ledger.flush()
+        // Who copies a stopped ledger copies one file. Whatever stands in the way of that, all is
+        // durable already, and the next start goes on with the log.
+        try? ledger.foldLog()
     }
 
     private func work(off jobs: [Job], on ledger: Ledger, _ pace: inout CommitPace) {

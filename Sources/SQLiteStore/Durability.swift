@@ -7,7 +7,8 @@
 // Left alone, SQLite folds and deletes the log when the last connection closes, which costs a
 // short-lived program five syncs for one insert. So the log stays when we close, for the next
 // program to go on with, and is folded only when it has grown to a number of frames. A database
-// is therefore FILE and FILE-wal together: copy it with `backup`, never with `cp`.
+// is therefore FILE and FILE-wal together: copy it with `backup`, never with `cp`. A server, which
+// lives long, folds and empties its log when it is stopped, for those who use `cp` all the same.
 //
 // That a log was folded, and so may start again, stands in memory that the programs share while
 // they run. Commands that each write once would therefore append for ever, read the whole log at

@@ -118,6 +118,21 @@ import Testing
         #expect(try await worker.sync().stdout == "nothing new\n")
     }
 
+    /// People copy what they see, and an old ledger is as sound to `check` as a new one.
+    @Test func stoppedLedgerIsOneFile() async throws {
+        let world = try await World()
+        let worker = try await world.enrolled("worker", .worker)
+        let id = try await worker.add("水")
+        try await worker.sync()
+        try await world.stop()
+        let copy = world.folder + "/copy.sqlite"
+        try await world.start(["cp", world.ledger, copy]).end().expect(0)
+        let held = try await world.start(
+            [Programs.server, "need", "list", "--json", "--ledger", copy]
+        ).end().expect(0).json().elements
+        #expect(held.map { $0["id"].text } == [id])
+    }
+
     @Test func operatorsCommandsWorkUnderLoad() async throws {
         let world = try await World()
         let devices = [

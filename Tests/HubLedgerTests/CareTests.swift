@@ -414,6 +414,25 @@ struct CareTests {
         #expect(try ledger.needs().count == 2)
     }
 
+    @Test("the log is folded unless somebody reads, and who reads is not waited for")
+    func foldedLog() throws {
+        worker.addNeed("水管冻裂")
+        try worker.sync()
+        let reader = try Connection(path: hub.path, mode: .readWrite)
+        try reader.transaction(.deferred) {
+            _ = try reader.first("SELECT id FROM ledger") { $0.integer(at: 0) }
+            worker.addNeed("缺路灯")
+            try worker.sync()
+            guard case .busy = try failure({ try hub.ledger.foldLog() }) else {
+                Issue.record("another error")
+                return
+            }
+        }
+        try hub.ledger.foldLog()
+        #expect(try readFile(hub.path + "-wal").isEmpty)
+        #expect(try hub.ledger.needs().count == 3)
+    }
+
     @Test("the figures count needs, conflicts, devices by age and refusals")
     func figures() throws {
         _ = try hub.worker("v1", name: "从未同步")
