@@ -6,6 +6,12 @@ package enum Limits {
     package static let frameBytesMax = 1 << 20
     /// A frame's message once inflated; inflating stops there.
     package static let inflatedBytesMax = 8 << 20
+    /// A request to enrol or for a history, as a frame and inflated: a code, or a record's id. Who
+    /// enrols is a stranger yet.
+    package static let enquiryBytesMax = 4 << 10
+    /// Fields and list entries in the protobuf of one sync request, all together: what parsing it
+    /// makes objects of. A full batch has 270,000 at most, a full recovery a few more.
+    package static let requestEntriesMax = 1 << 19
     package static let changesPerBatchMax = 16_384
     package static let changesPerGroupMax = 64
     /// One value of one field.

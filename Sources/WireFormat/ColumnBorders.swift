@@ -44,7 +44,7 @@ package struct ColumnBorders: Sendable {
     }
 
     private func walk(_ message: [UInt8], _ range: Range<Int>, _ found: inout [Int]) {
-        var reader = Reader(message, range)
+        var reader = MessageReader(message, range)
         var columns: [UInt64: Range<Int>] = [:]
         while let tag = reader.varint() {
             switch tag & 7 {
@@ -70,9 +70,9 @@ package struct ColumnBorders: Sendable {
         markers: UInt64, _ found: inout [Int]
     ) {
         var counts: [UInt64: Int] = [:]
-        var reader = Reader(message, fields)
+        var reader = MessageReader(message, fields)
         while let field = reader.varint() { counts[field, default: 0] += 1 }
-        reader = Reader(message, sizes)
+        reader = MessageReader(message, sizes)
         var offset = values.lowerBound
         for (_, count) in counts.sorted(by: { $0.key < $1.key }) {
             for _ in 0..<count {
@@ -83,39 +83,6 @@ package struct ColumnBorders: Sendable {
             }
             guard offset <= values.upperBound else { return }
             found.append(offset)
-        }
-    }
-
-    private struct Reader {
-        private let bytes: [UInt8]
-        private var offset: Int
-        private let end: Int
-
-        init(_ bytes: [UInt8], _ range: Range<Int>) {
-            self.bytes = bytes
-            offset = range.lowerBound
-            end = range.upperBound
-        }
-
-        mutating func varint() -> UInt64? {
-            var result: UInt64 = 0
-            var shift: UInt64 = 0
-            while offset < end, shift < 64 {
-                let byte = bytes[offset]
-                offset += 1
-                result |= UInt64(byte & 0x7F) << shift
-                if byte < 0x80 { return result }
-                shift += 7
-            }
-            return nil
-        }
-
-        mutating func skip(_ count: Int) { offset += min(count, end - offset) }
-
-        mutating func block() -> Range<Int>? {
-            guard let length = varint(), length <= UInt64(end - offset) else { return nil }
-            defer { offset += Int(length) }
-            return offset..<offset + Int(length)
         }
     }
 }

@@ -116,9 +116,11 @@ package enum Frame {
 
     /// Unwraps a frame of any origin, hostile ones too.
     ///
+    /// - Parameter messageBytesMax: What the message may have inflated; more is ``FrameError/tooLarge``
+    ///   before anything is.
     /// - Returns: The message, and whether its sender has the dictionary.
     package static func decode(
-        _ frame: [UInt8]
+        _ frame: [UInt8], messageBytesMax: Int = Limits.inflatedBytesMax
     ) throws(FrameError) -> (message: [UInt8], usedDictionary: Bool) {
         guard frame.count <= Limits.frameBytesMax else { throw .tooLarge }
         guard frame.count > headerBytes, frame[0] == 0x57, frame[1] == 0x59 else {
@@ -128,7 +130,7 @@ package enum Frame {
         guard number(in: frame, at: 3) == crc(of: frame, from: 7) else { throw .damaged }
         let form = number(in: frame, at: 7) >> 24
         let length = Int(number(in: frame, at: 7) & 0xFF_FFFF)
-        guard length <= Limits.inflatedBytesMax else { throw .tooLarge }
+        guard length <= messageBytesMax else { throw .tooLarge }
         switch form {
         case 0: return try inflated(frame, length: length)
         case plainForm:

@@ -231,7 +231,17 @@ extension SyncRequest {
             })
     }
 
+    /// How many fields and list entries there are in a request's bytes: what decoding them takes
+    /// memory for, however few bytes they are.
+    ///
+    /// - Returns: At most ``SyncCore/Limits/requestEntriesMax``.
+    /// - Throws: ``FrameError/malformed(_:)``, as ``init(decoding:)`` does, which checks it too.
+    package static func entryCount(in bytes: [UInt8]) throws(FrameError) -> Int {
+        try FieldBounds.request.countEntries(in: bytes)
+    }
+
     package init(decoding bytes: [UInt8]) throws(FrameError) {
+        _ = try Self.entryCount(in: bytes)
         let wire = try parsed(Waystation_V1_SyncRequest.self, bytes)
         guard wire.replica != 0, wire.replica <= ReplicaID.bitMask,
             wire.ancestors.count <= Limits.ancestorsMax
@@ -287,9 +297,12 @@ extension SyncRequest.Recovery {
         guard reached.count <= Limits.reachedMax,
             zip(reached, reached.dropFirst()).allSatisfy({ $0.sequence < $1.sequence })
         else { throw .malformed("positions that do not ascend, or too many") }
-        let records = wire.hasPage ? try Page(wire.page).records : []
+        let records =
+            wire.hasPage
+            ? try Page(wire.page, countMax: Limits.changesPerBatchMax).records : []
         var count = 0
         for record in records {
+            guard !record.versions.isEmpty else { throw .malformed("a record without versions") }
             count += record.versions.count
             let fields = record.fields
             guard
@@ -585,10 +598,12 @@ extension Page {
         page.changes = WireChanges(changes, markers: 2)
     }
 
+    /// - Parameter countMax: How many records, and how many versions, there may be; of an answer,
+    ///   what fits into it.
     fileprivate init(
-        _ wire: Waystation_V1_Page, for foretelling: Foretelling? = nil
+        _ wire: Waystation_V1_Page, for foretelling: Foretelling? = nil,
+        countMax: Int = Limits.inflatedBytesMax
     ) throws(FrameError) {
-        let countMax = Limits.inflatedBytesMax
         let ids = try wire.records.ids(countMax: countMax)
         let block = try wire.changes.unpacked(markers: 2, countMax: countMax)
         let changes = block.spans

@@ -93,7 +93,7 @@ struct RandomMessages {
                 sequence += 1 + UInt64(generator.below(1_000))
                 return Position(term: replica(), sequence: sequence)
             },
-            records: page().records.map { record in
+            records: page().records.filter { !$0.versions.isEmpty }.map { record in
                 var record = record
                 record.contested = record.fields.map(\.field).filter { _ in generator.oneIn(3) }
                 for field in record.fields.indices {
