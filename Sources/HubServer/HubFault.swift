@@ -29,7 +29,7 @@ struct HubFault: Error, Sendable {
 
     static let tooLarge = HubFault(
         status: .contentTooLarge,
-        message: "the request is larger than \(Limits.frameBytesMax) bytes",
+        message: "the request is larger than the protocol allows",
         hint: "send less in one request")
 
     static let mediaType = HubFault(

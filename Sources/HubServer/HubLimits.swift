@@ -9,6 +9,11 @@ package enum HubLimits {
     package static let commitWaitMillisecondsMax: Int64 = 50
     /// Bodies and inflated messages of all requests in hand, together.
     package static let bufferedBytesMax = 256 << 20
+    /// What a request's fields and list entries take of it, each, beside their bytes: a group of
+    /// one change is 4 of them at least, and 130 bytes in memory.
+    package static let requestEntryBytes = 32
+    /// Tokens that need not be looked up before a request is read.
+    package static let knownTokensMax = 16_384
     package static let connectionsMax = 4_096
     /// File descriptors kept free for the ledger, its log and its backups.
     package static let descriptorsKept = 64

@@ -101,7 +101,13 @@ struct HubResponder: Sendable {
             case .enroll, .sync, .history:
                 // Whatever can be refused before the body is read.
                 let token = route == .enroll ? "" : try bearerToken(of: request)
-                try checkContent(of: request)
+                let bytesMax = route == .sync ? Limits.frameBytesMax : Limits.enquiryBytesMax
+                try checkContent(of: request, bytesMax: bytesMax)
+                switch route {
+                case .sync: try await ledger.recognise(token: token)
+                case .history: device = try await ledger.call { try $0.recognise(token: token).id }
+                default: break
+                }
                 if request.headers.only(.expect)?.lowercased() == "100-continue" {
                     do {
                         try await writer.writeInformationalHead(HTTPResponse(status: .continue))
@@ -109,11 +115,11 @@ struct HubResponder: Sendable {
                         throw ConnectionFailure(underlying: error)
                     }
                 }
-                let frame = try await intake.collect(upTo: Limits.frameBytesMax)
+                let frame = try await intake.collect(upTo: bytesMax)
                 switch route {
                 case .enroll: reply = try await enroll(frame, &intake, &device)
                 case .sync: reply = try await sync(token, frame, &intake, &device)
-                default: reply = try await history(token, frame, &intake, &device)
+                default: reply = try await history(token, frame, &intake)
                 }
             }
         } catch let failure as ConnectionFailure {
@@ -136,7 +142,8 @@ struct HubResponder: Sendable {
     private func enroll(
         _ frame: [UInt8], _ intake: inout RequestIntake, _ device: inout Int64?
     ) async throws -> Reply {
-        let (message, usedDictionary) = try Frame.decode(frame)
+        let (message, usedDictionary) = try Frame.decode(
+            frame, messageBytesMax: Limits.enquiryBytesMax)
         try intake.take(message.count)
         let request = try EnrollRequest(decoding: message)
         let answer = try await ledger.call { try $0.enroll(request) }
@@ -153,11 +160,13 @@ struct HubResponder: Sendable {
         do {
             let (message, hasDictionary) = try Frame.decode(frame)
             usedDictionary = hasDictionary
-            try intake.take(message.count)
+            // Before anything is made of it.
+            let entries = try SyncRequest.entryCount(in: message)
+            try intake.take(message.count + entries * HubLimits.requestEntryBytes)
             decoded = .success(try SyncRequest(decoding: message))
         } catch {
-            // An unknown device hears no more than that it is unknown, so the token is looked up
-            // also for a frame that cannot be read.
+            // A device that was revoked meanwhile hears no more than that, so the token is looked
+            // up also for a frame that cannot be read.
             decoded = .failure(error)
         }
         while true {
@@ -179,20 +188,21 @@ struct HubResponder: Sendable {
     }
 
     private func history(
-        _ token: String, _ frame: [UInt8], _ intake: inout RequestIntake,
-        _ device: inout Int64?
+        _ token: String, _ frame: [UInt8], _ intake: inout RequestIntake
     ) async throws -> Reply {
-        let id = try await ledger.call { try $0.recognise(token: token).id }
-        device = id
-        let (message, usedDictionary) = try Frame.decode(frame)
+        let (message, usedDictionary) = try Frame.decode(
+            frame, messageBytesMax: Limits.enquiryBytesMax)
         try intake.take(message.count)
         let record = try HistoryCoding.decodeRequest(message)
-        let entries = try await ledger.call { try $0.history(of: record, for: id) }
+        // Once more: the body may have taken half an hour.
+        let entries = try await ledger.call {
+            try $0.history(of: record, for: $0.recognise(token: token).id)
+        }
         return try .frame(
             HistoryCoding.encode(entries: entries), usesDictionary: usedDictionary)
     }
 
-    private func checkContent(of request: Request) throws(HubFault) {
+    private func checkContent(of request: Request, bytesMax: Int) throws(HubFault) {
         // Media types ignore case, and parameters may follow (RFC 9110 §8.3.1).
         let mediaType = request.headers.only(.contentType)?.utf8.prefix {
             $0 != UInt8(ascii: ";") && $0 != UInt8(ascii: " ")
@@ -201,7 +211,7 @@ struct HubResponder: Sendable {
             throw .mediaType
         }
         if let length = request.headers.only(.contentLength).flatMap({ Int($0) }),
-            length > Limits.frameBytesMax
+            length > bytesMax
         {
             throw .tooLarge
         }

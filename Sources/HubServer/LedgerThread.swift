@@ -40,6 +40,9 @@ package final class LedgerThread: Sendable {
     /// Signalled when the queue stops being empty, not for each job: one wait takes all of them.
     private let wakeUp = DispatchSemaphore(value: 0)
     private let onCommit: @Sendable (SyncFigures) -> Void
+    /// Of tokens that the ledger knew when it was last asked, the hash values, whose seed is this
+    /// process's own: no token stays in memory for that.
+    private let knownTokens = Mutex(Set<Int>())
 
     private init(onCommit: @escaping @Sendable (SyncFigures) -> Void) {
         self.onCommit = onCommit
@@ -79,6 +82,24 @@ package final class LedgerThread: Sendable {
         }
     }
 
+    /// Looks a token up before its request is read, so that a stranger cannot make work.
+    ///
+    /// A device that syncs again is not looked up twice: ``sync(token:request:frame:)`` does it, in
+    /// the transaction that stores what the device brings, and so a token that was revoked since
+    /// lets in nothing but the reading of what is refused then.
+    ///
+    /// - Throws: ``HubLedger/LedgerError/tokenUnknown``, ``HubLedger/LedgerError/revoked``, or what
+    ///   ``call(_:)`` throws.
+    package func recognise(token: String) async throws {
+        let hash = token.hashValue
+        if knownTokens.withLock({ $0.contains(hash) }) { return }
+        _ = try await call { try $0.recognise(token: token) }
+        knownTokens.withLock { known in
+            if known.count >= HubLimits.knownTokensMax { known.removeAll() }
+            known.insert(hash)
+        }
+    }
+
     /// Has a sync request answered, in one commit with others that wait.
     ///
     /// - Parameters:
@@ -89,7 +110,8 @@ package final class LedgerThread: Sendable {
     package func sync(
         token: String, request: Result<SyncRequest, any Error>, frame: [UInt8]
     ) async -> SyncReply {
-        await withCheckedContinuation { (result: CheckedContinuation<SyncReply, Never>) in
+        let reply = await withCheckedContinuation {
+            (result: CheckedContinuation<SyncReply, Never>) in
             let job = SyncJob(token: token, request: request, frame: frame) {
                 result.resume(returning: $0)
             }
@@ -97,6 +119,8 @@ package final class LedgerThread: Sendable {
                 result.resume(returning: SyncReply(device: nil, message: .failure(fault)))
             }
         }
+        if reply.device == nil { _ = knownTokens.withLock { $0.remove(token.hashValue) } }
+        return reply
     }
 
     /// Finishes what waits, flushes and closes the ledger, and ends the thread; call it once.

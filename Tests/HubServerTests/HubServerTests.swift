@@ -85,6 +85,41 @@ import WireFormat
         }
     }
 
+    /// Not even its body is read, so there is nothing to inflate.
+    @Test(arguments: ["/v1/sync", "/v1/history"])
+    func unknownTokenIs401BeforeTheBody(path: String) async throws {
+        try await TestHub.with { hub in
+            let port = hub.port
+            let status = try await offPool {
+                let client = try TestClient(port: port)
+                client.send(
+                    "POST \(path) HTTP/1.1\r\nHost: test\r\nContent-Type: \(Frame.mediaType)\r\n"
+                        + "Authorization: Bearer stranger\r\nContent-Length: 100\r\n\r\n")
+                return try client.answer().status
+            }
+            #expect(status == 401)
+        }
+    }
+
+    /// The token is known from its last request, and is looked up all the same.
+    @Test func revokedDeviceIs403AfterItsLastSync() async throws {
+        try await TestHub.with { hub in
+            let enrolled = try await hub.enrol()
+            var device = TestDevice(token: enrolled.token, replica: 9)
+            func frame(_ text: String) throws -> [UInt8] {
+                try Frame.encode(
+                    device.recordingNeed(text).request.encoded(), usesDictionary: true)
+            }
+            let token = enrolled.token
+            #expect(try await hub.post("/v1/sync", frame: frame("水"), token: token).status == 200)
+            try hub.ledger().revoke(device: enrolled.assignment.device)
+            for body in [try frame("电"), [1, 2, 3], try frame("路")] {
+                #expect(try await hub.post("/v1/sync", frame: body, token: token).status == 403)
+            }
+            #expect(try hub.ledger().needs().count == 1)
+        }
+    }
+
     @Test(arguments: ["/v1/sync", "/v1/history"])
     func revokedDeviceIs403(path: String) async throws {
         try await TestHub.with { hub in
@@ -121,6 +156,31 @@ import WireFormat
             let frame = try Self.enrolFrame(code: try hub.invite(hours: 1))
             hub.ahead.advance(3_600_001)
             #expect(try await hub.post("/v1/enroll", frame: frame).status == 410)
+        }
+    }
+
+    /// Whoever enrols is a stranger, and sends a code.
+    @Test(arguments: [
+        [UInt8](repeating: 0, count: Limits.enquiryBytesMax),
+        [UInt8](repeating: 0, count: Limits.inflatedBytesMax - 1),
+    ])
+    func oversizeEnrolmentIs413(message: [UInt8]) async throws {
+        try await TestHub.with { hub in
+            let token = try await hub.enrol().token
+            let frame = try Frame.encode(message + [0], usesDictionary: false)
+            for path in ["/v1/enroll", "/v1/history"] {
+                #expect(try await hub.post(path, frame: frame, token: token).status == 413)
+            }
+        }
+    }
+
+    @Test func requestOfTooManyFieldsIs400() async throws {
+        try await TestHub.with { hub in
+            // Four million ancestors.
+            let message = (0..<Limits.inflatedBytesMax).map { $0 % 2 == 0 ? 0x52 : 0 as UInt8 }
+            let frame = try Frame.encode(message, usesDictionary: false)
+            let token = try await hub.enrol().token
+            #expect(try await hub.post("/v1/sync", frame: frame, token: token).status == 400)
         }
     }
 
