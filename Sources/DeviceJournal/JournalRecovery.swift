@@ -16,6 +16,8 @@ import WireFormat
 struct RecoveryRow: Equatable {
     /// The last sequence that the hub and this journal have in common.
     var shared: UInt64
+    /// Of the pull that says so; none when nothing is shared.
+    var sharedTerm: TermID
     /// What the hub last said of itself.
     var confirmed: Position
     /// What was brought last; the order is by ``place(of:)`` of the kind, then id.
@@ -37,10 +39,10 @@ struct RecoveryRow: Equatable {
 extension Journal {
     func readRecovery() throws -> RecoveryRow? {
         try connection.first(
-            "SELECT shared, term, sequence, kind, record, amount FROM recovery"
+            "SELECT shared, term, sequence, kind, record, amount, shared_term FROM recovery"
         ) { row in
             RecoveryRow(
-                shared: row.bits(at: 0),
+                shared: row.bits(at: 0), sharedTerm: row.replica(at: 6),
                 confirmed: Position(term: row.replica(at: 1), sequence: row.bits(at: 2)),
                 kind: row.integer(at: 3), record: row.bytes(at: 4), amount: Int(row.integer(at: 5))
             )
@@ -49,10 +51,10 @@ extension Journal {
 
     private func store(_ recovery: RecoveryRow) throws {
         try connection.run(
-            "INSERT OR REPLACE INTO recovery VALUES (1, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO recovery VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
             .bits(recovery.shared), .bits(recovery.confirmed.term.rawValue),
             .bits(recovery.confirmed.sequence), .integer(recovery.kind), .bytes(recovery.record),
-            .integer(recovery.amount))
+            .integer(recovery.amount), .bits(recovery.sharedTerm.rawValue))
     }
 
     /// Where the complete pulls ended, ascending, one position a term; the last is the cursor,
@@ -94,8 +96,8 @@ extension Journal {
             reached: try readReached(), line: TermLine(line), head: head.sequence)
         try store(
             RecoveryRow(
-                shared: lost.shared, confirmed: head, kind: 0, record: [],
-                amount: before?.amount ?? 0))
+                shared: lost.shared, sharedTerm: lost.kept.last?.term ?? .none,
+                confirmed: head, kind: 0, record: [], amount: before?.amount ?? 0))
         try dropStaging()
         try unsettle(readWriter().replica)
         return before?.confirmed != head
@@ -152,9 +154,14 @@ extension Journal {
     func endRecovery(isWhole: Bool, keptCount: Int, at milliseconds: Int64) throws {
         guard let recovery = try readRecovery() else { return }
         if isWhole {
-            // Beyond it the places are those of a line that is no more.
+            // Beyond it the places are those of a line that is no more. Where it was left stays, or
+            // the same backup put there again would seem to share only what an older pull had.
             try connection.run(
                 "DELETE FROM reached WHERE sequence > ?", .bits(recovery.shared))
+            if recovery.sharedTerm != .none {
+                try noteReached(
+                    Position(term: recovery.sharedTerm, sequence: recovery.shared))
+            }
             if keptCount > 0 {
                 try storeNotice(.notTakenBack, at: milliseconds, amount: keptCount)
             }

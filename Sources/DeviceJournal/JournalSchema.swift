@@ -21,7 +21,8 @@ import SQLiteStore
 //     boot       in which boot of this machine which hub time was measured
 //     seen       jobs that the person has been shown, by order
 //     notice     a few things to tell in `status`
-//     reached    where complete pulls ended, one row a term, for the day the hub is restored
+//     reached    where complete pulls ended, one row a term, for the day the hub is restored; after
+//                one, only those on the line of the hub's terms, the last cut to that
 //     recovery   one row while this journal brings back what the hub has lost
 //     audit      one row: the sum of the digests of what is held, and how far rows were verified
 //     suspect    records that are to be fetched again, since they differ from the hub's
@@ -45,6 +46,7 @@ enum JournalSchema {
                     endsOfVersion3 + stagingOfVersion3 + setAsideOfVersion3 + chainsOfVersion3)
                 try OutboxGroup.storeChains(connection)
             },
+            Migration(version: 4, sql: recoveryOfVersion4),
         ]
     }
 
@@ -214,5 +216,10 @@ enum JournalSchema {
         ALTER TABLE writer ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE lineage ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE outbox ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;
+        """
+
+    /// The term in which a recovery's shared part ends; 0 when a former version began it.
+    private static let recoveryOfVersion4 = """
+        ALTER TABLE recovery ADD COLUMN shared_term INTEGER NOT NULL DEFAULT 0;
         """
 }

@@ -13,15 +13,25 @@ package struct LostPart: Hashable, Sendable {
     package let shared: UInt64
     /// Where the device's complete pulls ended beyond it: ascending, one place a term.
     package let reached: [Position]
+    /// What the device keeps of these places once it has everything anew: ascending, those that
+    /// are shared, and the last of them cut to ``shared``. Both are on the ledger's line, and the
+    /// device has been there: a pull contains what is before its end.
+    package let kept: [Position]
 
     /// - Parameters:
     ///   - reached: Where the device's complete pulls ended, one place a term, ascending.
     ///   - line: The ledger's line of terms, or its newest part.
     ///   - head: The ledger's newest sequence.
     package init(reached: [Position], line: TermLine, head: UInt64) {
-        let shared = reached.map { line.cut($0, head: head) }.max() ?? 0
+        var end = Position.origin
+        for position in reached {
+            let sequence = line.cut(position, head: head)
+            if sequence > end.sequence { end = Position(term: position.term, sequence: sequence) }
+        }
+        let shared = end.sequence
         self.shared = shared
         self.reached = reached.filter { $0.sequence > shared }
+        self.kept = shared == 0 ? [] : reached.filter { $0.sequence < shared } + [end]
     }
 
     /// Where a change of the lost part stood, by the term of the first pull that contained it;

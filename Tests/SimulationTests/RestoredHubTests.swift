@@ -1,6 +1,7 @@
 import DeviceJournal
 import HubLedger
 import NeedModel
+import SimulatedDisk
 import SyncCore
 import Testing
 
@@ -193,6 +194,86 @@ extension RestoredHubTests {
             #expect(try worker.sync() == .complete)
             #expect(try worker.journal.refused().isEmpty)
             #expect(try worker.journal.notes(of: need).map(\.isWaiting) == [false])
+        }
+    }
+}
+
+/// The hub is put back to one backup again and again, and everybody syncs in between.
+extension RestoredHubTests {
+    private static let needCount = 20
+
+    /// What each device said that it brought back, by restore.
+    private func brought(_ devices: [StageDevice]) throws -> [[Int]] {
+        try devices.map { device in
+            try device.journal.status().notices.filter { $0.kind == .hubRestored }.map(\.amount)
+        }
+    }
+
+    /// - Parameter isRunning: Whether the hub goes on after the backup in the term that it had, so
+    ///   that what everybody pulled in it lies on both sides.
+    @Test(arguments: [true, false])
+    func theSameBackupAgainCostsWhatItDidBefore(isRunning: Bool) throws {
+        try Stage.play { stage in
+            let worker = try stage.worker("worker", in: "v1")
+            let office = try stage.office("office")
+            var needs: [RecordID] = []
+            for number in 0..<Self.needCount {
+                needs.append(try worker.record("路灯 \(number)", in: "g1"))
+            }
+            try stage.settle()
+            // The backup has one edit, and loses the one over it.
+            for need in needs[0..<2] { try worker.set(.address, of: need, to: "村口") }
+            try stage.settle()
+            let backup = try isRunning ? stage.hub.disk.snapshot() : stage.backUpHub()
+            for need in needs[0..<3] { try office.set(.address, of: need, to: "桥头") }
+            try stage.settle()
+            try worker.set(.address, of: needs[2], to: "井边")
+            try office.withdraw(needs[3])
+            try stage.settle()
+
+            for count in 1...3 {
+                try stage.restoreHub(backup)
+                try stage.settle()
+                for device in [worker, office] {
+                    #expect(try device.journal.needsInConflict().isEmpty, "restore \(count)")
+                    #expect(try device.shown(needs[0])?.address == "桥头")
+                    #expect(try device.shown(needs[2])?.address == "井边")
+                    #expect(try device.shown(needs[3])?.status == .withdrawn)
+                    #expect(try device.shown(needs[4])?.status == .recorded)
+                }
+            }
+            #expect(try brought([worker, office]) == [[4, 4, 4], [4, 4, 4]])
+        }
+    }
+
+    /// What was cut to the first backup is cut to an older one, and is no place in a ledger that
+    /// went on beyond it: there may be a conflict too many, as nobody knows any more what of that
+    /// had been seen, but nothing is lost.
+    @Test func anotherBackupAndTheReplacedLedgerLoseNothing() throws {
+        try Stage.play { stage in
+            let worker = try stage.worker("worker", in: "v1")
+            let office = try stage.office("office")
+            let need = try worker.record("路灯不亮", in: "g1")
+            try stage.settle()
+            let older = stage.hub.disk.snapshot()
+            try worker.set(.address, of: need, to: "村口")
+            try stage.settle()
+            let newer = stage.hub.disk.snapshot()
+            try office.set(.address, of: need, to: "桥头")
+            try stage.settle()
+            let replaced = stage.hub.disk.snapshot()
+
+            for (index, image) in [newer, older, newer, replaced, older].enumerated() {
+                try stage.restoreHub(image)
+                try stage.settle()
+                try worker.set(.phone, of: need, to: "12\(index)")
+                try stage.settle()
+                for device in [office, worker] {
+                    let shown = try device.shown(need)
+                    #expect(shown?.address == "桥头" && shown?.phone == "12\(index)")
+                    if index < 2 { #expect(shown?.conflicts.isEmpty == true, "\(index)") }
+                }
+            }
         }
     }
 }

@@ -61,6 +61,7 @@ import Testing
             let reached: [DotText]
             let shared: UInt64
             let lost: [DotText]
+            let kept: [DotText]
             let versions: [VersionText]
         }
         struct ClockText: Decodable {
@@ -97,6 +98,7 @@ import Testing
                 reached: one.reached.map(\.position), line: line, head: one.head)
             #expect(lost.shared == one.shared, "\(one.about)")
             #expect(lost.reached == one.lost.map(\.position), "\(one.about)")
+            #expect(lost.kept == one.kept.map(\.position), "\(one.about)")
             let sequences = one.versions.map(\.sequence)
             let clock = lost.clock(oldest: sequences.min() ?? 0)
             for version in one.versions {
