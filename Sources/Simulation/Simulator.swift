@@ -34,7 +34,7 @@ package enum Simulator {
         for divisor in [2, 2, 2, 2, 2] {
             var options = best.options
             options.events = options.events / divisor
-            guard case .failure(let shorter) = run(options) else { break }
+            guard options.events > 0, case .failure(let shorter) = run(options) else { break }
             best = shorter
         }
         for _ in 0..<20 {
