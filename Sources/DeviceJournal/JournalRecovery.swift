@@ -172,25 +172,36 @@ extension Journal {
 
     /// Keeps among what was refused what the hub was brought of a record and did not take.
     ///
+    /// Only what the person's role may write: the list is for doing it anew, and the hub would refuse
+    /// the whole command for one field that others write.
+    ///
     /// - Parameters:
     ///   - held: The row as it was before the pull, visible then.
     ///   - state: What came of it; `nil` when nothing did.
+    ///   - role: Of this device's person.
     /// - Returns: Whether there was anything.
     func keepWhatDidNotReturn(
-        of held: GuardedRow, in state: RecordState?, _ recovery: RecoveryRow,
+        of held: GuardedRow, in state: RecordState?, _ recovery: RecoveryRow, role: Role?,
         at milliseconds: Int64
     ) throws -> Bool {
         // Reference data is the operator's, and is left out by the hub where it was imported anew.
-        guard let row = held.record, Kind(rawValue: row.kind)?.isReference != true else {
-            return false
+        guard let row = held.record else { return false }
+        let kind = Kind(rawValue: row.kind)
+        if kind?.isReference == true { return false }
+        func isForeign(_ field: UInt32) -> Bool {
+            guard let kind, let role else { return false }
+            return !role.mayWrite(kind, field: field)
         }
         let lost = row.state.lost(beyond: recovery.shared, in: state)
+            .map { changes in changes.filter { !isForeign($0.change.field) } }
+            .filter { !$0.isEmpty }
         guard !lost.isEmpty else { return false }
         // What the disk had altered was not brought, and is for the person to look at.
         let code = held.isSound ? RefusedGroup.notTakenBackCode : RefusedGroup.damagedCode
         let isNew = row.state.fields.values.joined().allSatisfy { $0.sequence > recovery.shared }
+        let mayCreate = kind.map { role?.mayCreate($0) ?? true } ?? true
         for (number, changes) in lost.enumerated() {
-            let isCreation = number == 0 && state == nil && isNew
+            let isCreation = number == 0 && state == nil && isNew && mayCreate
             let newest = changes.map(\.stamp.milliseconds).max() ?? 0
             try storeRefused(
                 row.id,

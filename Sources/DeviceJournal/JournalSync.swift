@@ -951,7 +951,9 @@ extension Journal {
         of held: GuardedRow, in state: RecordState?, _ merge: inout PullMerge
     ) throws {
         guard let recovery = merge.recovery,
-            try keepWhatDidNotReturn(of: held, in: state, recovery, at: merge.milliseconds)
+            try keepWhatDidNotReturn(
+                of: held, in: state, recovery, role: merge.context.identity?.role,
+                at: merge.milliseconds)
         else { return }
         merge.keptCount += 1
     }

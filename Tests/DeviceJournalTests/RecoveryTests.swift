@@ -212,6 +212,20 @@ import WireFormat
         #expect(try bench.shown(need).text == "新")
     }
 
+    @Test("a field that only others may write is not kept, and spoils no retry")
+    func fieldsOfOthers() throws {
+        let field = NeedField.dispatch.rawValue
+        let order = FieldValue.dispatch(.init(order: 1, team: "T1", due: nil)).bytes
+        for id in [old, new] {
+            try bench.pull([bench.page(id, [field: order], whole: false)])
+        }
+        // The older need comes with all but the dispatch, the newer one does not come.
+        try recover(before.filter { $0.id != new && $0.id != note })
+        #expect(try kept.map(\.record) == [new, note])
+        #expect(try kept.first?.changes.map(\.field) == [1, 3, 5, 6])
+        #expect(try notices().last?.amount == 2)
+    }
+
     @Test func aVersionThatDidNotComeIsKept() throws {
         var back = before
         // Nothing of the address came, and the phone has become somebody's newer one.

@@ -198,6 +198,33 @@ extension RestoredHubTests {
     }
 }
 
+extension RestoredHubTests {
+    /// The hub has both, and the office is told; but the need is out of the former team's reach, so
+    /// nobody tells the team. Its own work is kept, and the order, which it could not give, is not.
+    @Test func whatAFormerTeamCannotWriteIsNotKept() throws {
+        try Stage.play { stage in
+            let office = try stage.office("office")
+            let team = try stage.team("team", of: "t1")
+            try office.sync()
+            let need = try office.record("路灯不亮", in: "g1")
+            try stage.settle()
+            let backup = stage.hub.disk.snapshot()
+            try office.dispatch(need, to: "t1")
+            try stage.settle()
+            _ = try team.journal.accept(need, clocks: team.clocks)
+            try team.sync()
+            try office.dispatch(need, to: "t2")
+            try office.sync()
+            try stage.restoreHub(backup)
+            try stage.settle()
+            #expect(try office.shown(need)?.conflicts.map(\.field) == [.dispatch])
+            let kept = try team.journal.refused()
+            #expect(kept.map { $0.changes.map(\.field) } == [[NeedField.answer.rawValue]])
+            #expect(kept.allSatisfy { $0.createdKind == nil })
+        }
+    }
+}
+
 /// The hub is put back to one backup again and again, and everybody syncs in between.
 extension RestoredHubTests {
     private static let needCount = 20
