@@ -245,7 +245,7 @@ package struct Notice: Hashable, Sendable {
             "The server was restored from a backup; nothing was lost, as it had all that this "
                 + "device holds."
         case .hubRestored:
-            // What it did not take is told of by ``Kind/notTakenBack``, and kept here.
+            // What did not come back is told of by ``Kind/notTakenBack``, and kept here.
             "The server was restored from a backup; nothing was lost of the "
                 + "\(amount) record\(amount == 1 ? "" : "s") whose changes this device brought back."
         case .mended:
@@ -255,8 +255,8 @@ package struct Notice: Hashable, Sendable {
             "What this device holds is not quite what the server has (seen "
                 + "\(amount) time\(amount == 1 ? "" : "s")); please tell the server's operator."
         case .notTakenBack:
-            "The restored server did not take back what this device held of \(amount) "
-                + "record\(amount == 1 ? "" : "s"); it is kept with what was refused."
+            "Not all that this device held of \(amount) record\(amount == 1 ? "" : "s") came back "
+                + "from the restored server; the rest is kept with what was refused."
         case .commandsDamaged:
             "\(amount) command\(amount == 1 ? "" : "s") on this device had been damaged before "
                 + "\(amount == 1 ? "its" : "their") sync was complete; what can be read of "

@@ -210,7 +210,7 @@ extension Journal {
                     written: ClockReading(
                         wallMilliseconds: newest, boot: 0, elapsedMilliseconds: 0),
                     changes: changes.map(\.change)),
-                code: code, field: 0, reason: "the restored server does not have it",
+                code: code, field: 0, reason: "it did not come back from the restored server",
                 at: milliseconds)
         }
         return true

@@ -15,7 +15,9 @@ extension RefusedGroup {
     fileprivate func reasonText(_ language: Language) -> String {
         let why =
             if isNotTakenBack {
-                Phrase("the restored server did not take this back", "恢复后的服务器没有收回此内容")(language)
+                Phrase(
+                    "this did not come back from the restored server",
+                    "恢复后的服务器没有传回此内容")(language)
             } else if isDamaged {
                 Phrase(
                     "damaged on this device; check what is left of it before you send it again",

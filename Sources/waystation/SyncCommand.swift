@@ -311,7 +311,7 @@ struct StatusCommand: TerminalCommand {
         case .notTakenBack:
             Phrase(
                 notice.description + " waystation refused list shows it.",
-                "恢复后的服务器没有收回本机保存的 \(notice.amount) 条记录的部分内容，这些内容仍在本机：waystation refused list")
+                "本机保存的 \(notice.amount) 条记录有部分内容未由恢复后的服务器传回，这些内容仍在本机：waystation refused list")
         }
     }
 
