@@ -399,31 +399,15 @@ final class Admitter {
             return true
         }
         if try placement(of: touched, at: base).map(isHeld) ?? false { return true }
-        return try placementsInLostPart(of: touched.record, at: group.base).contains(where: isHeld)
+        return try wasLost(touched.record, at: group.base)
     }
 
-    /// Where a need lay by a base in a part that a restore lost, by what devices brought back of it:
-    /// also where it lay no longer then, which errs towards putting late work before the office.
-    private func placementsInLostPart(
-        of record: StoredRecord, at base: Position
-    ) throws -> [Placement] {
-        guard record.kind == Kind.need.rawValue, !terms.contains(base, head: headBefore),
-            let brought = try earlierBrought.of(record)
-        else { return [] }
-        func values(_ field: NeedField) -> [[UInt8]] {
-            brought.of(field: field.rawValue).compactMap { change in
-                change.version.formerPositions.contains { $0.sequence <= base.sequence }
-                    ? change.version.value : nil
-            }
-        }
-        let teams = values(.dispatch).compactMap { value -> Placement? in
-            guard case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: value) else {
-                return nil
-            }
-            return Placement(team: dispatch.team)
-        }
-        return teams
-            + values(.grid).map { Placement(grid: String(decoding: $0, as: UTF8.self)) }
+    /// Whether nobody can tell any more where a record lay by a base: the base is in a part that a
+    /// restore lost, and the record changed there, as what devices brought back of it shows. So late
+    /// work on it is put before the office as it would have been.
+    private func wasLost(_ record: StoredRecord, at base: Position) throws -> Bool {
+        try !terms.contains(base, head: headBefore)
+            && earlierBrought.of(record)?.changes.isEmpty == false
     }
 
     /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.

@@ -72,6 +72,8 @@ final class CommandChecker {
     var copiedDevices: Set<Int64> = []
     /// What a ledger that was replaced had applied, and may have said so.
     private var formerlyApplied: Set<CommandKey> = []
+    /// Devices that have offered anew what had been refused, perhaps out of their scope by then.
+    private var retryingDevices: Set<Int64> = []
     /// Whether a part of what one retry offered may be gone with a copy or a backup.
     private var hasLost = false
 
@@ -118,7 +120,10 @@ final class CommandChecker {
                     + "keeps \(own.refused.count)")
         }
         let kept = own.refusedKeys
-        for key in before where !kept.contains(key) { commands[key]?.isReplaced = true }
+        for key in before where !kept.contains(key) {
+            commands[key]?.isReplaced = true
+            retryingDevices.insert(device.number)
+        }
     }
 
     /// After an answer was absorbed: what left the outbox has its outcome.
@@ -146,6 +151,7 @@ final class CommandChecker {
             }
             guard let former else { continue }
             commands[former]?.isReplaced = true
+            retryingDevices.insert(device.number)
             device.unsettled.remove(former)
             add(key, device, group, own)
         }
@@ -249,6 +255,13 @@ final class CommandChecker {
             case .applied: applied[key, default: 0] += 1
             case .rejected(let code, _, _):
                 rejected[key, default: 0] += 1
+                // People work on what they are shown. What a restored hub has lost nobody can tell.
+                if code == RejectionCode.scope.rawValue, !hasLost,
+                    let device = commands[key]?.device, !retryingDevices.contains(device)
+                {
+                    throw Violation(
+                        invariant: 15, what: "work on \(key.record) was refused for its scope")
+                }
                 if code == RejectionCode.recordExists.rawValue { creationsRefused.insert(key) }
             }
         }
