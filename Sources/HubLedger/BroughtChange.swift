@@ -199,8 +199,8 @@ extension Admitter {
         var room = LedgerLimits.broughtPerRecordMax
         for history in histories { room -= history.count(by: device) }
         // A late answer shares its dot with the answer beside it: only earlier pages are compared.
-        var taken: [BroughtChange] = []
-        defer { for change in taken { now.append(change, by: device) } }
+        let broughtBefore = brought.count
+        defer { for change in brought[broughtBefore...] { now.append(change, by: device) } }
         let unseen = UnseenVersions(in: page)
         for field in page.fields {
             let oldest = field.versions.map(\.sequence).min() ?? 0
@@ -209,7 +209,7 @@ extension Admitter {
             }
             // Oldest first, as they were admitted.
             for found in field.versions.sorted(by: { $0.sequence < $1.sequence }) {
-                guard taken.count < room,
+                guard brought.count - broughtBefore < room,
                     var version = try lostVersion(
                         found, record: page.id, field: field.field, kind: kind,
                         clock: lost.clock(
@@ -222,13 +222,11 @@ extension Admitter {
                     // Another write came back under this dot: the hub lends it a name.
                     version.stamp.dot = Dot(writer.replica.id, head + 1)
                 }
-                taken.append(
-                    try takeBack(
-                        version, field: field.field, page: page, kind: kind,
-                        isCovered: came {
-                            $0.covers(version)
-                                && !LateAnswers.areApart($0, version, in: field.field)
-                        }))
+                try takeBack(
+                    version, field: field.field, page: page, kind: kind,
+                    isCovered: came {
+                        $0.covers(version) && !LateAnswers.areApart($0, version, in: field.field)
+                    })
             }
         }
     }
@@ -310,7 +308,7 @@ extension Admitter {
 
     private func takeBack(
         _ version: Version, field: UInt32, page: PageRecord, kind: Kind, isCovered: Bool
-    ) throws -> BroughtChange {
+    ) throws {
         let touched =
             try records[page.id] ?? createBrought(page, kind: kind, version: version)
         var (register, apart) = LateAnswers.parted(
@@ -318,9 +316,8 @@ extension Admitter {
         var version = version
         try inheritSeen(&version, from: register)
         head += 1
-        let change = BroughtChange(
-            record: page.id, kind: page.kind, field: field, version: version)
-        brought.append(change)
+        brought.append(
+            BroughtChange(record: page.id, kind: page.kind, field: field, version: version))
         newestStamp = max(newestStamp ?? .min, version.stamp.milliseconds)
         if try passOnSeen(of: version, in: &register) || isCovered {
             let count = register.versions.count
@@ -340,7 +337,6 @@ extension Admitter {
         touched.record.lastSequence = head
         touched.isChanged = true
         try place(touched)
-        return change
     }
 
     private func createBrought(
