@@ -161,9 +161,9 @@ struct HubResponder: Sendable {
             let (message, hasDictionary) = try Frame.decode(frame)
             usedDictionary = hasDictionary
             // Before anything is made of it.
-            let entries = try SyncRequest.entryCount(in: message)
-            try intake.take(message.count + entries * HubLimits.requestEntryBytes)
-            decoded = .success(try SyncRequest(decoding: message))
+            let counted = try SyncRequest.Counted(message)
+            try intake.take(message.count + counted.entryCount * HubLimits.requestEntryBytes)
+            decoded = .success(try SyncRequest(decoding: counted))
         } catch {
             // A device that was revoked meanwhile hears no more than that, so the token is looked
             // up also for a frame that cannot be read.

@@ -231,18 +231,27 @@ extension SyncRequest {
             })
     }
 
-    /// How many fields and list entries there are in a request's bytes: what decoding them takes
-    /// memory for, however few bytes they are.
-    ///
-    /// - Returns: At most ``SyncCore/Limits/requestEntriesMax``.
-    /// - Throws: ``FrameError/malformed(_:)``, as ``init(decoding:)`` does, which checks it too.
-    package static func entryCount(in bytes: [UInt8]) throws(FrameError) -> Int {
-        try FieldBounds.request.countEntries(in: bytes)
+    /// The bytes of a request whose lists were counted, so that decoding them takes memory within
+    /// bounds.
+    package struct Counted {
+        fileprivate let bytes: [UInt8]
+        /// How many fields and list entries there are: what decoding takes memory for, however few
+        /// the bytes. At most ``SyncCore/Limits/requestEntriesMax``.
+        package let entryCount: Int
+
+        /// - Throws: ``FrameError/malformed(_:)`` when there are more of anything than there may be.
+        package init(_ bytes: [UInt8]) throws(FrameError) {
+            entryCount = try FieldBounds.request.countEntries(in: bytes)
+            self.bytes = bytes
+        }
     }
 
     package init(decoding bytes: [UInt8]) throws(FrameError) {
-        _ = try Self.entryCount(in: bytes)
-        let wire = try parsed(Waystation_V1_SyncRequest.self, bytes)
+        try self.init(decoding: Counted(bytes))
+    }
+
+    package init(decoding counted: Counted) throws(FrameError) {
+        let wire = try parsed(Waystation_V1_SyncRequest.self, counted.bytes)
         guard wire.replica != 0, wire.replica <= ReplicaID.bitMask,
             wire.ancestors.count <= Limits.ancestorsMax
         else { throw .malformed("no replica, or too many ancestors") }

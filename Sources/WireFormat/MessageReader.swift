@@ -6,11 +6,11 @@ struct MessageReader {
     private var offset: Int
     private let end: Int
 
-    /// - Parameter range: Where the message lies in the bytes; all of them if there is none.
-    init(_ bytes: [UInt8], _ range: Range<Int>? = nil) {
+    /// - Parameter range: Where the message lies in the bytes.
+    init(_ bytes: [UInt8], _ range: Range<Int>) {
         self.bytes = bytes
-        offset = range?.lowerBound ?? 0
-        end = range?.upperBound ?? bytes.count
+        offset = range.lowerBound
+        end = range.upperBound
     }
 
     var isAtEnd: Bool { offset == end }

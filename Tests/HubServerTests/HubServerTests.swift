@@ -89,14 +89,8 @@ import WireFormat
     @Test(arguments: ["/v1/sync", "/v1/history"])
     func unknownTokenIs401BeforeTheBody(path: String) async throws {
         try await TestHub.with { hub in
-            let port = hub.port
-            let status = try await offPool {
-                let client = try TestClient(port: port)
-                client.send(
-                    "POST \(path) HTTP/1.1\r\nHost: test\r\nContent-Type: \(Frame.mediaType)\r\n"
-                        + "Authorization: Bearer stranger\r\nContent-Length: 100\r\n\r\n")
-                return try client.answer().status
-            }
+            let status = try await statusOfHead(
+                "POST \(path)", "Authorization: Bearer stranger\r\nContent-Length: 100", to: hub)
             #expect(status == 401)
         }
     }
@@ -186,15 +180,23 @@ import WireFormat
 
     @Test func announcedOversizeIs413BeforeTheBody() async throws {
         try await TestHub.with { hub in
-            let port = hub.port
-            let status = try await offPool {
-                let client = try TestClient(port: port)
-                client.send(
-                    "POST /v1/enroll HTTP/1.1\r\nHost: test\r\nContent-Type: \(Frame.mediaType)\r\n"
-                        + "Content-Length: \(Limits.frameBytesMax + 1)\r\n\r\n")
-                return try client.answer().status
-            }
+            let status = try await statusOfHead(
+                "POST /v1/enroll", "Content-Length: \(Limits.frameBytesMax + 1)", to: hub)
             #expect(status == 413)
+        }
+    }
+
+    /// What a request hears whose body never comes.
+    private func statusOfHead(
+        _ start: String, _ fields: String, to hub: TestHub
+    ) async throws -> Int {
+        let port = hub.port
+        return try await offPool {
+            let client = try TestClient(port: port)
+            client.send(
+                "\(start) HTTP/1.1\r\nHost: test\r\nContent-Type: \(Frame.mediaType)\r\n"
+                    + "\(fields)\r\n\r\n")
+            return try client.answer().status
         }
     }
 

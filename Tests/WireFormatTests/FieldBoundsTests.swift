@@ -62,7 +62,7 @@ import WireFormat
     @Test func noListHasMoreThanItMay() {
         for (about, part) in Self.overfull {
             #expect(throws: FrameError.malformed("a list of more than there may be"), "\(about)") {
-                try SyncRequest.entryCount(in: Self.head + part)
+                try SyncRequest.Counted(Self.head + part).entryCount
             }
             #expect(throws: FrameError.self, "\(about)") {
                 try SyncRequest(decoding: Self.head + part)
@@ -75,11 +75,11 @@ import WireFormat
         let half = [UInt8](repeating: 0, count: Limits.changesPerBatchMax / 2)
         let loose = half.flatMap { _ in [UInt8(2 << 3), 0] as [UInt8] }
         let full = Self.block(2, half) + loose
-        let entries = try SyncRequest.entryCount(in: Self.head + Self.block(9, full))
+        let entries = try SyncRequest.Counted(Self.head + Self.block(9, full)).entryCount
         // The head's, the batch's tag and the batch, the packed list's tag.
         #expect(entries == 2 + 2 + 1 + half.count + 2 * half.count)
         #expect(throws: FrameError.self) {
-            try SyncRequest.entryCount(in: Self.head + Self.block(9, full + Self.block(2, [0])))
+            try SyncRequest.Counted(Self.head + Self.block(9, full + Self.block(2, [0]))).entryCount
         }
     }
 
@@ -90,9 +90,9 @@ import WireFormat
             Self.head + Array(repeating: field, count: count).joined()
         }
         let most = Limits.requestEntriesMax - 2
-        #expect(try SyncRequest.entryCount(in: message(most)) == Limits.requestEntriesMax)
+        #expect(try SyncRequest.Counted(message(most)).entryCount == Limits.requestEntriesMax)
         #expect(throws: FrameError.malformed("a list of more than there may be")) {
-            try SyncRequest.entryCount(in: message(most + 1))
+            try SyncRequest.Counted(message(most + 1)).entryCount
         }
     }
 
@@ -136,7 +136,7 @@ import WireFormat
                 Ancestor(Dot(ReplicaID(truncating: $0), $0), chain: .empty)
             })
         #expect(try SyncRequest(decoding: request.encoded()) == request)
-        let batch = try SyncRequest.entryCount(in: request.encoded())
+        let batch = try SyncRequest.Counted(request.encoded()).entryCount
         request.groups = []
         request.chain = nil
         request.recovery = SyncRequest.Recovery(
@@ -145,7 +145,7 @@ import WireFormat
                 Position(term: TermID(truncating: $0), sequence: $0)
             }, records: records)
         #expect(try SyncRequest(decoding: request.encoded()) == request)
-        let recovery = try SyncRequest.entryCount(in: request.encoded())
+        let recovery = try SyncRequest.Counted(request.encoded()).entryCount
         #expect(max(batch, recovery) <= Limits.requestEntriesMax * 2 / 3)
     }
 }
