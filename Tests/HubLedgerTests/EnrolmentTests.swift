@@ -1,3 +1,4 @@
+import Glibc
 import HubLedger
 import NeedModel
 import SyncCore
@@ -219,5 +220,17 @@ struct EnrolmentTests {
         }
         #expect(
             hex.joined() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    }
+
+    /// Found as a server that died at its end, "unaligned fastbin chunk": the ledger's thread
+    /// ended while libcrypto freed what it kept for each thread.
+    @Test("libcrypto frees nothing when the process exits, so no thread frees it again")
+    func libcryptoOutlivesTheProcess() async {
+        await #expect(processExitsWith: .success) {
+            // Registered before libcrypto is prepared, so called after what it would register.
+            atexit { _ = sha256([]) }
+            _ = sha256([])
+            exit(0)
+        }
     }
 }
