@@ -48,8 +48,8 @@ final class Admitter {
     /// The same by the record.
     var broughtNow: [RecordID: BroughtHistory] = [:]
     lazy var earlierBrought = BroughtChanges(storage: storage)
-    /// Of the replicas whose changes are brought back.
-    var storedGroups: [ReplicaID: StoredGroups] = [:]
+    /// Of what is brought back, what is here by itself.
+    var admittedBefore: [NamedChange: AdmittedBefore] = [:]
     private(set) var outcomes: [StoredOutcome] = []
     private var stampsAtBase: [UInt64: Int64?] = [:]
     private var offsets: [UInt64: Int64?] = [:]
@@ -66,6 +66,11 @@ final class Admitter {
     /// What changes with the same base have seen, as new records hold it.
     private var contexts: (base: Position, list: [RecordState.Context])?
     private var movesByKey: [Int64: [(sequence: UInt64, before: Placement)]] = [:]
+    /// Of the replicas that stand in clocks, whether they are terms: a record that was brought back
+    /// bears many clocks with the same few.
+    private var knownTerms: [ReplicaID: Bool] = [:]
+    /// The bases, one a term, off the ledger's line at which a scope could not be judged.
+    private(set) var unjudgedBases: [Position] = []
     /// The keys of the records that this batch creates: the greatest, and all of them as soon as
     /// one comes that is no greater.
     private var greatestNewKey = Int64.min
@@ -399,15 +404,26 @@ final class Admitter {
             return true
         }
         if try placement(of: touched, at: base).map(isHeld) ?? false { return true }
-        return try wasLost(touched.record, at: group.base)
+        guard try wasLost(touched.record, at: group.base) else { return false }
+        // Whoever makes up a base gets past its scope, so the operator is told of each that does.
+        if unjudgedBases.count < LedgerLimits.aheadEventsPerDeviceMax,
+            !unjudgedBases.contains(where: { $0.term == group.base.term })
+        {
+            unjudgedBases.append(group.base)
+        }
+        return true
     }
 
     /// Whether nobody can tell any more where a record lay by a base: the base is in a part that a
-    /// restore lost, and the record changed there, as what devices brought back of it shows. So late
-    /// work on it is put before the office as it would have been.
+    /// restore lost, and the record, or the need that a note is on, changed there, as what devices
+    /// brought back of it shows. So late work on it is put before the office as it would have been.
     private func wasLost(_ record: StoredRecord, at base: Position) throws -> Bool {
-        try !terms.contains(base, head: headBefore)
-            && earlierBrought.of(record)?.changes.isEmpty == false
+        if try terms.contains(base, head: headBefore) || !earlierBrought.areAny { return false }
+        if try earlierBrought.of(record)?.changes.isEmpty == false { return true }
+        guard let parent = record.parent,
+            let need = try storage.record(key: parent, unreadable: { _ in })
+        else { return false }
+        return try earlierBrought.of(need)?.changes.isEmpty == false
     }
 
     /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.
@@ -572,13 +588,20 @@ final class Admitter {
 
     private func inherit(_ clock: ShortClock, into version: inout Version) throws {
         version.clock.base = max(version.clock.base, clock.base)
-        if clock.ancestors.isEmpty { return }
+        if version.clock.contains(clock) { return }
         // Terms; what was seen of replicas is told by the base.
-        let lost = try clock.ancestors.filter { try storage.replica($0.replica)?.device == nil }
+        let lost = try clock.ancestors.filter { try isTerm($0.replica) }
         if lost.isEmpty { return }
         let seen = VectorClock(version.clock.ancestors + lost).entries
         // Fewer err toward a conflict.
         if seen.count <= Limits.ancestorsMax { version.clock.ancestors = seen }
+    }
+
+    private func isTerm(_ replica: ReplicaID) throws -> Bool {
+        if let known = knownTerms[replica] { return known }
+        let isTerm = try storage.replica(replica)?.device == nil
+        knownTerms[replica] = isTerm
+        return isTerm
     }
 
     /// Whether a change of this field may be a late answer, or settle one.

@@ -84,26 +84,72 @@ struct BroughtChange: Hashable {
     }
 }
 
+/// What a change that a device brings back is called.
+struct NamedChange: Hashable {
+    var record: RecordID
+    var field: UInt32
+    var dot: Dot
+}
+
+/// What is in the ledger by itself under the dot of a change that a device brings back.
+enum AdmittedBefore {
+    case same, other, unreadable
+}
+
 /// What was brought back of one record, in the order of the sequence.
 final class BroughtHistory {
     private(set) var changes: [BroughtChange] = []
     // Indices of `changes`.
     private var byDot: [Dot: [Int]] = [:]
-    private var byField: [UInt32: [Int]] = [:]
+    private var byFormerPosition: [Position: [Int]] = [:]
+    private var lateAnswers: [Int] = []
+    /// By field and clock, the first with it: all that a device brings of a field at once share one.
+    private var byClock: [UInt32: [ShortClock: Int]] = [:]
     private var sequences: Set<UInt64> = []
     private var counts: [Int64: Int] = [:]
 
     /// - Parameter device: Who brought it, whoever wrote it.
     func append(_ change: BroughtChange, by device: Int64) {
-        byDot[change.version.dot, default: []].append(changes.count)
-        byField[change.field, default: []].append(changes.count)
-        sequences.insert(change.version.sequence)
+        let index = changes.count
+        let version = change.version
+        byDot[version.dot, default: []].append(index)
+        for position in version.formerPositions {
+            byFormerPosition[position, default: []].append(index)
+        }
+        if change.field == LateAnswers.field {
+            lateAnswers.append(index)
+        } else if byClock[change.field]?[version.clock] == nil {
+            byClock[change.field, default: [:]][version.clock] = index
+        }
+        sequences.insert(version.sequence)
         counts[device, default: 0] += 1
         changes.append(change)
     }
 
-    func of(field: UInt32) -> some Sequence<BroughtChange> {
-        (byField[field] ?? []).lazy.map { self.changes[$0] }
+    /// Whether a write of a field came back before, perhaps under a name that the hub lent it.
+    ///
+    /// - Parameter name: What the device calls it.
+    func contains(_ version: Version, of field: UInt32, under name: Dot) -> Bool {
+        func isSame(_ index: Int) -> Bool {
+            let other = changes[index].version
+            return changes[index].field == field && other.value == version.value
+                && (other.dot == name || other.stamp.milliseconds == version.stamp.milliseconds)
+        }
+        return byDot[name]?.contains(where: isSame) == true
+            || version.formerPositions.contains {
+                byFormerPosition[$0]?.contains(where: isSame) == true
+            }
+    }
+
+    /// Whether what came back of a field before had seen a version that comes back as well.
+    func covers(_ version: Version, of field: UInt32) -> Bool {
+        if field == LateAnswers.field {
+            return lateAnswers.contains { index in
+                let other = changes[index].version
+                return other.covers(version) && !LateAnswers.areApart(other, version, in: field)
+            }
+        }
+        return byClock[field]?.values.contains { changes[$0].version.covers(version) } ?? false
     }
 
     func under(_ dot: Dot) -> some Sequence<BroughtChange> {
@@ -204,9 +250,6 @@ extension Admitter {
         let unseen = UnseenVersions(in: page)
         for field in page.fields {
             let oldest = field.versions.map(\.sequence).min() ?? 0
-            func came(_ isSought: (Version) -> Bool) -> Bool {
-                histories.contains { $0.of(field: field.field).contains { isSought($0.version) } }
-            }
             // Oldest first, as they were admitted.
             for found in field.versions.sorted(by: { $0.sequence < $1.sequence }) {
                 guard brought.count - broughtBefore < room,
@@ -216,7 +259,9 @@ extension Admitter {
                             oldest: oldest,
                             unseen: unseen.oldest(for: found, of: field.field)),
                         lost: lost),
-                    !came({ $0.isSameWrite(as: version, dot: found.stamp.dot) })
+                    !histories.contains(where: {
+                        $0.contains(version, of: field.field, under: found.stamp.dot)
+                    })
                 else { continue }
                 if histories.contains(where: { $0.contains(version.dot) }) {
                     // Another write came back under this dot: the hub lends it a name.
@@ -224,9 +269,7 @@ extension Admitter {
                 }
                 try takeBack(
                     version, field: field.field, page: page, kind: kind,
-                    isCovered: came {
-                        $0.covers(version) && !LateAnswers.areApart($0, version, in: field.field)
-                    })
+                    isCovered: histories.contains { $0.covers(version, of: field.field) })
             }
         }
     }
@@ -258,16 +301,10 @@ extension Admitter {
             if kind.isReference, try storage.replica(stamp.dot.replica)?.device != nil {
                 return nil
             }
-            // Where it is here, in a batch that cannot be read, nobody can tell whether as this.
-            guard let admitted = try readable({ try admittedChange(version.stamp.dot) }) else {
-                return nil
-            }
-            if let admitted {
-                if admitted.record == record, admitted.change.field == field,
-                    admitted.change.value == value
-                {
-                    return nil
-                }
+            switch admittedBefore[NamedChange(record: record, field: field, dot: stamp.dot)] {
+            case nil: break
+            case .same, .unreadable: return nil
+            case .other:
                 // Another copy of its writer's journal was faster: the hub lends it a name.
                 stamp.dot = Dot(writer.replica.id, head + 1)
             }
@@ -277,13 +314,42 @@ extension Admitter {
             formerPositions: lost.formerPosition(of: version.sequence).map { [$0] } ?? [])
     }
 
-    /// What is in the ledger by itself: sent again by its writer, or not lost.
-    private func admittedChange(_ dot: Dot) throws -> (record: RecordID, change: Change)? {
-        if storedGroups[dot.replica] == nil {
-            guard let row = try storage.replica(dot.replica) else { return nil }
-            storedGroups[dot.replica] = StoredGroups(storage: storage, of: row)
+    /// Finds which of the changes that a device brings back are in the ledger by themselves: sent
+    /// again by their writer, or not lost. Call it before ``bring(_:lost:)``, with all records.
+    ///
+    /// They are looked for in the order of their dots, so that no batch is read twice.
+    func lookUp(_ records: [PageRecord]) throws {
+        var named: [(change: NamedChange, value: PageRecord.Value)] = []
+        for record in records {
+            // A late answer stands under the dot of the answer, which may not be lost at all.
+            for field in record.fields where field.field != LateAnswers.field {
+                for version in field.versions {
+                    let change = NamedChange(
+                        record: record.id, field: field.field, dot: version.stamp.dot)
+                    named.append((change, version.value))
+                }
+            }
         }
-        return try storedGroups[dot.replica]?.appliedChange(at: dot.counter)
+        named.sort { $0.change.dot < $1.change.dot }
+        var groups: (replica: ReplicaID, stored: StoredGroups?)?
+        for (change, value) in named {
+            let dot = change.dot
+            if groups?.replica != dot.replica {
+                let row = try storage.replica(dot.replica)
+                groups = (dot.replica, row.map { StoredGroups(storage: storage, of: $0) })
+            }
+            guard let stored = groups?.stored else { continue }
+            // In a batch that cannot be read nobody can tell whether it is the same.
+            guard let admitted = try readable({ try stored.appliedChange(at: dot.counter) }) else {
+                admittedBefore[change] = .unreadable
+                continue
+            }
+            guard let admitted else { continue }
+            let isSame =
+                admitted.record == change.record && admitted.change.field == change.field
+                && admitted.change.value == value.bytes
+            admittedBefore[change] = isSame ? .same : .other
+        }
     }
 
     /// Whether a group comes from another copy of its writer's journal than what was brought back
@@ -380,18 +446,6 @@ extension Admitter {
             else { continue }
             try importer.store(row, key: record.key)
         }
-    }
-}
-
-extension Version {
-    /// Whether both are one write, perhaps under a name that the hub lent it.
-    ///
-    /// - Parameter name: What the device calls the other.
-    fileprivate func isSameWrite(as other: Version, dot name: Dot) -> Bool {
-        value == other.value
-            && (dot == name
-                || stamp.milliseconds == other.stamp.milliseconds
-                    && formerPositions.contains { other.formerPositions.contains($0) })
     }
 }
 

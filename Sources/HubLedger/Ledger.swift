@@ -168,18 +168,22 @@ package final class Ledger {
         }
     }
 
-    /// Remembers, once for each foreign term, that a device came with a cursor off this line.
+    /// Remembers, once for each foreign term, that a device came with a place off this line.
+    ///
+    /// - Parameter tellsEach: Also of those after the first: what it let them do is to be seen.
     private func noteAhead(
-        _ cursor: Position, device: Int64, session: Session, figures: inout SyncFigures
+        _ place: Position, device: Int64, tellsEach: Bool = false, session: Session,
+        figures: inout SyncFigures
     ) throws {
         guard
             try !storage.events().contains(where: {
-                $0.kind == .deviceAhead && $0.term == cursor.term
+                $0.kind == .deviceAhead && $0.term == place.term
+                    && (!tellsEach || $0.device == device)
             })
         else { return }
         let event = LedgerEvent(
-            kind: .deviceAhead, milliseconds: session.now, term: cursor.term,
-            sequence: cursor.sequence, device: device)
+            kind: .deviceAhead, milliseconds: session.now, term: place.term,
+            sequence: place.sequence, device: device)
         try storage.appendEvent(event)
         // A device that makes up terms crowds out none but its own.
         try storage.forgetEvents(
@@ -690,6 +694,7 @@ package final class Ledger {
         let admitter = try bringer(request, device: device, session: session)
         let lost = LostPart(
             reached: recovery.reached, line: session.terms, head: session.head)
+        try admitter.lookUp(recovery.records)
         for record in recovery.records { try admitter.bring(record, lost: lost) }
         session.head = try admitter.finish().head
         try admitter.storeBroughtReferences()
@@ -857,6 +862,11 @@ package final class Ledger {
                 }
             }
             session.head = try admitter.finish().head
+            for base in admitter.unjudgedBases {
+                try noteAhead(
+                    base, device: device.id, tellsEach: true, session: session,
+                    figures: &result.figures)
+            }
             if session.head >= firstSequence { outcomes.firstSequence = firstSequence }
             result.figures.batches = 1
             let refused = admitter.outcomes.count { !$0.isApplied }

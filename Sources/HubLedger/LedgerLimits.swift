@@ -38,10 +38,10 @@ enum LedgerLimits {
     static let broughtAheadMillisecondsMax: Int64 = 60_000
     /// Live versions of one record with which what is brought back is live, too; beyond, it stays in
     /// the record's history alone. Each bears a context of its own, unlike what devices write.
-    static let liveVersionsBesideBroughtMax = 1_024
+    static let liveVersionsBesideBroughtMax = 128
     /// Changes of one record that one device brings back, ever. Honest ones hold some dozens; more
     /// is passed over, and crowds out nobody else's.
-    static let broughtPerRecordMax = 2_048
+    static let broughtPerRecordMax = 512
     /// Changes brought back, kept by the record while one request is admitted; beyond, all are read
     /// anew.
     static let broughtChangesKeptMax = 131_072

@@ -10,7 +10,8 @@ final class StoredGroups {
     private var counters: Range<UInt64> = 0..<0
     /// Of all below ``counters``.
     private var chain: HashChain?
-    private var groups: [UInt64: (group: ChangeGroup, outcome: StoredOutcome)] = [:]
+    /// Ascending.
+    private var groups: [(group: ChangeGroup, outcome: StoredOutcome)] = []
 
     init(storage: any LedgerStorage, of replica: ReplicaRow) {
         self.storage = storage
@@ -24,37 +25,40 @@ final class StoredGroups {
         if counter == replica.nextCounter { return replica.chain.map { $0 == chain } ?? true }
         try loadReadable(counter)
         // In a gap nothing is here, and nothing starts within a group.
-        guard counters.contains(counter), groups[counter] != nil else { return false }
-        let before = groups.values.lazy.map(\.group).filter { $0.firstCounter < counter }
-            .sorted { $0.firstCounter < $1.firstCounter }
-        return self.chain.map { $0.appending(before) == chain } ?? true
+        guard counters.contains(counter), let place = place(at: counter) else { return false }
+        return self.chain.map { $0.appending(groups[..<place].map(\.group)) == chain } ?? true
     }
 
     /// - Returns: `nil` when no group starts at the counter, or none that the disk has left
     ///   readable: nobody can tell whether it is the same.
     func group(at counter: UInt64) throws -> (group: ChangeGroup, outcome: StoredOutcome)? {
         try loadReadable(counter)
-        return groups[counter]
+        return place(at: counter).map { groups[$0] }
+    }
+
+    /// The place of the group that starts at a counter.
+    private func place(at counter: UInt64) -> Int? {
+        let place = groups.partitioningIndex { $0.group.firstCounter >= counter }
+        return place < groups.count && groups[place].group.firstCounter == counter ? place : nil
     }
 
     /// The applied change with a counter.
     func appliedChange(at counter: UInt64) throws -> (record: RecordID, change: Change)? {
         try load(counter)
         guard counters.contains(counter) else { return nil }
-        for entry in groups.values where entry.outcome.isApplied {
-            if (entry.group.firstCounter..<entry.group.nextCounter).contains(counter) {
-                let index = Int(counter - entry.group.firstCounter)
-                return (entry.group.record, entry.group.changes[index])
-            }
+        let entry = groups[..<groups.partitioningIndex { $0.group.firstCounter > counter }].last
+        guard let entry, entry.outcome.isApplied, counter < entry.group.nextCounter else {
+            return nil
         }
-        return nil
+        let index = Int(counter - entry.group.firstCounter)
+        return (entry.group.record, entry.group.changes[index])
     }
 
     /// The newest stamp of the applied groups that begin at or below a counter, as far as they
     /// came with it and can be read: a replica's stamps only grow.
     func newestStamp(upTo counter: UInt64) throws -> Int64? {
         try loadReadable(counter)
-        return groups.filter { $0.key <= counter }.values.flatMap(\.outcome.stamps).max()
+        return groups.prefix { $0.group.firstCounter <= counter }.flatMap(\.outcome.stamps).max()
     }
 
     private func loadReadable(_ counter: UInt64) throws {
@@ -74,9 +78,7 @@ final class StoredGroups {
         }
         counters = batch.firstCounter..<batch.nextCounter
         chain = batch.chain
-        groups.removeAll()
-        for (group, outcome) in zip(content, outcomes) {
-            groups[group.firstCounter] = (group, outcome)
-        }
+        groups = zip(content, outcomes).map { ($0, $1) }
+            .sorted { $0.group.firstCounter < $1.group.firstCounter }
     }
 }

@@ -85,6 +85,17 @@ package struct ShortClock: Hashable, Sendable {
         self.ancestors = ancestors
     }
 
+    /// Whether whoever has seen this has seen all of another.
+    package func contains(_ other: ShortClock) -> Bool {
+        if other.base > base { return false }
+        var rest = ancestors[...]
+        return other.ancestors.allSatisfy { dot in
+            rest = rest.drop { $0.replica < dot.replica }
+            return rest.first.map { $0.replica == dot.replica && dot.counter <= $0.counter }
+                ?? false
+        }
+    }
+
     /// The full clock.
     ///
     /// - Parameters:

@@ -299,6 +299,57 @@ import WireFormat
             Set(try copy.register(.phone, of: need).versions.map(\.value))
                 == [FieldValue.text("119").bytes, FieldValue.text("120").bytes])
         #expect(try copy.register(.address, of: need).versions.count == 1)
+        #expect(try aheadDevices(of: copy) == [office.id, worker.id])
+    }
+
+    /// Who was noted as ahead of a ledger.
+    private func aheadDevices(of hub: TestHub) throws -> [Int64?] {
+        try hub.ledger.events().filter { $0.kind == .deviceAhead }.map(\.device)
+    }
+
+    @Test("late work on a note is not refused either, when the need came back and the note did not")
+    func noteOfNeed() throws {
+        let need = office.addNeed(grid: "g4")
+        let note = office.addNote(on: need)
+        try office.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        office.edit(need, .grid, .text("g1"))
+        try office.sync()
+        try worker.sync()
+        let text = Change(field: NoteField.text.rawValue, value: FieldValue.text("不在家").bytes)
+        let group = worker.write(note, [text])
+        office.edit(need, .grid, .text("g4"))
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        try office.bring(to: copy)
+        worker.cursor = .origin
+        worker.scopeID = 0
+        let outcomes = try copy.sync(worker, worker.request(groups: [group])).outcomes
+        #expect(try #require(outcomes).refusals.isEmpty)
+        #expect(try copy.record(note)?.state.value(of: text.field) == text.value)
+    }
+
+    @Test("a device that makes up a base to write beyond its scope is told to the operator")
+    func madeUpBase() throws {
+        let (old, _, copy) = try loseWork()
+        let stranger = try copy.worker("v2")
+        _ = try copy.sync(stranger, stranger.request())
+        var groups = (1...2).map { stranger.edit(old, .urgency, .integer($0)) }
+        let base = Position(term: TermID(truncating: 0xFACE), sequence: 5)
+        for index in groups.indices { groups[index].base = base }
+        /// The first counters of the groups that are refused.
+        func refusals(of groups: [ChangeGroup]) throws -> [UInt64] {
+            var request = stranger.request(groups: groups)
+            request.nextCounter = groups.last?.nextCounter ?? 0
+            let outcomes = try #require(try copy.sync(stranger, request).outcomes)
+            #expect(outcomes.settledCounter == request.nextCounter)
+            return outcomes.refusals.map(\.firstCounter)
+        }
+        #expect(try refusals(of: [groups[0]]) == [1])
+        #expect(try aheadDevices(of: copy) == [])
+        try office.bring(to: copy)
+        #expect(try refusals(of: groups) == [1])
+        #expect(try aheadDevices(of: copy) == [office.id, stranger.id])
     }
 
     @Test("a copy of the journal that used the same counters for something else is told to fork")
@@ -449,12 +500,14 @@ import WireFormat
         let room = LedgerLimits.liveVersionsBesideBroughtMax
         try bring(Array(200..<200 + UInt32(room)), after: 0)
         #expect(try copy.record(old)?.state.versions.count == room)
-        // The same fields again, and then nothing more.
+        // The same fields again and again, and then nothing more.
         let before = try copy.head
-        try bring(Array(200..<200 + UInt32(room)), after: 10_000)
+        for count in 1...UInt64(LedgerLimits.broughtPerRecordMax / room) {
+            try bring(Array(200..<200 + UInt32(room)), after: count * 10_000)
+        }
         let full = try copy.head
         #expect(full == before + UInt64(LedgerLimits.broughtPerRecordMax - room))
-        try bring([200], after: 20_000)
+        try bring([200], after: 9_000)
         #expect(try copy.head == full, "more than the ledger keeps")
         // Others are not crowded out.
         try worker.bring(to: copy)
