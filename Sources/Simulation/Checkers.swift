@@ -190,7 +190,8 @@ final class CommandChecker {
     }
 
     /// A journal went back to an older copy: what it had not sent is gone with it.
-    func forgetUnsent(of device: Int64, ledger: [InspectedGroup]) {
+    func forgetUnsent(of device: Int64, ledger: [InspectedGroup]) throws {
+        try checkScopes(ledger)
         let known = Set(ledger.map { CommandKey($0.group) })
         hasLost = true
         for key in order where commands[key]?.device == device && !known.contains(key) {
@@ -210,7 +211,8 @@ final class CommandChecker {
 
     /// A ledger is replaced: by a backup, or by the one that had been replaced by a backup. What it
     /// has applied the other may have refused, and nobody looks for that.
-    func noteReplaced(ledger: [InspectedGroup]) {
+    func noteReplaced(ledger: [InspectedGroup]) throws {
+        try checkScopes(ledger)
         for entry in ledger where entry.isApplied {
             formerlyApplied.insert(CommandKey(entry.group))
         }
@@ -241,11 +243,27 @@ final class CommandChecker {
         }
     }
 
+    /// People work on what they are shown. What was lost, by a ledger or a journal, nobody can tell
+    /// any more.
+    private func checkScopes(_ ledger: [InspectedGroup]) throws {
+        if hasLost { return }
+        for entry in ledger where entry.device != nil {
+            // With a field it says of an order that another team answers it.
+            guard case .rejected(RejectionCode.scope.rawValue, field: 0, _) = entry.outcome,
+                let device = commands[CommandKey(entry.group)]?.device,
+                !retryingDevices.contains(device)
+            else { continue }
+            throw Violation(
+                invariant: 15, what: "work on \(entry.group.record) was refused for its scope")
+        }
+    }
+
     func checkOutcomes(
         ledger: [InspectedGroup], brought: [InspectedBrought],
         journals: [(SimulatedDevice, JournalInspection)]
     ) throws {
         try checkCovers(ledger)
+        try checkScopes(ledger)
         var applied: [CommandKey: Int] = [:]
         var rejected: [CommandKey: Int] = [:]
         var creationsRefused: Set<CommandKey> = []
@@ -255,13 +273,6 @@ final class CommandChecker {
             case .applied: applied[key, default: 0] += 1
             case .rejected(let code, _, _):
                 rejected[key, default: 0] += 1
-                // People work on what they are shown. What a restored hub has lost nobody can tell.
-                if code == RejectionCode.scope.rawValue, !hasLost,
-                    let device = commands[key]?.device, !retryingDevices.contains(device)
-                {
-                    throw Violation(
-                        invariant: 15, what: "work on \(key.record) was refused for its scope")
-                }
                 if code == RejectionCode.recordExists.rawValue { creationsRefused.insert(key) }
             }
         }

@@ -375,7 +375,7 @@ package final class World {
         device.newestShown = [:]
         device.unsettled = []
         commands.copiedDevices.insert(device.number)
-        commands.forgetUnsent(of: device.number, ledger: before)
+        try commands.forgetUnsent(of: device.number, ledger: before)
         try reopen(device)
         try restores.noteChange(of: device)
     }
@@ -436,7 +436,7 @@ package final class World {
             return
         }
         if let ledger = hub.ledger { try restores.noteRestore(of: ledger, devices) }
-        commands.noteReplaced(ledger: try ledgerGroups())
+        try commands.noteReplaced(ledger: try ledgerGroups())
         hubRestores += 1
         hub.stop()
         let former = hub.disk.snapshot()
