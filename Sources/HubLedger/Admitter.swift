@@ -79,6 +79,10 @@ final class Admitter {
     private var hasFoundRecorder = false
     /// The notes that this batch touched, by the key of their need.
     private var touchedNotes: [Int64: [RecordID]] = [:]
+    /// The needs whose notes follow them when the batch ends, in the order of their first moves.
+    private var movedNeeds: [TouchedRecord] = []
+    /// The same by their keys.
+    private var movedNeedByKey: [Int64: TouchedRecord] = [:]
 
     /// A record as the batch leaves it so far.
     final class TouchedRecord {
@@ -374,7 +378,7 @@ final class Admitter {
                 return judgedPlace.isHeld
             }
             if grid == nil, judgedPlace.isHeld, let stored,
-                judgedPlace.place == stored.record.placement
+                judgedPlace.place == placement(of: stored.record)
             {
                 return true
             }
@@ -398,7 +402,7 @@ final class Admitter {
             return isHeld
         }
         guard let touched else { return false }
-        let place = touched.record.placement
+        let place = placement(of: touched.record)
         if isHeld(place) {
             judgedPlace = (place, group.base, true)
             return true
@@ -424,6 +428,15 @@ final class Admitter {
             let need = try storage.record(key: parent, unreadable: { _ in })
         else { return false }
         return try earlierBrought.of(need)?.changes.isEmpty == false
+    }
+
+    /// Where a record lies now. A note lies where its need lies, but is told of it only when the
+    /// batch ends.
+    private func placement(of record: StoredRecord) -> Placement {
+        if let parent = record.parent, let need = movedNeedByKey[parent] {
+            return need.record.placement
+        }
+        return record.placement
     }
 
     /// Where a record lay when the ledger's head was `base`; `nil` when it did not exist yet.
@@ -478,7 +491,7 @@ final class Admitter {
         let touched: TouchedRecord
         if let known {
             touched = known
-            if group.createdKind != nil { try noteRecorder(of: touched) }
+            if group.createdKind != nil { noteRecorder(of: touched) }
         } else {
             touched = try create(group)
         }
@@ -554,7 +567,7 @@ final class Admitter {
         }
         touched.record.lastSequence = head
         touched.isChanged = true
-        try place(touched)
+        place(touched)
         outcomes.append(
             StoredOutcome(
                 outcome: .applied(superseded: superseded.sorted()), sequence: firstSequence,
@@ -683,10 +696,11 @@ final class Admitter {
             createdMilliseconds: 0, device: device, parent: nil, grid: nil, team: nil,
             firstSequence: 0, lastSequence: 0, state: RecordState())
         if let parent {
+            let place = placement(of: parent)
             record.parent = parent.key
-            record.device = parent.device
-            record.grid = parent.grid
-            record.team = parent.team
+            record.device = place.device
+            record.grid = place.grid
+            record.team = place.team
         }
         return touch(TouchedRecord(creating: record))
     }
@@ -706,7 +720,7 @@ final class Admitter {
     }
 
     /// Derives a need's place from its fields, and has its notes follow.
-    func place(_ touched: TouchedRecord) throws {
+    func place(_ touched: TouchedRecord) {
         guard touched.record.kind == Kind.need.rawValue else { return }
         let grid = touched.record.state.value(of: NeedField.grid.rawValue).flatMap {
             $0.withUnsafeBufferPointer { $0.isUTF8 ? String(decoding: $0, as: UTF8.self) : nil }
@@ -717,12 +731,12 @@ final class Admitter {
         if touched.record.grid == grid && touched.record.team == team { return }
         touched.record.grid = grid
         touched.record.team = team
-        try moveNotes(on: touched)
+        noteMove(of: touched)
     }
 
     /// Puts a need into the bucket of the device that recorded it, which the hub may not know when
     /// somebody else brings the need back before its recorder comes.
-    func noteRecorder(of touched: TouchedRecord) throws {
+    func noteRecorder(of touched: TouchedRecord) {
         guard let device = writer.device,
             writer.namingReplicas.contains(touched.record.id.replica),
             touched.record.device == nil, touched.record.kind == Kind.need.rawValue
@@ -730,7 +744,7 @@ final class Admitter {
         touched.record.device = device.id
         touched.isChanged = true
         hasFoundRecorder = true
-        try moveNotes(on: touched)
+        noteMove(of: touched)
     }
 
     /// Has everybody who holds something that a replica wrote and others brought back sent it anew,
@@ -743,7 +757,7 @@ final class Admitter {
             for change in try BroughtChanges.content(of: batch).changes
             where change.version.dot.replica == replica || change.record.replica == replica {
                 guard let touched = try loadReadable(change.record) else { continue }
-                try noteRecorder(of: touched)
+                noteRecorder(of: touched)
                 touched.isChanged = true
                 touched.hasLessThanBefore = true
                 hasFoundRecorder = true
@@ -751,25 +765,13 @@ final class Admitter {
         }
     }
 
-    /// Notes lie where their need lies.
-    func moveNotes(on need: TouchedRecord) throws {
-        if !need.isNew {
-            for key in try storage.children(of: need.record.key) {
-                // What the disk has altered beyond reading is not served, wherever it lies.
-                guard let note = try storage.record(key: key, unreadable: { _ in }),
-                    records[note.id] == nil
-                else { continue }
-                touch(TouchedRecord(note))
-            }
-        }
-        if touchedNotes.isEmpty { return }
-        for id in touchedNotes[need.record.key] ?? [] {
-            guard let note = records[id] else { continue }
-            note.record.device = need.record.device
-            note.record.grid = need.record.grid
-            note.record.team = need.record.team
-            note.isChanged = true
-        }
+    /// Has the notes on a need follow it when the batch ends, and not at once: a batch may move a need
+    /// as often as it has changes, and there may be thousands of notes to read.
+    private func noteMove(of need: TouchedRecord) {
+        let key = need.record.key
+        // Notes on a new need are of this batch, and those still to come lie where it then lies.
+        if need.isNew && touchedNotes[key] == nil { return }
+        if movedNeedByKey.updateValue(need, forKey: key) == nil { movedNeeds.append(need) }
     }
 
     private func parent(of group: ChangeGroup) throws -> TouchedRecord? {
@@ -808,6 +810,30 @@ final class Admitter {
         var newestStamp: Int64?
     }
 
+    /// Notes lie where their need lies.
+    private func moveNotes() throws {
+        for need in movedNeeds {
+            let place = need.record.placement
+            let key = need.record.key
+            if !need.isNew {
+                for child in try storage.children(of: key) {
+                    // What the disk has altered beyond reading is not served, wherever it lies.
+                    guard let note = try storage.record(key: child, unreadable: { _ in }),
+                        records[note.id] == nil
+                    else { continue }
+                    touch(TouchedRecord(note))
+                }
+            }
+            for id in touchedNotes[key] ?? [] {
+                guard let note = records[id] else { continue }
+                note.record.device = place.device
+                note.record.grid = place.grid
+                note.record.team = place.team
+                note.isChanged = true
+            }
+        }
+    }
+
     /// Writes records, replica, batch, history and digests.
     @discardableResult
     func finish() throws -> Finished {
@@ -818,6 +844,7 @@ final class Admitter {
             // An event of its own, so that copies of the recorder's journal are told.
             head += 1
         }
+        try moveNotes()
         var feed = TouchedRecords()
         var digests = BucketSums()
         for touched in touchOrder where touched.isNew || touched.isChanged {

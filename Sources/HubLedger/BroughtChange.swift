@@ -233,7 +233,7 @@ extension Admitter {
         guard let stored = try readable({ try load(page.id) }) else { return }
         if let stored {
             if stored.record.kind != page.kind { return }
-            try noteRecorder(of: stored)
+            noteRecorder(of: stored)
         }
         guard try kind != .note || stored != nil || parent(of: page) != nil else { return }
         if stored == nil, try isCodeTaken(page, kind: kind) { return }
@@ -402,7 +402,7 @@ extension Admitter {
         }
         touched.record.lastSequence = head
         touched.isChanged = true
-        try place(touched)
+        place(touched)
     }
 
     private func createBrought(
@@ -412,7 +412,7 @@ extension Admitter {
             page.id, kind: page.kind,
             device: try storage.replica(page.id.replica)?.device,
             parent: kind == .note ? try parent(of: page) : nil)
-        try noteRecorder(of: touched)
+        noteRecorder(of: touched)
         touched.record.createdMilliseconds =
             page.createdMilliseconds ?? version.stamp.milliseconds
         touched.record.firstSequence = version.sequence

@@ -135,6 +135,44 @@ struct ScopeTests {
         #expect(try hub.ledger.check() == [])
     }
 
+    @Test("a need that moves away and back in one batch has its notes where it lies")
+    func notesMoveAndReturn() throws {
+        let need = banner.addNeed(grid: "g1")
+        let before = banner.addNote(on: need, "前")
+        try banner.sync()
+        banner.edit(need, .grid, .text("g4"))
+        let between = banner.addNote(on: need, "中")
+        banner.edit(need, .grid, .text("g1"))
+        #expect(try holders(of: before) == ["banner", "worker"])
+        #expect(try holders(of: between) == ["banner", "worker"])
+        #expect(try hub.ledger.check() == [])
+    }
+
+    @Test("a need that moves often in one batch has its notes read no oftener than with one move")
+    func notesMoveOnce() throws {
+        let storage = try CountingStorage(path: hub.path, creates: false)
+        let time = hub.time
+        let ledger = Ledger(
+            storage: storage, clock: { time.now }, random: TestHub.random(seed: 6))
+        func readCount(moves: Int) throws -> Int {
+            let need = banner.addNeed(grid: "g1")
+            let notes = (0..<20).map { _ in banner.addNote(on: need) }
+            try banner.sync()
+            for move in 0..<moves {
+                banner.edit(need, .grid, .text(move.isMultiple(of: 2) ? "g4" : "g1"))
+            }
+            let request = banner.request()
+            let readBefore = storage.readCount
+            let answer = try #require(try ledger.sync([(banner.id, request)]).answers.first)
+            let count = storage.readCount - readBefore
+            try banner.absorb(try answer.get(), of: request)
+            for id in [need] + notes { #expect(try hub.record(id)?.grid == "g4") }
+            return count
+        }
+        #expect(try readCount(moves: 33) == readCount(moves: 1))
+        #expect(try hub.ledger.check() == [])
+    }
+
     // MARK: Whose work counts
 
     @Test("a write outside the scope is refused")
@@ -264,6 +302,53 @@ struct ScopeTests {
         #expect(worker.refusals.isEmpty)
     }
 
+    /// Edits a note behind a move of its need, in one batch of the worker's, which holds the need but
+    /// has pulled nothing since it lay in g1.
+    ///
+    /// - Parameters:
+    ///   - present: Where the need lies when the batch comes.
+    ///   - target: Where the batch moves it.
+    ///   - isHeld: Whether the note was there when the worker pulled.
+    /// - Returns: The note.
+    private func editNoteBehindMove(
+        from present: String, to target: String, isHeld: Bool
+    ) throws -> RecordID {
+        let need = banner.addNeed(grid: "g1")
+        let held = banner.addNote(on: need)
+        try banner.sync()
+        try worker.sync()
+        if present != "g1" { banner.edit(need, .grid, .text(present)) }
+        let note = isHeld ? held : banner.addNote(on: need)
+        try banner.sync()
+        // So the worker's move is the later one.
+        hub.time.now += 60_000
+        // What is in scope is remembered from group to group.
+        worker.edit(need, .phone, .text("1"))
+        worker.edit(need, .grid, .text(target))
+        worker.write(
+            note, [Change(field: NoteField.text.rawValue, value: FieldValue.text("改").bytes)])
+        try worker.sync()
+        #expect(try hub.record(note)?.grid == target)
+        return note
+    }
+
+    @Test(
+        "a note is judged by where its need lies, also when that moved earlier in the batch",
+        arguments: [("g1", "g4", [RejectionCode.scope]), ("g4", "g2", [])])
+    func noteBehindMove(present: String, target: String, expected: [RejectionCode]) throws {
+        // It was not there at the base, and so lay nowhere then.
+        _ = try editNoteBehindMove(from: present, to: target, isHeld: false)
+        #expect(refusals(worker) == expected)
+    }
+
+    @Test("a note that lay in scope at the base is not refused behind a move of its need")
+    func heldNoteBehindMove() throws {
+        let note = try editNoteBehindMove(from: "g1", to: "g4", isHeld: true)
+        #expect(worker.refusals.isEmpty)
+        let text = try #require(try hub.record(note)).state.value(of: NoteField.text.rawValue)
+        #expect(text == FieldValue.text("改").bytes)
+    }
+
     @Test("work from before the territory was reordered is not refused")
     func scopeAtBase() throws {
         let need = banner.addNeed(grid: "g2")
@@ -302,5 +387,20 @@ struct ScopeTests {
                 continue
             }
         }
+    }
+}
+
+/// Counts the records, and the lists of a need's notes, that a ledger reads.
+private final class CountingStorage: SQLiteLedgerStorage {
+    private(set) var readCount = 0
+
+    override func record(key: Int64) throws -> StoredRecord? {
+        readCount += 1
+        return try super.record(key: key)
+    }
+
+    override func children(of key: Int64) throws -> [Int64] {
+        readCount += 1
+        return try super.children(of: key)
     }
 }
