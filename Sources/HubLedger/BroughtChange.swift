@@ -296,7 +296,7 @@ extension Admitter {
         // A late answer stands under the dot of the answer, which may not be lost at all.
         if field != LateAnswers.field {
             // What the device cannot have been sent where it says that it has pulled.
-            guard lost.formerPosition(of: version.sequence) != nil else { return nil }
+            if lost.formerPositions(of: version.sequence).isEmpty { return nil }
             // Reference data is the hub's own.
             if kind.isReference, try storage.replica(stamp.dot.replica)?.device != nil {
                 return nil
@@ -311,7 +311,7 @@ extension Admitter {
         }
         return Version(
             value: value, stamp: stamp, sequence: head + 1, clock: clock,
-            formerPositions: lost.formerPosition(of: version.sequence).map { [$0] } ?? [])
+            formerPositions: lost.formerPositions(of: version.sequence))
     }
 
     /// Finds which of the changes that a device brings back are in the ledger by themselves: sent

@@ -307,6 +307,32 @@ import WireFormat
         try hub.ledger.events().filter { $0.kind == .deviceAhead }.map(\.device)
     }
 
+    @Test("who pulled what came back, and wrote after the hub had started anew, has seen it")
+    func hubStartedAnew() throws {
+        let need = worker.addNeed("旧")
+        try worker.sync()
+        try office.sync()
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        worker.edit(need, .address, .text("一"))
+        try worker.sync()
+        try office.sync()
+        let first = office.cursor
+        try hub.restart(seed: 7)
+        office.edit(need, .phone, .text("1"))
+        try office.sync()
+        let last = office.cursor
+        #expect(first.term != last.term)
+        office.edit(need, .address, .text("二"))
+        let copy = try hub.opening("copy", seed: 5)
+        let confirmed = try office.bring(to: copy, reached: [first, last])
+        try office.endRecovery(at: copy, confirmed: confirmed)
+        office.fork(from: 1)
+        _ = try copy.sync(office, office.request())
+        #expect(
+            try copy.register(.address, of: need).versions.map(\.value)
+                == [FieldValue.text("二").bytes])
+    }
+
     @Test("late work on a note is not refused either, when the need came back and the note did not")
     func noteOfNeed() throws {
         let need = office.addNeed(grid: "g4")

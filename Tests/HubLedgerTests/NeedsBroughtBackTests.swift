@@ -121,7 +121,7 @@ import WireFormat
                     #expect(clock.base == version.base, place)
                     #expect(clock.ancestors == version.seen.map(\.dot), place)
                     #expect(
-                        lost.formerPosition(of: version.sequence).map { [$0] } ?? []
+                        lost.formerPositions(of: version.sequence)
                             == version.former.map(\.position), place)
                 }
             }

@@ -105,8 +105,8 @@ import Testing
                 #expect(clock.base == version.base, "\(one.about)")
                 #expect(clock.ancestors == version.seen.map(\.dot).sorted(), "\(one.about)")
                 #expect(
-                    lost.formerPosition(of: version.sequence)
-                        == version.former.first?.position, "\(one.about)")
+                    lost.formerPositions(of: version.sequence)
+                        == version.former.map(\.position), "\(one.about)")
             }
         }
         for pair in file.pairs {
