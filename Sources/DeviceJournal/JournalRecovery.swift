@@ -107,6 +107,7 @@ extension Journal {
     func nextRecovery(bytesMax: Int) throws -> SyncRequest.Recovery? {
         guard let recovery = try readRecovery() else { return nil }
         var records: [PageRecord] = []
+        var named: Set<RecordID> = []
         var bytes = 0
         var versions = 0
         let kinds = try connection.all("SELECT DISTINCT kind FROM record") { $0.integer(at: 0) }
@@ -126,6 +127,9 @@ extension Journal {
                 guard guarded.isSound, let row = guarded.record else { continue }
                 let fields = row.state.fieldsToBring(beyond: recovery.shared)
                 if fields.isEmpty { continue }
+                // By an index that the disk has altered a row may come twice, and the hub would
+                // refuse the whole request for that.
+                guard named.insert(row.id).inserted else { continue }
                 let record = PageRecord(bringing: row, fields: fields)
                 versions += fields.reduce(0) { $0 + $1.value.count }
                 bytes += row.state.bytes.count

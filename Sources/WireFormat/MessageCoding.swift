@@ -309,6 +309,10 @@ extension SyncRequest.Recovery {
         let records =
             wire.hasPage
             ? try Page(wire.page, countMax: Limits.changesPerBatchMax).records : []
+        // Each naming would have all that came back of the record before looked through again.
+        guard Set(records.map(\.id)).count == records.count else {
+            throw .malformed("a record that is brought twice")
+        }
         var count = 0
         for record in records {
             guard !record.versions.isEmpty else { throw .malformed("a record without versions") }

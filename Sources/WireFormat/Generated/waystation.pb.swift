@@ -247,7 +247,7 @@ package nonisolated struct Waystation_V1_Recovery: Sendable {
   package var reached: [Waystation_V1_Position] = []
 
   /// Records with the fields that the hub may lack, each with all of its live versions, as the
-  /// device was sent them. Absent when all was brought.
+  /// device was sent them. None is named twice. Absent when all was brought.
   package var page: Waystation_V1_Page {
     get {_page ?? Waystation_V1_Page()}
     set {_page = newValue}
