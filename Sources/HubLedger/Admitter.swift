@@ -750,18 +750,13 @@ final class Admitter {
     /// Has everybody who holds something that a replica wrote and others brought back sent it anew,
     /// whole, now that it is known whose replica that is.
     func touchBrought(of replica: ReplicaID) throws {
-        for number in try storage.broughtBatches() {
-            guard let batch = try storage.batch(number: number) else {
-                throw LedgerError.damaged("a batch that was brought back is missing")
-            }
-            for change in try BroughtChanges.content(of: batch).changes
-            where change.version.dot.replica == replica || change.record.replica == replica {
-                guard let touched = try loadReadable(change.record) else { continue }
-                noteRecorder(of: touched)
-                touched.isChanged = true
-                touched.hasLessThanBefore = true
-                hasFoundRecorder = true
-            }
+        for key in try storage.broughtRecords(by: replica) {
+            guard let record = try storage.record(key: key, unreadable: { _ in }) else { continue }
+            let touched = touch(TouchedRecord(record))
+            noteRecorder(of: touched)
+            touched.isChanged = true
+            touched.hasLessThanBefore = true
+            hasFoundRecorder = true
         }
     }
 
@@ -891,10 +886,13 @@ final class Admitter {
                         ?? StoredContent.encode(groups),
                 outcomes: StoredOutcome.encode(outcomes),
                 touched: feed.encoded(), chain: chain))
-        for entry in feed.entries where !entry.isCreated || !brought.isEmpty {
-            if !entry.isCreated { try storage.appendHistory(record: entry.key, batch: number) }
-            if !brought.isEmpty { try storage.appendBrought(record: entry.key, batch: number) }
+        for entry in feed.entries where !entry.isCreated {
+            try storage.appendHistory(record: entry.key, batch: number)
         }
+        let rows = BroughtRow.all(of: brought, by: writer.device?.id ?? 0, inBatch: number) {
+            records[$0]?.record.key
+        }
+        for (row, replicas) in rows { try storage.appendBrought(row, by: replicas) }
         return Finished(head: head, newestStamp: newestStamp)
     }
 }

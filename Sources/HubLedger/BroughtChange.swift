@@ -50,6 +50,11 @@ struct BroughtChange: Hashable {
         var reader = ByteReader(bytes)
         _ = try reader.byte()
         let device = Int64(bitPattern: try reader.number())
+        return (device, try decode(&reader))
+    }
+
+    /// - Parameter reader: What ``encode(_:)`` wrote, up to its end.
+    fileprivate static func decode(_ reader: inout ByteReader) throws -> [BroughtChange] {
         var result: [BroughtChange] = []
         while !reader.isAtEnd {
             guard let record = RecordID(bytes: try reader.raw(16)) else {
@@ -80,7 +85,70 @@ struct BroughtChange: Hashable {
                         value: value, stamp: stamp, sequence: sequence, clock: clock,
                         formerPositions: positions)))
         }
-        return (device, result)
+        return result
+    }
+}
+
+/// What one device brought back of one record in one request, beside the batch that holds all that
+/// it brought: a record that is written to later must not cost the reading of whole batches, each
+/// of which may be many megabytes that somebody made up.
+struct BroughtRow: Hashable {
+    /// Its key.
+    var record: Int64
+    var batch: Int64
+    /// Who brought it, whoever wrote it.
+    var device: Int64
+    /// See ``BroughtChange/encode(_:)``.
+    var content: [UInt8]
+    /// As it was stored; `nil` before.
+    var storedChecksum: Int64?
+
+    /// Of all columns, as that of a batch.
+    var checksum: Int64 {
+        var hash = ContentHash()
+        for number in [record, batch, device] { hash.combine(UInt64(bitPattern: number)) }
+        hash.combine(UInt64(content.count))
+        hash.combine(content)
+        return Int64(hash.value >> 33)
+    }
+
+    /// Of what it has in common with its batch.
+    var hash: UInt64 {
+        var hash = ContentHash()
+        hash.combine(UInt64(bitPattern: device))
+        hash.combine(content)
+        return hash.value
+    }
+
+    /// In the order of the sequence; `nil` when the disk has altered the row.
+    var changes: [BroughtChange]? {
+        guard storedChecksum == checksum else { return nil }
+        var reader = ByteReader(content)
+        return try? BroughtChange.decode(&reader)
+    }
+}
+
+extension BroughtRow {
+    /// The rows of a batch, in the order of the records' ids, each with its ``replicas(of:)``.
+    ///
+    /// - Parameter key: Of a record; `nil` leaves it out.
+    static func all(
+        of changes: [BroughtChange], by device: Int64, inBatch number: Int64,
+        key: (RecordID) throws -> Int64?
+    ) rethrows -> [(row: BroughtRow, replicas: Set<ReplicaID>)] {
+        let changesByRecord = Dictionary(grouping: changes, by: \.record)
+        return try changesByRecord.sorted { $0.key < $1.key }.compactMap { id, changes in
+            guard let key = try key(id) else { return nil }
+            let row = BroughtRow(
+                record: key, batch: number, device: device,
+                content: BroughtChange.encode(changes))
+            return (row, replicas(of: changes))
+        }
+    }
+
+    /// The writers of changes, and those who named their records.
+    static func replicas(of changes: [BroughtChange]) -> Set<ReplicaID> {
+        Set(changes.lazy.flatMap { [$0.version.dot.replica, $0.record.replica] })
     }
 }
 
@@ -165,17 +233,23 @@ final class BroughtHistory {
 }
 
 /// Finds what was brought back of a record before. Keeps what it read, up to
-/// ``LedgerLimits/broughtBytesKeptMax`` and ``LedgerLimits/broughtChangesKeptMax``, since records
-/// that were brought together are asked for together.
+/// ``LedgerLimits/broughtChangesKeptMax``, since a batch may come back to a record again and again.
 final class BroughtChanges {
     private let storage: any LedgerStorage
-    private var batches: [Int64: (device: Int64, changes: [RecordID: [BroughtChange]])] = [:]
-    private var keptBytes = 0
-    private var histories: [RecordID: BroughtHistory] = [:]
+    private let countMax: Int
+    /// By the record's key. When half of what may be kept is full, it takes the place of
+    /// `older`, so that what is in use stays, and finding what goes costs nothing.
+    private var newer: [Int64: BroughtHistory] = [:]
+    private var older: [Int64: BroughtHistory] = [:]
+    /// Of `newer`, with one for each record.
     private var keptChanges = 0
     private lazy var isEmpty: Result<Bool, any Error> = Result { try !storage.hasBrought() }
 
-    init(storage: any LedgerStorage) { self.storage = storage }
+    /// - Parameter countMax: Of the changes that it keeps.
+    init(storage: any LedgerStorage, countMax: Int = LedgerLimits.broughtChangesKeptMax) {
+        self.storage = storage
+        self.countMax = countMax
+    }
 
     /// Nearly never: no ledger that was not restored has any.
     var areAny: Bool { get throws { try !isEmpty.get() } }
@@ -183,41 +257,28 @@ final class BroughtChanges {
     /// - Returns: `nil` when nothing was ever brought back of any record.
     func of(_ record: StoredRecord) throws -> BroughtHistory? {
         guard try areAny else { return nil }
-        if let known = histories[record.id] { return known }
-        let history = BroughtHistory()
-        for number in try storage.broughtBatches(of: record.key) {
-            if batches[number] == nil {
-                guard let batch = try storage.batch(number: number) else {
-                    throw LedgerError.damaged("a batch that was brought back is missing")
-                }
-                if keptBytes + batch.content.count > LedgerLimits.broughtBytesKeptMax {
-                    batches.removeAll()
-                    keptBytes = 0
-                }
-                keptBytes += batch.content.count
-                let content = try Self.content(of: batch)
-                batches[number] = (
-                    content.device, Dictionary(grouping: content.changes, by: \.record)
-                )
-            }
-            guard let batch = batches[number] else { continue }
-            for change in batch.changes[record.id] ?? [] {
-                history.append(change, by: batch.device)
-            }
-        }
-        if keptChanges + history.changes.count > LedgerLimits.broughtChangesKeptMax {
-            histories.removeAll()
+        if let known = newer[record.key] { return known }
+        let history = try older[record.key] ?? read(record)
+        let count = history.changes.count + 1
+        if keptChanges + count > countMax / 2 {
+            (newer, older) = ([:], newer)
             keptChanges = 0
         }
-        keptChanges += history.changes.count
-        histories[record.id] = history
+        keptChanges += count
+        newer[record.key] = history
         return history
     }
 
-    /// - Returns: None of a batch that the disk has altered beyond reading; what came with it is
-    ///   then told by the records that it lies in.
-    static func content(of batch: BatchRow) throws -> (device: Int64, changes: [BroughtChange]) {
-        try readable { try BroughtChange.decode(batch.content) } ?? (0, [])
+    /// What the disk has altered counts as never brought: the versions that came with it still lie
+    /// in the record itself.
+    private func read(_ record: StoredRecord) throws -> BroughtHistory {
+        let history = BroughtHistory()
+        try storage.forEachBrought(of: record.key) { row in
+            for change in row.changes ?? [] where change.record == record.id {
+                history.append(change, by: row.device)
+            }
+        }
+        return history
     }
 }
 

@@ -1249,7 +1249,8 @@ package final class Ledger {
     // MARK: Care
 
     /// Looks for damage: the file's structure, every record's content and place, every batch, the
-    /// digests, and whether every live version is what its batch says.
+    /// digests, whether every live version is what its batch says, and whether what came back of
+    /// each record stands by it as in its batch.
     ///
     /// - Returns: One line a finding; none when all is well.
     package func check() throws -> [String] {
@@ -1257,7 +1258,7 @@ package final class Ledger {
         try storage.snapshot {
             do {
                 try checkRecords(&findings)
-                try checkBatches(&findings)
+                try checkBrought(against: try checkBatches(&findings), &findings)
             } catch {
                 // What stands in the way of reading on is the last finding.
                 findings.append("the ledger cannot be read to its end: \(error)")
@@ -1300,9 +1301,12 @@ package final class Ledger {
         }
     }
 
-    private func checkBatches(_ findings: inout [String]) throws {
+    /// - Returns: Of each batch in which something came back, the sum of the hashes of the rows
+    ///   that stand by its records; `nil` of a batch that cannot be read.
+    private func checkBatches(_ findings: inout [String]) throws -> [Int64: UInt64?] {
         let opened = Set(try storage.terms().entries.map(\.first))
         var head: UInt64 = 0
+        var broughtSums: [Int64: UInt64?] = [:]
         try storage.forEachBatch { batch in
             var sequence = batch.firstSequence
             if sequence != head + 1 {
@@ -1315,12 +1319,21 @@ package final class Ledger {
             let groups = try? StoredContent.decode(batch)
             let outcomes = try? StoredOutcome.decode(batch.outcomes)
             let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
-            let brought = try? StoredContent.decodeBrought(batch.content)
+            let (bringer, brought) =
+                (try? StoredContent.isBrought(batch.content)
+                    ? BroughtChange.decode(batch.content) : (0, [])) ?? (0, nil)
             guard let groups, let outcomes, let brought, touched != nil,
                 groups.count == outcomes.count
             else {
                 findings.append("batch \(batch.number) cannot be read")
+                broughtSums[batch.number] = .some(nil)
                 return
+            }
+            if !brought.isEmpty {
+                // A row's key is not of its batch.
+                broughtSums[batch.number] =
+                    BroughtRow.all(of: brought, by: bringer, inBatch: batch.number) { _ in 0 }
+                    .reduce(0) { $0 &+ $1.row.hash }
             }
             // A start of the ledger, and a recorder who came after the need, are events.
             if groups.isEmpty && brought.isEmpty
@@ -1338,6 +1351,36 @@ package final class Ledger {
             }
             if sequence != batch.lastSequence + 1 {
                 findings.append("batch \(batch.number) ends in a wrong sequence")
+            }
+        }
+        return broughtSums
+    }
+
+    private func checkBrought(
+        against batchSums: [Int64: UInt64?], _ findings: inout [String]
+    ) throws {
+        var sums: [Int64: UInt64] = [:]
+        try storage.forEachBrought(of: nil) { row in
+            sums[row.batch, default: 0] &+= row.hash
+            guard let changes = row.changes else {
+                findings.append(
+                    "what batch \(row.batch) brought back of the record with key \(row.record) "
+                        + "is not as it was stored")
+                return
+            }
+            for replica in BroughtRow.replicas(of: changes).sorted()
+            where try !storage.isBrought(record: row.record, by: replica) {
+                findings.append(
+                    "the record with key \(row.record) is not listed with a replica whose changes "
+                        + "came back")
+            }
+        }
+        for number in Set(sums.keys).union(batchSums.keys).sorted() {
+            // Of a batch that cannot be read nothing can be said, and that is a finding by itself.
+            guard let expected = batchSums[number, default: 0] else { continue }
+            if expected != sums[number] {
+                findings.append(
+                    "what batch \(number) brought back is not what stands by its records")
             }
         }
     }

@@ -42,12 +42,9 @@ enum LedgerLimits {
     /// Changes of one record that one device brings back, ever. Honest ones hold some dozens; more
     /// is passed over, and crowds out nobody else's.
     static let broughtPerRecordMax = 512
-    /// Changes brought back, kept by the record while one request is admitted; beyond, all are read
-    /// anew.
+    /// Changes brought back, kept by the record while one request is admitted; beyond, those of the
+    /// records that were asked for longest ago are read anew.
     static let broughtChangesKeptMax = 131_072
-    /// Content of batches that devices brought back, kept while one request or history is read; a
-    /// batch is never larger than a frame's message.
-    static let broughtBytesKeptMax = 16 << 20
     /// Batches kept decoded while records are compared with them.
     static let decodedBatchesMax = 8
     /// Events of records that were found to be other than admitted.

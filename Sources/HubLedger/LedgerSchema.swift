@@ -17,8 +17,31 @@ enum LedgerSchema {
                     version2Events + version2Brought + version2Replica + version2Batch)
                 try SQLiteLedgerStorage.storeChecksums(connection)
             },
+            Migration(version: 3) { connection in
+                let batches = try SQLiteLedgerStorage.broughtBatches(connection)
+                try connection.execute("DROP TABLE brought;" + version3Brought)
+                try SQLiteLedgerStorage.storeBrought(of: batches, connection)
+            },
         ]
     }
+
+    /// What devices brought back of a record, batch by batch, after a restore: see ``BroughtRow``.
+    /// And of which records something came back that a replica wrote, or that it named.
+    private static let version3Brought = """
+        CREATE TABLE brought (
+            record INTEGER NOT NULL,
+            batch INTEGER NOT NULL,
+            device INTEGER NOT NULL,
+            content BLOB NOT NULL,
+            checksum INTEGER NOT NULL,
+            PRIMARY KEY (record, batch)
+        ) WITHOUT ROWID;
+        CREATE TABLE brought_replica (
+            replica INTEGER NOT NULL,
+            record INTEGER NOT NULL,
+            PRIMARY KEY (replica, record)
+        ) WITHOUT ROWID;
+        """
 
     /// See ``BatchRow/checksum`` and ``BatchRow/chain``.
     private static let version2Batch = """
@@ -26,7 +49,7 @@ enum LedgerSchema {
         ALTER TABLE batch ADD COLUMN chain INTEGER;
         """
 
-    /// In which batches devices brought back something of a record, after a restore.
+    /// In which batches devices brought back something of a record; version 3 keeps more.
     private static let version2Brought = """
         CREATE TABLE brought (
             record INTEGER NOT NULL,

@@ -121,11 +121,18 @@ protocol LedgerStorage: AnyObject {
     func appendHistory(record: Int64, batch: Int64) throws
     /// Whether anything was ever brought back after a restore.
     func hasBrought() throws -> Bool
-    /// All batches in which devices brought back something.
-    func broughtBatches() throws -> [Int64]
     /// The batches in which devices brought back something of a record.
     func broughtBatches(of key: Int64) throws -> [Int64]
-    func appendBrought(record: Int64, batch: Int64) throws
+    /// What devices brought back of a record, in the order of the batches, also what the disk has
+    /// altered since.
+    ///
+    /// - Parameter key: `nil` for all records, in the order of their keys.
+    func forEachBrought(of key: Int64?, _ body: (BroughtRow) throws -> Void) throws
+    /// Also lists the record with the replicas that wrote or named what came back.
+    func appendBrought(_ row: BroughtRow, by replicas: Set<ReplicaID>) throws
+    /// The keys of the records of which something came back that a replica wrote, or that it named.
+    func broughtRecords(by replica: ReplicaID) throws -> [Int64]
+    func isBrought(record: Int64, by replica: ReplicaID) throws -> Bool
     /// For each replica, the greatest counter admitted at or below a sequence.
     func clock(at sequence: UInt64) throws -> VectorClock
 

@@ -970,20 +970,100 @@ class SQLiteLedgerStorage: LedgerStorage {
         try connection.first("SELECT 1 FROM brought", read: { _ in true }) ?? false
     }
 
-    func broughtBatches() throws -> [Int64] {
-        try connection.all("SELECT DISTINCT batch FROM brought ORDER BY batch") {
-            $0.integer(at: 0)
-        }
-    }
-
     func broughtBatches(of key: Int64) throws -> [Int64] {
         try connection.all(
             "SELECT batch FROM brought WHERE record = ? ORDER BY batch", .integer(key)
         ) { $0.integer(at: 0) }
     }
 
-    func appendBrought(record: Int64, batch: Int64) throws {
-        try connection.run("INSERT INTO brought VALUES (?, ?)", .integer(record), .integer(batch))
+    func forEachBrought(of key: Int64?, _ body: (BroughtRow) throws -> Void) throws {
+        if let key {
+            try connection.forEach(
+                """
+                SELECT record, batch, device, content, checksum FROM brought
+                WHERE record = ? ORDER BY batch
+                """, .integer(key)
+            ) { try body(Self.broughtRow($0)) }
+        } else {
+            try connection.forEach(
+                """
+                SELECT record, batch, device, content, checksum FROM brought
+                ORDER BY record, batch
+                """
+            ) { try body(Self.broughtRow($0)) }
+        }
+    }
+
+    private static func broughtRow(_ row: borrowing Statement) -> BroughtRow {
+        BroughtRow(
+            record: row.integer(at: 0), batch: row.integer(at: 1), device: row.integer(at: 2),
+            content: row.bytes(at: 3), storedChecksum: row.integer(at: 4))
+    }
+
+    func appendBrought(_ row: BroughtRow, by replicas: Set<ReplicaID>) throws {
+        try Self.appendBrought(row, by: replicas, connection)
+    }
+
+    private static func appendBrought(
+        _ row: BroughtRow, by replicas: Set<ReplicaID>, _ connection: Connection
+    ) throws {
+        try connection.run(
+            "INSERT INTO brought VALUES (?, ?, ?, ?, ?)", .integer(row.record),
+            .integer(row.batch), .integer(row.device), .bytes(row.content),
+            .integer(row.checksum))
+        for replica in replicas.sorted() {
+            try connection.run(
+                "INSERT OR IGNORE INTO brought_replica VALUES (?, ?)",
+                .integer(Int64(replica.rawValue)), .integer(row.record))
+        }
+    }
+
+    func broughtRecords(by replica: ReplicaID) throws -> [Int64] {
+        try connection.all(
+            "SELECT record FROM brought_replica WHERE replica = ? ORDER BY record",
+            .integer(Int64(replica.rawValue))
+        ) { $0.integer(at: 0) }
+    }
+
+    func isBrought(record: Int64, by replica: ReplicaID) throws -> Bool {
+        try connection.first(
+            "SELECT 1 FROM brought_replica WHERE replica = ? AND record = ?",
+            .integer(Int64(replica.rawValue)), .integer(record)
+        ) { _ in true } ?? false
+    }
+
+    /// All batches in which devices brought back something, in schema version 2.
+    static func broughtBatches(_ connection: Connection) throws -> [Int64] {
+        try connection.all("SELECT DISTINCT batch FROM brought ORDER BY batch") {
+            $0.integer(at: 0)
+        }
+    }
+
+    /// Fills the tables of schema version 3 from the batches themselves. What the disk has altered
+    /// beyond reading is left out: an upgrade must not wait for it, and ``Ledger/check()`` tells.
+    static func storeBrought(of batches: [Int64], _ connection: Connection) throws {
+        for number in batches {
+            let content = try connection.first(
+                "SELECT content FROM batch WHERE number = ?", .integer(number)
+            ) { $0.bytes(at: 0) }
+            guard let content, let batch = try? BroughtChange.decode(content) else { continue }
+            let rows = try BroughtRow.all(
+                of: batch.changes, by: batch.device, inBatch: number
+            ) { try key(ofRecord: $0, connection) }
+            for (row, replicas) in rows { try appendBrought(row, by: replicas, connection) }
+        }
+    }
+
+    /// The key of a record that need not be readable otherwise.
+    private static func key(ofRecord id: RecordID, _ connection: Connection) throws -> Int64? {
+        try connection.first(
+            """
+            SELECT key FROM record WHERE id = ?1 AND key IN (
+                (SELECT row FROM replica WHERE id = ?2) << ?3 | ?4,
+                (SELECT key FROM record_overflow WHERE id = ?1))
+            """, .bytes(id.bytes), .integer(Int64(id.replica.rawValue)),
+            .integer(RecordID.numberBitCount), .integer(Int64(id.number))
+        ) { $0.integer(at: 0) }
     }
 
     func clock(at sequence: UInt64) throws -> VectorClock {
