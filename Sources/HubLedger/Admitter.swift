@@ -35,7 +35,7 @@ final class Admitter {
     private let frame: [UInt8]?
     /// The writer's row, as this batch moves it on.
     private var replica: ReplicaRow
-    private let headBefore: UInt64
+    let headBefore: UInt64
     var head: UInt64
     /// The newest stamp of the whole ledger so far.
     var newestStamp: Int64?
@@ -69,6 +69,9 @@ final class Admitter {
     /// Of the replicas that stand in clocks, whether they are terms: a record that was brought back
     /// bears many clocks with the same few.
     private var knownTerms: [ReplicaID: Bool] = [:]
+    /// Of needs, by their keys, whether something of them was brought back before this batch: asked
+    /// for each change of their notes.
+    private var needsBroughtBack: [Int64: Bool] = [:]
     /// The bases, one a term, off the ledger's line at which a scope could not be judged.
     private(set) var unjudgedBases: [Position] = []
     /// The keys of the records that this batch creates: the greatest, and all of them as soon as
@@ -424,10 +427,12 @@ final class Admitter {
     private func wasLost(_ record: StoredRecord, at base: Position) throws -> Bool {
         if try terms.contains(base, head: headBefore) || !earlierBrought.areAny { return false }
         if try earlierBrought.of(record)?.changes.isEmpty == false { return true }
-        guard let parent = record.parent,
-            let need = try storage.record(key: parent, unreadable: { _ in })
-        else { return false }
-        return try earlierBrought.of(need)?.changes.isEmpty == false
+        guard let parent = record.parent else { return false }
+        if let known = needsBroughtBack[parent] { return known }
+        let need = try storage.record(key: parent, unreadable: { _ in })
+        let cameBack = try need.flatMap { try earlierBrought.of($0) }?.changes.isEmpty == false
+        needsBroughtBack[parent] = cameBack
+        return cameBack
     }
 
     /// Where a record lies now. A note lies where its need lies, but is told of it only when the

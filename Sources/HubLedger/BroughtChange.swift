@@ -358,6 +358,10 @@ extension Admitter {
         if field != LateAnswers.field {
             // What the device cannot have been sent where it says that it has pulled.
             if lost.formerPositions(of: version.sequence).isEmpty { return nil }
+            // A name that the hub has still to give: its own change would be taken for this one.
+            if stamp.dot.replica == writer.replica.id && stamp.dot.counter > headBefore {
+                return nil
+            }
             // Reference data is the hub's own.
             if kind.isReference, try storage.replica(stamp.dot.replica)?.device != nil {
                 return nil
@@ -392,16 +396,21 @@ extension Admitter {
             }
         }
         named.sort { $0.change.dot < $1.change.dot }
-        var groups: (replica: ReplicaID, stored: StoredGroups?)?
+        var replica = ReplicaID.none
+        // `nil` when the disk has altered what is known of the replica.
+        var stored: StoredGroups??
         for (change, value) in named {
             let dot = change.dot
-            if groups?.replica != dot.replica {
-                let row = try storage.replica(dot.replica)
-                groups = (dot.replica, row.map { StoredGroups(storage: storage, of: $0) })
+            if replica != dot.replica {
+                replica = dot.replica
+                stored = try readable {
+                    try storage.replica(replica).map { StoredGroups(storage: storage, of: $0) }
+                }
             }
-            guard let stored = groups?.stored else { continue }
             // In a batch that cannot be read nobody can tell whether it is the same.
-            guard let admitted = try readable({ try stored.appliedChange(at: dot.counter) }) else {
+            guard let stored,
+                let admitted = try readable({ try stored?.appliedChange(at: dot.counter) })
+            else {
                 admittedBefore[change] = .unreadable
                 continue
             }

@@ -865,9 +865,10 @@ class SQLiteLedgerStorage: LedgerStorage {
                 received_milliseconds, newest_stamp, content, outcomes, touched, chain,
                 checksum
             FROM batch
-            WHERE replica = ? AND first_counter <= ? ORDER BY first_counter DESC LIMIT 1
-            """, .integer(replicaRow), sequence(counter), read: Self.batchRow
-        ).flatMap { counter < $0.nextCounter ? $0 : nil }
+            WHERE next_counter > ?2 AND number = (
+                SELECT number FROM batch WHERE replica = ?1 AND first_counter <= ?2
+                ORDER BY first_counter DESC LIMIT 1)
+            """, .integer(replicaRow), sequence(counter), read: Self.batchRow)
     }
 
     func batch(holding sequence: UInt64) throws -> BatchRow? {

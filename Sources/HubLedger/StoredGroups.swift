@@ -10,6 +10,8 @@ final class StoredGroups {
     private var counters: Range<UInt64> = 0..<0
     /// Of all below ``counters``.
     private var chain: HashChain?
+    /// The last batch that could not be read, which is not tried again for each of its counters.
+    private var damaged: (counters: Range<UInt64>, error: any Error)?
     /// Ascending.
     private var groups: [(group: ChangeGroup, outcome: StoredOutcome)] = []
 
@@ -68,17 +70,24 @@ final class StoredGroups {
     private func load(_ counter: UInt64) throws {
         // A replica that is not stored has none.
         if counters.contains(counter) || replica.row == 0 { return }
+        if let damaged, damaged.counters.contains(counter) { throw damaged.error }
         guard let batch = try storage.batch(replicaRow: replica.row, holding: counter) else {
             return
         }
-        let content = try StoredContent.decode(batch)
-        let outcomes = try StoredOutcome.decode(batch.outcomes)
-        guard content.count == outcomes.count else {
-            throw LedgerError.damaged("a batch whose outcomes are not its own")
+        let range = batch.firstCounter..<batch.nextCounter
+        do {
+            let content = try StoredContent.decode(batch)
+            let outcomes = try StoredOutcome.decode(batch.outcomes)
+            guard content.count == outcomes.count else {
+                throw LedgerError.damaged("a batch whose outcomes are not its own")
+            }
+            counters = range
+            chain = batch.chain
+            groups = zip(content, outcomes).map { ($0, $1) }
+                .sorted { $0.group.firstCounter < $1.group.firstCounter }
+        } catch {
+            damaged = (range, error)
+            throw error
         }
-        counters = batch.firstCounter..<batch.nextCounter
-        chain = batch.chain
-        groups = zip(content, outcomes).map { ($0, $1) }
-            .sorted { $0.group.firstCounter < $1.group.firstCounter }
     }
 }

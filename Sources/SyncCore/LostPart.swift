@@ -34,19 +34,18 @@ package struct LostPart: Hashable, Sendable {
         self.kept = shared == 0 ? [] : reached.filter { $0.sequence < shared } + [end]
     }
 
-    /// Where a change of the lost part stood, by the terms of the first and of the last pull that
-    /// contained it; empty when it is none of the lost part.
+    /// Where a change of the lost part stood, by the terms of the pulls that contained it, of many
+    /// the first and the last; empty when it is none of the lost part.
     ///
-    /// All these terms are of one line, so whoever had pulled to there in any of them had seen it.
-    /// Devices that were away while the hub started anew know the first, and what this one wrote
-    /// last names the last.
+    /// All these terms are of one line, so whoever had pulled to there in any of them had seen it,
+    /// and what they write names the one in which they pulled last.
     package func formerPositions(of sequence: UInt64) -> [Position] {
-        let containing = reached.drop { $0.sequence < sequence }
-        guard sequence > shared, let first = containing.first, let last = containing.last else {
-            return []
-        }
-        let terms = first.term == last.term ? [first.term] : [first.term, last.term]
-        return terms.map { Position(term: $0, sequence: sequence) }
+        guard sequence > shared else { return [] }
+        let terms = reached.drop { $0.sequence < sequence }.map(\.term)
+        let named =
+            terms.count > Limits.formerPositionsMax
+            ? terms.prefix(Limits.formerPositionsMax - 1) + terms.suffix(1) : terms[...]
+        return named.map { Position(term: $0, sequence: sequence) }
     }
 
     /// What the writers of a field's live versions had seen, as far as it follows.

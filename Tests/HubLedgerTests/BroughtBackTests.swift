@@ -497,6 +497,25 @@ import WireFormat
         #expect(try copy.register(.address, of: old).versions.count == 2)
     }
 
+    /// The hub's own change, given that name later, would be taken for what came back.
+    @Test("what bears a name that the hub has still to give is passed over", arguments: [0, 1])
+    func nameToCome(ahead: UInt64) throws {
+        let (old, _, copy) = try loseWork()
+        let confirmed = try #require(try copy.sync(office, office.request(groups: [])).recovered)
+        var page = try #require(office.held(beyond: confirmed.sequence - 1).first { $0.id == old })
+        for field in page.fields.indices {
+            for version in page.fields[field].versions.indices {
+                page.fields[field].versions[version].stamp.dot = Dot(
+                    confirmed.term, confirmed.sequence + ahead)
+            }
+        }
+        var request = office.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [office.cursor], records: [page])
+        _ = try copy.sync(office, request)
+        #expect(try (copy.head == confirmed.sequence) == (ahead > 0))
+    }
+
     @Test("what a device makes up of one record is bounded, and the record can be written to")
     func boundedRecord() throws {
         let (old, _, copy) = try loseWork()
