@@ -15,24 +15,30 @@ extension Feed {
     func refetch(
         _ ids: [RecordID], into collector: inout PageCollector, sources: RecordSources
     ) throws {
-        for id in ids {
-            if collector.isFull { return }
-            let found: StoredRecord?
-            do {
-                found = try storage.record(id)
-            } catch let error where error.isOfOneRow {
-                continue
+        var rest = ids[...]
+        while !rest.isEmpty, !collector.isFull {
+            var found: [(id: RecordID, record: StoredRecord?)] = []
+            for id in rest.prefix(LedgerLimits.refetchedAtOnceMax) {
+                do {
+                    found.append((id, try storage.record(id)))
+                } catch let error where error.isOfOneRow {
+                    continue
+                }
             }
-            guard let record = found else {
-                collector.depart(id)
-                continue
-            }
-            // Where it lies is as doubtful as what it says.
-            guard try sources.vouches(for: record) else { continue }
-            if scope.contains(record.placement) {
-                collector.add(record, after: nil)
-            } else {
-                collector.depart(id)
+            rest = rest.dropFirst(LedgerLimits.refetchedAtOnceMax)
+            try sources.prepare(for: found.compactMap(\.record))
+            for (id, record) in found where !collector.isFull {
+                guard let record else {
+                    collector.depart(id)
+                    continue
+                }
+                // Where it lies is as doubtful as what it says.
+                guard try sources.vouches(for: record) else { continue }
+                if scope.contains(record.placement) {
+                    collector.add(record, after: nil)
+                } else {
+                    collector.depart(id)
+                }
             }
         }
     }
@@ -89,6 +95,7 @@ extension Feed {
         }
         // Ids whose whole hashes are equal cannot be told apart; nobody has more than a few.
         if total > Limits.auditListMax && isDivisible { return .digests(digests) }
+        try sources.prepare(for: listed)
         return .records(
             try listed.compactMap { record in
                 let digest =

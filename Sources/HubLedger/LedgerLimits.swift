@@ -11,6 +11,8 @@ enum LedgerLimits {
     /// Batches of the feed looked through for one page, so that a long absence does not hold up
     /// everybody else.
     static let feedBatchesPerPageMax = 8_192
+    /// Records that a device asked for again, held at once while they are compared with the batches.
+    static let refetchedAtOnceMax = 64
     /// Bytes of one page, whatever its device wishes: its records take ten times as much memory
     /// while it is made.
     static let pageBytesMax = 384 << 10

@@ -37,10 +37,20 @@ final class RecordSources {
         var version: Version
     }
 
+    /// What the writers of a record's versions had seen, by its batches.
+    private struct Seen {
+        var bases: Set<UInt64> = []
+        var entries: Set<Dot> = []
+    }
+
     private let storage: any LedgerStorage
     private let terms: TermLine
     /// The last ones asked for, newest first: records that lie side by side came together.
     private var batches: [Decoded] = []
+    // Of the records that were prepared for.
+    private var prepared: Set<RecordID> = []
+    private var changes: [UInt64: Result<Admitted?, Unreadable>] = [:]
+    private var seen: [RecordID: Result<Seen, Unreadable>] = [:]
     /// The first sequences of the records that were found to be other than admitted.
     private(set) var alteredRecords: Set<UInt64> = []
 
@@ -50,7 +60,83 @@ final class RecordSources {
         self.terms = terms
     }
 
+    /// Reads what the batches say of some records that will be asked for, in the order of the
+    /// batches: whoever spreads the versions of many records over many large batches would
+    /// otherwise have all of these read again for each record.
+    func prepare(for records: [StoredRecord]) throws {
+        prepared = Set(records.map(\.id))
+        changes.removeAll()
+        seen.removeAll()
+        var sequences = Set(records.map(\.firstSequence))
+        for record in records { sequences.formUnion(record.state.versions.map(\.sequence)) }
+        for sequence in sequences.sorted() {
+            changes[sequence] = try result { try readChange(at: sequence) }
+        }
+        var recordsByBatch: [Int64: Set<RecordID>] = [:]
+        for record in records where hasSeenMore(record) {
+            seen[record.id] = .success(Seen())
+            var numbers = try storage.historyBatches(of: record.key)
+            numbers += try storage.broughtBatches(of: record.key)
+            if let first = try storage.batch(holding: record.firstSequence) {
+                numbers.append(first.number)
+            }
+            for number in numbers { recordsByBatch[number, default: []].insert(record.id) }
+        }
+        for (number, ids) in recordsByBatch.sorted(by: { $0.key < $1.key }) {
+            switch try result({ try batch(number: number) }) {
+            case .success(let batch): note(batch, of: ids)
+            case .failure(let error): for id in ids { seen[id] = .failure(error) }
+            }
+        }
+    }
+
+    private func result<Value>(_ body: () throws -> Value) throws -> Result<Value, Unreadable> {
+        do {
+            return .success(try body())
+        } catch let error as Unreadable {
+            return .failure(error)
+        }
+    }
+
+    private func note(_ batch: Decoded, of ids: Set<RecordID>) {
+        func note(_ id: RecordID, _ body: (inout Seen) -> Void) {
+            guard ids.contains(id), case .success(var known) = seen[id] else { return }
+            // Taken out while it changes, so that nothing of it is copied.
+            seen[id] = nil
+            body(&known)
+            seen[id] = .success(known)
+        }
+        for entry in batch.groups {
+            note(entry.group.record) {
+                $0.bases.insert(entry.clock.base)
+                $0.entries.formUnion(entry.clock.ancestors)
+                // A base that named nobody's replica as its term, which is somebody's by now.
+                $0.entries.insert(Dot(entry.group.base.term, entry.group.base.sequence))
+            }
+        }
+        for change in batch.brought {
+            note(change.record) {
+                $0.bases.insert(change.version.clock.base)
+                $0.entries.formUnion(change.version.clock.ancestors)
+            }
+        }
+    }
+
+    /// Whether a version is said to have seen more than its batch says.
+    private func hasSeenMore(_ record: StoredRecord) -> Bool {
+        record.state.versions.contains { version in
+            guard case .success(let admitted?) = changes[version.sequence] else { return false }
+            let clock = record.state.contexts[Int(version.context)].clock
+            return !Self.isSame(clock, admitted.version.clock)
+        }
+    }
+
+    private static func isSame(_ left: ShortClock, _ right: ShortClock) -> Bool {
+        left.base == right.base && left.ancestors.sorted() == right.ancestors.sorted()
+    }
+
     func verdict(of record: StoredRecord) throws -> Verdict {
+        if !prepared.contains(record.id) { try prepare(for: [record]) }
         do {
             return try isAsAdmitted(record) ? .sound : .altered
         } catch is Unreadable {
@@ -161,9 +247,7 @@ final class RecordSources {
     private func mayBeKnown(
         _ clock: ShortClock, from own: ShortClock, of record: StoredRecord
     ) throws -> Bool {
-        if clock.base == own.base && clock.ancestors.sorted() == own.ancestors.sorted() {
-            return true
-        }
+        if Self.isSame(clock, own) { return true }
         guard clock.base >= own.base,
             own.ancestors.allSatisfy({ seen in
                 clock.ancestors.contains {
@@ -171,30 +255,16 @@ final class RecordSources {
                 }
             })
         else { return false }
-        var bases: Set<UInt64> = []
-        var entries: Set<Dot> = []
-        var numbers = try storage.historyBatches(of: record.key)
-        numbers += try storage.broughtBatches(of: record.key)
-        if let first = try storage.batch(holding: record.firstSequence) {
-            numbers.append(first.number)
-        }
-        for number in Set(numbers).sorted() {
-            let batch = try batch(number: number)
-            for entry in batch.groups where entry.group.record == record.id {
-                bases.insert(entry.clock.base)
-                entries.formUnion(entry.clock.ancestors)
-                // A base that named nobody's replica as its term, which is somebody's by now.
-                entries.insert(Dot(entry.group.base.term, entry.group.base.sequence))
-            }
-            for change in batch.brought where change.record == record.id {
-                bases.insert(change.version.clock.base)
-                entries.formUnion(change.version.clock.ancestors)
-            }
-        }
-        return bases.contains(clock.base) && clock.ancestors.allSatisfy { entries.contains($0) }
+        guard let seen = try seen[record.id]?.get() else { return false }
+        return seen.bases.contains(clock.base)
+            && clock.ancestors.allSatisfy { seen.entries.contains($0) }
     }
 
     private func change(at sequence: UInt64) throws -> Admitted? {
+        try changes[sequence]?.get()
+    }
+
+    private func readChange(at sequence: UInt64) throws -> Admitted? {
         guard let batch = try batch(holding: sequence) else { return nil }
         let offset = sequence - batch.sequences.lowerBound
         if offset < UInt64(batch.brought.count) {

@@ -35,6 +35,37 @@ struct AuditTests {
         }
     }
 
+    @Test("records are compared with their batches, each of which is read once for all of them")
+    func eachBatchOnce() throws {
+        // Of each need a version in each batch, and more batches than are kept.
+        let needs = (0..<5).map { worker.addNeed("缺路灯\($0)") }
+        try worker.sync()
+        for field in [NeedField.resident, .phone, .address, .urgency] {
+            for value in 1...3 {
+                for need in needs {
+                    let value = Int64(value)
+                    worker.edit(
+                        need, field, field == .urgency ? .integer(value) : .text("\(value)"))
+                }
+                if value == 1 { try worker.sync() }
+            }
+            try worker.sync()
+            for need in needs { office.edit(need, field, field == .urgency ? .integer(2) : nil) }
+            try office.sync()
+        }
+        let storage = try BatchCountingStorage(path: hub.path, creates: false)
+        let sources = RecordSources(storage: storage, terms: try storage.terms())
+        let records = try hub.records().filter { needs.contains($0.id) }
+        let sequences = Set(
+            records.flatMap { [$0.firstSequence] + $0.state.versions.map(\.sequence) })
+        let batches = Set(try sequences.map { try storage.batch(holding: $0)?.number })
+        #expect(batches.count > LedgerLimits.decodedBatchesMax)
+        storage.readCount = 0
+        try sources.prepare(for: records)
+        for record in records { #expect(try sources.vouches(for: record)) }
+        #expect(storage.readCount == batches.count)
+    }
+
     private func ask(
         _ device: TestDevice, _ parts: [AuditPart] = [], refetch: [RecordID] = []
     ) throws -> Page {
@@ -210,5 +241,20 @@ struct AuditTests {
         let bucket = try #require(worker.scope.buckets.firstIndex(of: .grid("g2")))
         let finding = try #require(try ask(worker, [AuditPart(bucket: bucket)]).findings.first)
         #expect(try records(finding).isEmpty)
+    }
+}
+
+/// Counts the batches that are read.
+private final class BatchCountingStorage: SQLiteLedgerStorage {
+    var readCount = 0
+
+    override func batch(holding sequence: UInt64) throws -> BatchRow? {
+        readCount += 1
+        return try super.batch(holding: sequence)
+    }
+
+    override func batch(number: Int64) throws -> BatchRow? {
+        readCount += 1
+        return try super.batch(number: number)
     }
 }
