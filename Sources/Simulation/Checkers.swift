@@ -61,6 +61,9 @@ final class CommandChecker {
         var isLost = false
         /// Offered anew as another command, after the hub was upgraded or by a person; or dropped.
         var isReplaced = false
+        /// Whether its device's disk had altered what it is about: brought it back, for instance,
+        /// when it had left.
+        var isOnAltered: Bool
     }
 
     private var commands: [CommandKey: Command] = [:]
@@ -99,8 +102,14 @@ final class CommandChecker {
         let count = own.outbox.count { CommandKey($0.group) == key }
         let written = Written(key, after: device.written)
         device.written = written
+        let changes = Array(group.changes)
+        let need =
+            group.createdKind == Kind.note.rawValue
+            ? changes.first { $0.field == NoteField.need.rawValue }?.value : nil
+        let subjects = [group.record, need.flatMap { RecordID(bytes: $0) }]
         commands[key] = Command(
-            written: written, device: device.number, changes: Array(group.changes), count: count)
+            written: written, device: device.number, changes: changes, count: count,
+            isOnAltered: subjects.contains { $0.map(device.everAltered.contains) ?? false })
         device.unsettled.insert(key)
     }
 
@@ -250,8 +259,8 @@ final class CommandChecker {
         for entry in ledger where entry.device != nil {
             // With a field it says of an order that another team answers it.
             guard case .rejected(RejectionCode.scope.rawValue, field: 0, _) = entry.outcome,
-                let device = commands[CommandKey(entry.group)]?.device,
-                !retryingDevices.contains(device)
+                let command = commands[CommandKey(entry.group)], !command.isOnAltered,
+                !retryingDevices.contains(command.device)
             else { continue }
             throw Violation(
                 invariant: 15, what: "work on \(entry.group.record) was refused for its scope")

@@ -75,6 +75,8 @@ struct SimulationTests {
         (seed: 55_068, events: 300), (seed: 60_423, events: 270), (seed: 142_119, events: 270),
         // A command that had failed came back with the power.
         (seed: 72_078, events: 300),
+        // Work on what a disk had brought back was refused for its scope, as it should be.
+        (seed: 16_020, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))
