@@ -701,11 +701,8 @@ final class Admitter {
             createdMilliseconds: 0, device: device, parent: nil, grid: nil, team: nil,
             firstSequence: 0, lastSequence: 0, state: RecordState())
         if let parent {
-            let place = placement(of: parent)
             record.parent = parent.key
-            record.device = place.device
-            record.grid = place.grid
-            record.team = place.team
+            record.lie(at: placement(of: parent))
         }
         return touch(TouchedRecord(creating: record))
     }
@@ -826,9 +823,7 @@ final class Admitter {
             }
             for id in touchedNotes[key] ?? [] {
                 guard let note = records[id] else { continue }
-                note.record.device = place.device
-                note.record.grid = place.grid
-                note.record.team = place.team
+                note.record.lie(at: place)
                 note.isChanged = true
             }
         }

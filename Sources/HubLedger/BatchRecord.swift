@@ -354,8 +354,11 @@ enum StoredContent {
     /// the place may have changed, and there are no changes.
     static func isBrought(_ bytes: [UInt8]) -> Bool { bytes.first == brought }
 
-    static func decodeBrought(_ bytes: [UInt8]) throws -> [BroughtChange] {
-        isBrought(bytes) ? try BroughtChange.decode(bytes).changes : []
+    /// - Returns: Also who brought them, 0 when nobody brought anything.
+    static func decodeBrought(
+        _ bytes: [UInt8]
+    ) throws -> (device: Int64, changes: [BroughtChange]) {
+        isBrought(bytes) ? try BroughtChange.decode(bytes) : (0, [])
     }
 
     static func decode(_ batch: BatchRow) throws -> [ChangeGroup] {

@@ -283,12 +283,18 @@ final class BroughtChanges {
 }
 
 extension Admitter {
-    /// Takes back one record as a device holds it: merges what the ledger does not know.
+    /// Takes back records as a device holds them, each named once.
+    func bring(_ records: [PageRecord], lost: LostPart) throws {
+        try lookUp(records)
+        for record in records { try bring(record, lost: lost) }
+    }
+
+    /// Takes back one record: merges what the ledger does not know.
     ///
     /// Nothing is refused: what cannot be taken (a kind that is unknown here, a value that is not
     /// of its form, a note whose need is nowhere, reference data whose code was imported anew, a
     /// record that the disk has altered beyond reading) is passed over, and comes from nobody.
-    func bring(_ page: PageRecord, lost: LostPart) throws {
+    private func bring(_ page: PageRecord, lost: LostPart) throws {
         guard let kind = schema.kind(page.kind) else { return }
         // What cannot be read comes once the operator has restored the ledger.
         guard let stored = try readable({ try load(page.id) }) else { return }
@@ -380,10 +386,10 @@ extension Admitter {
     }
 
     /// Finds which of the changes that a device brings back are in the ledger by themselves: sent
-    /// again by their writer, or not lost. Call it before ``bring(_:lost:)``, with all records.
+    /// again by their writer, or not lost.
     ///
     /// They are looked for in the order of their dots, so that no batch is read twice.
-    func lookUp(_ records: [PageRecord]) throws {
+    private func lookUp(_ records: [PageRecord]) throws {
         var named: [(change: NamedChange, value: PageRecord.Value)] = []
         for record in records {
             // A late answer stands under the dot of the answer, which may not be lost at all.

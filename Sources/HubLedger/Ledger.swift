@@ -694,8 +694,7 @@ package final class Ledger {
         let admitter = try bringer(request, device: device, session: session)
         let lost = LostPart(
             reached: recovery.reached, line: session.terms, head: session.head)
-        try admitter.lookUp(recovery.records)
-        for record in recovery.records { try admitter.bring(record, lost: lost) }
+        try admitter.bring(recovery.records, lost: lost)
         session.head = try admitter.finish().head
         try admitter.storeBroughtReferences()
         return admitter.brought.count
@@ -1319,10 +1318,8 @@ package final class Ledger {
             let groups = try? StoredContent.decode(batch)
             let outcomes = try? StoredOutcome.decode(batch.outcomes)
             let touched = try? TouchedRecords.decode(batch.touched) { _ in true }
-            let (bringer, brought) =
-                (try? StoredContent.isBrought(batch.content)
-                    ? BroughtChange.decode(batch.content) : (0, [])) ?? (0, nil)
-            guard let groups, let outcomes, let brought, touched != nil,
+            let content = try? StoredContent.decodeBrought(batch.content)
+            guard let groups, let outcomes, let (bringer, brought) = content, touched != nil,
                 groups.count == outcomes.count
             else {
                 findings.append("batch \(batch.number) cannot be read")

@@ -47,8 +47,7 @@ extension Ledger {
         var result: [InspectedBrought] = []
         try storage.snapshot {
             try storage.forEachBatch { batch in
-                guard StoredContent.isBrought(batch.content) else { return }
-                let (device, changes) = try BroughtChange.decode(batch.content)
+                let (device, changes) = try StoredContent.decodeBrought(batch.content)
                 for change in changes {
                     result.append(
                         InspectedBrought(

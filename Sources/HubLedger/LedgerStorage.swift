@@ -259,6 +259,13 @@ struct StoredRecord: Hashable {
             device: device)
     }
 
+    /// Puts a note where its need lies.
+    mutating func lie(at place: Placement) {
+        device = place.device
+        grid = place.grid
+        team = place.team
+    }
+
     var rowBeside: RecordState.Row {
         RecordState.Row(
             firstSequence: firstSequence, createdMilliseconds: createdMilliseconds, grid: grid)

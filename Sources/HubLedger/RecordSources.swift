@@ -127,12 +127,12 @@ final class RecordSources {
         record.state.versions.contains { version in
             guard case .success(let admitted?) = changes[version.sequence] else { return false }
             let clock = record.state.contexts[Int(version.context)].clock
-            return !Self.isSame(clock, admitted.version.clock)
+            return Self.inOrder(clock) != Self.inOrder(admitted.version.clock)
         }
     }
 
-    private static func isSame(_ left: ShortClock, _ right: ShortClock) -> Bool {
-        left.base == right.base && left.ancestors.sorted() == right.ancestors.sorted()
+    private static func inOrder(_ clock: ShortClock) -> ShortClock {
+        ShortClock(base: clock.base, ancestors: clock.ancestors.sorted())
     }
 
     func verdict(of record: StoredRecord) throws -> Verdict {
@@ -247,15 +247,9 @@ final class RecordSources {
     private func mayBeKnown(
         _ clock: ShortClock, from own: ShortClock, of record: StoredRecord
     ) throws -> Bool {
-        if Self.isSame(clock, own) { return true }
-        guard clock.base >= own.base,
-            own.ancestors.allSatisfy({ seen in
-                clock.ancestors.contains {
-                    $0.replica == seen.replica && $0.counter >= seen.counter
-                }
-            })
-        else { return false }
-        guard let seen = try seen[record.id]?.get() else { return false }
+        let (clock, own) = (Self.inOrder(clock), Self.inOrder(own))
+        if clock == own { return true }
+        guard clock.contains(own), let seen = try seen[record.id]?.get() else { return false }
         return seen.bases.contains(clock.base)
             && clock.ancestors.allSatisfy { seen.entries.contains($0) }
     }
@@ -323,7 +317,7 @@ final class RecordSources {
         guard row.isSound, let writer = try storage.replica(row: row.replicaRow),
             let groups = try? StoredContent.decode(row),
             let outcomes = try? StoredOutcome.decode(row.outcomes),
-            let brought = try? StoredContent.decodeBrought(row.content),
+            let brought = try? StoredContent.decodeBrought(row.content).changes,
             groups.count == outcomes.count, row.firstSequence <= row.lastSequence
         else { throw Unreadable() }
         // As the line was when the batch came: where a term ended was not known before its end.

@@ -349,9 +349,7 @@ struct CareTests {
     @Test("a full disk stores nothing of a commit, says so, and the next try succeeds")
     func fullDisk() throws {
         let storage = try SQLiteLedgerStorage(path: hub.path, creates: false)
-        let time = hub.time
-        let ledger = Ledger(
-            storage: storage, clock: { time.now }, random: TestHub.random(seed: 6))
+        let ledger = hub.ledger(on: storage)
         let before = try hub.records()
         let head = try hub.head
         for number in 0..<200 {

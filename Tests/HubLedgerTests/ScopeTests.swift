@@ -151,9 +151,7 @@ struct ScopeTests {
     @Test("a need that moves often in one batch has its notes read no oftener than with one move")
     func notesMoveOnce() throws {
         let storage = try CountingStorage(path: hub.path, creates: false)
-        let time = hub.time
-        let ledger = Ledger(
-            storage: storage, clock: { time.now }, random: TestHub.random(seed: 6))
+        let ledger = hub.ledger(on: storage)
         func readCount(moves: Int) throws -> Int {
             let need = banner.addNeed(grid: "g1")
             let notes = (0..<20).map { _ in banner.addNote(on: need) }

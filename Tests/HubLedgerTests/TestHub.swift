@@ -87,6 +87,12 @@ final class TestHub {
             opening: path, clock: { time.now }, random: Self.random(seed: seed))
     }
 
+    /// A ledger over a storage of its own.
+    func ledger(on storage: SQLiteLedgerStorage) -> Ledger {
+        let time = time
+        return Ledger(storage: storage, clock: { time.now }, random: Self.random(seed: 6))
+    }
+
     /// A second process on the same ledger.
     func secondProcess(seed: UInt64) throws -> Ledger {
         let time = time
