@@ -20,12 +20,18 @@ import WireFormat
         try office.sync()
     }
 
-    /// One need before the backup, edited after it, and one after it.
-    private func loseWork() throws -> (old: RecordID, new: RecordID, copy: TestHub) {
-        let old = worker.addNeed("旧")
+    /// One need that all hold, and a backup that has it.
+    private func needInBackup() throws -> RecordID {
+        let need = worker.addNeed("旧")
         try worker.sync()
         try office.sync()
         try hub.ledger.backup(to: hub.scratch.path("copy"))
+        return need
+    }
+
+    /// One need before the backup, edited after it, and one after it.
+    private func loseWork() throws -> (old: RecordID, new: RecordID, copy: TestHub) {
+        let old = try needInBackup()
         worker.edit(old, .address, .text("一"))
         let new = worker.addNeed("新")
         try worker.sync()
@@ -309,10 +315,7 @@ import WireFormat
 
     @Test("who pulled what came back, and wrote after the hub had started anew, has seen it")
     func hubStartedAnew() throws {
-        let need = worker.addNeed("旧")
-        try worker.sync()
-        try office.sync()
-        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        let need = try needInBackup()
         worker.edit(need, .address, .text("一"))
         try worker.sync()
         try office.sync()
@@ -470,30 +473,32 @@ import WireFormat
         #expect(try copy.ledger.check() == [])
     }
 
+    /// Brings back what the office says that it holds.
+    private func bring(
+        _ records: [PageRecord], beyond confirmed: Position, to copy: TestHub
+    ) throws {
+        var request = office.request(groups: [])
+        request.recovery = SyncRequest.Recovery(
+            confirmed: confirmed, reached: [office.cursor], records: records)
+        _ = try copy.sync(office, request)
+    }
+
     @Test("versions of one replica that stood side by side before a restore do so after it")
     func sideBySide() throws {
-        let old = worker.addNeed("旧")
-        try worker.sync()
-        try office.sync()
-        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        let old = try needInBackup()
         // As two copies of one journal may leave it, after a restore before this one.
         office.edit(old, .address, .text("一"))
         try office.sync()
-        var request = office.request(groups: [])
         let copy = try hub.opening("copy", seed: 5)
-        let confirmed = try #require(try copy.sync(office, request).recovered)
+        let confirmed = try #require(try copy.sync(office, office.request(groups: [])).recovered)
         var page = try #require(office.held(beyond: confirmed.sequence - 1).last)
         var version = page.fields[0].versions[0]
         version.value = .bytes(FieldValue.text("二").bytes)
         version.stamp.dot.counter += 1
         version.sequence += 1
         page.fields[0].versions.insert(version, at: 0)
-        let reached = Position(term: office.cursor.term, sequence: office.cursor.sequence + 1)
-        office.cursor = reached
-        request = office.request(groups: [])
-        request.recovery = SyncRequest.Recovery(
-            confirmed: confirmed, reached: [reached], records: [page])
-        _ = try copy.sync(office, request)
+        office.cursor.sequence += 1
+        try bring([page], beyond: confirmed, to: copy)
         #expect(try copy.register(.address, of: old).versions.count == 2)
     }
 
@@ -509,10 +514,7 @@ import WireFormat
                     confirmed.term, confirmed.sequence + ahead)
             }
         }
-        var request = office.request(groups: [])
-        request.recovery = SyncRequest.Recovery(
-            confirmed: confirmed, reached: [office.cursor], records: [page])
-        _ = try copy.sync(office, request)
+        try bring([page], beyond: confirmed, to: copy)
         #expect(try (copy.head == confirmed.sequence) == (ahead > 0))
     }
 
@@ -520,8 +522,7 @@ import WireFormat
     func boundedRecord() throws {
         let (old, _, copy) = try loseWork()
         let confirmed = try #require(try copy.sync(office, office.request(groups: [])).recovered)
-        let reached = Position(term: office.cursor.term, sequence: 1_000_000)
-        office.cursor = reached
+        office.cursor.sequence = 1_000_000
         /// One version of each field, each with a place and a dot of its own.
         func bring(_ fields: [UInt32], after count: UInt64) throws {
             let versions = fields.enumerated().map { index, field in
@@ -532,15 +533,10 @@ import WireFormat
                         dot: Dot(ReplicaID(truncating: 0xB000_0002), count + UInt64(index) + 1)),
                     sequence: confirmed.sequence + count + UInt64(index) + 1)
             }
-            var request = office.request(groups: [])
-            request.recovery = SyncRequest.Recovery(
-                confirmed: confirmed, reached: [reached],
-                records: [
-                    PageRecord(
-                        id: old, kind: Kind.need.rawValue, createdMilliseconds: 1, places: [],
-                        versions: versions)
-                ])
-            _ = try copy.sync(office, request)
+            let page = PageRecord(
+                id: old, kind: Kind.need.rawValue, createdMilliseconds: 1, places: [],
+                versions: versions)
+            try self.bring([page], beyond: confirmed, to: copy)
         }
         let room = LedgerLimits.liveVersionsBesideBroughtMax
         try bring(Array(200..<200 + UInt32(room)), after: 0)
