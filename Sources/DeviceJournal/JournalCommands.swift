@@ -258,7 +258,8 @@ extension Journal {
             return location
         case (.withdrawal, _): return .withdrawal(reason: text)
         case (.dispatch, .dispatch(var dispatch)?):
-            let parts = text.split(separator: ",", maxSplits: 1)
+            let parts = text.split(
+                separator: ",", maxSplits: 1, omittingEmptySubsequences: false)
             dispatch.team = try teamCode(matching: String(parts[0]))
             if parts.count > 1 {
                 guard let due = CivilDate(String(parts[1])) else {

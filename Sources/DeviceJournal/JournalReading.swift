@@ -570,8 +570,15 @@ extension ConflictSnapshot {
         }
         if field == .withdrawal, register.value != nil {
             for contested in record.contested {
+                // Who withdrew had seen what they wrote themselves, so that contests nothing.
                 guard let other = NeedField(rawValue: contested),
-                    let version = record.fields[contested]?.versions.first
+                    let versions = record.fields[contested]?.versions,
+                    let version = versions.first(where: { version in
+                        !register.versions.contains {
+                            $0.dot.replica == version.dot.replica
+                                && $0.dot.counter > version.dot.counter
+                        }
+                    }) ?? versions.first
                 else { continue }
                 candidates.append((other, version))
                 isContested = true

@@ -42,16 +42,18 @@ extension Journal {
         try reading { try readRefused() }
     }
 
-    /// Finds a refused command by its number, or by the digits of its record's id when that has
-    /// only one.
+    /// Finds a refused command by its number, or by the digits of its record's id, or of its
+    /// need's, when that has only one.
     package func refused(matching text: String) throws(JournalError) -> RefusedGroup {
         let all = try refused()
         if let number = Int64(text), let found = all.first(where: { $0.number == number }) {
             return found
         }
         guard let digits = try? Self.digits(of: text) else { throw .notRefused(text) }
-        let candidates = all.filter {
-            $0.record.digits.hasSuffix(digits) || $0.record.digits.hasPrefix(digits)
+        let candidates = all.filter { group in
+            [group.record, group.need].contains {
+                $0.map { $0.digits.hasSuffix(digits) || $0.digits.hasPrefix(digits) } ?? false
+            }
         }
         guard let first = candidates.first else { throw .notRefused(text) }
         guard candidates.count == 1 else {
@@ -65,7 +67,7 @@ extension Journal {
     /// Commands that were refused only because this one's record was not created go with it.
     ///
     /// - Parameter replacing: Fields that take another value; a field that the command did not set
-    ///   is added to it.
+    ///   is added to it. Of a note, its text.
     /// - Returns: How many commands wait again.
     @discardableResult
     package func retry(
@@ -74,14 +76,8 @@ extension Journal {
         try storing {
             let identity = try requireIdentity()
             let entry = try requireRefused(number)
-            guard replacing.isEmpty || entry.isNeed else {
-                throw JournalError.invalid(
-                    field: replacing[0].field, reason: "not part of what was refused")
-            }
-            try check(replacing, identity: identity, action: .retry, isCreation: false)
             var content = entry
-            for edit in replacing {
-                let change = Change(field: edit.field.rawValue, value: edit.value?.bytes)
+            for change in try changes(replacing, in: entry, identity: identity) {
                 if let index = content.changes.firstIndex(where: { $0.field == change.field }) {
                     content.changes[index] = change
                 } else {
@@ -121,6 +117,31 @@ extension Journal {
             }
             try storeWriter(writer)
             return 1 + dependents.count
+        }
+    }
+
+    /// What a person wants in place of what was refused, checked.
+    private func changes(
+        _ edits: [FieldEdit], in entry: RefusedGroup, identity: Identity
+    ) throws -> [Change] {
+        if entry.isNeed {
+            try check(edits, identity: identity, action: .retry, isCreation: false)
+            return edits.map { Change(field: $0.field.rawValue, value: $0.value?.bytes) }
+        }
+        return try edits.map { edit in
+            guard entry.createdKind == Kind.note.rawValue, edit.field == .text else {
+                throw JournalError.invalid(
+                    field: edit.field, reason: "not part of what was refused")
+            }
+            let change = Change(field: NoteField.text.rawValue, value: edit.value?.bytes)
+            guard change.value != nil else {
+                throw JournalError.invalid(field: .text, reason: "missing")
+            }
+            let rule = FieldRule.rule(kind: .note, field: change.field)
+            if let fault = rule?.fault(in: change.value) {
+                throw JournalError.invalid(field: .text, reason: fault)
+            }
+            return change
         }
     }
 
@@ -284,4 +305,13 @@ extension Journal {
 extension RefusedGroup {
     /// Whether its fields are those of a need.
     package var isNeed: Bool { createdKind == nil || createdKind == Kind.need.rawValue }
+
+    /// What it would have made of a need's field; `nil` when nothing, or nothing that can be read.
+    package func value(of field: NeedField) -> FieldValue? {
+        guard isNeed, let rule = FieldRule.rule(kind: .need, field: field.rawValue) else {
+            return nil
+        }
+        return changes.first { $0.field == field.rawValue }?.value
+            .flatMap { FieldValue(rule.form, bytes: $0) }
+    }
 }

@@ -342,6 +342,9 @@ import WireFormat
         expect(.invalid(field: .dispatch, reason: "not a date YYYY-MM-DD")) {
             try bench.journal.value(of: .dispatch, from: "T1,2026-02-30", original: order)
         }
+        expect(.unknownTeam("")) {
+            try bench.journal.value(of: .dispatch, from: ",", original: order)
+        }
         let rating = FieldValue.rating(.init(order: 5, grade: 1, comment: "差"))
         #expect(
             try bench.journal.value(of: .rating, from: "5", original: rating)

@@ -132,6 +132,29 @@ import WireFormat
         #expect(conflict.versions.filter(\.isShown).map(\.field) == [.withdrawal])
     }
 
+    /// Whoever withdraws a need has seen what they wrote on it themselves, however new that is.
+    @Test func aWithdrawalIsNotContestedByItsOwnWriter() throws {
+        let bench = try Bench()
+        let office = ReplicaID(truncating: 0xB0B)
+        var record = bench.need("原来", number: 1)
+        func field(_ field: NeedField, _ versions: [PageRecord.Version]) {
+            record.fields.removeAll { $0.field == field.rawValue }
+            record.fields.append(PageRecord.Field(field: field.rawValue, versions: versions))
+            record.fields.sort { $0.field < $1.field }
+        }
+        let worker = bench.version(Array("1".utf8))
+        let ofOffice = bench.version(Array("2".utf8), by: office, counter: 7)
+        let delete = bench.version(
+            FieldValue.withdrawal(reason: "重复").bytes, by: office, counter: 8)
+        field(.phone, [ofOffice, worker])
+        field(.withdrawal, [delete])
+        record.contested = [NeedField.phone.rawValue]
+        try bench.pull([record])
+        let conflicts = try bench.journal.needsInConflict().flatMap(\.conflicts)
+        let conflict = try #require(conflicts.first { $0.field == .withdrawal })
+        #expect(conflict.versions.filter { $0.field == .phone }.map(\.value) == [.text("1")])
+    }
+
     @Test func keepingTheWithdrawalWritesItAgain() throws {
         let bench = try Bench()
         try contested(bench)

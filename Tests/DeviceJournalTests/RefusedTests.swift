@@ -182,6 +182,37 @@ import WireFormat
         expect(.notRefused("路灯")) { try bench.journal.refused(matching: "路灯") }
     }
 
+    @Test func aNoteIsFoundByItsNeedAndItsTextReplaced() throws {
+        let bench = try Bench()
+        let id = try bench.add()
+        try bench.sync()
+        _ = try bench.journal.note(id, text: "记", clocks: bench.now)
+        _ = try refuse(bench, [(0, .scope)])
+        let entry = try bench.journal.refused(matching: String(id.digits.suffix(6)))
+        #expect(!entry.isNeed && entry.need == id)
+        func retry(_ edit: FieldEdit) throws {
+            try bench.journal.retry(entry.number, replacing: [edit], clocks: bench.now)
+        }
+        expect(.invalid(field: .phone, reason: "not part of what was refused")) {
+            try retry(FieldEdit(.phone, .text("1")))
+        }
+        expect(.invalid(field: .text, reason: "missing")) { try retry(FieldEdit(.text, nil)) }
+        try retry(FieldEdit(.text, .text("另记")))
+        #expect(try bench.journal.notes(of: id).map(\.text) == ["另记"])
+        #expect(try bench.journal.refused().isEmpty)
+    }
+
+    @Test func anEntryTellsTheValuesThatItHeld() throws {
+        let bench = try Bench()
+        let id = try bench.add()
+        try bench.sync()
+        _ = try bench.journal.editNeed(id, [FieldEdit(.urgency, .integer(2))], clocks: bench.now)
+        _ = try refuse(bench, [(0, .scope)])
+        let entry = try bench.journal.refused()[0]
+        #expect(entry.value(of: .urgency) == .integer(2))
+        #expect(entry.value(of: .text) == nil)
+    }
+
     @Test func aCodeOfALaterReleaseIsKept() throws {
         let bench = try Bench()
         try bench.add()
