@@ -144,6 +144,11 @@ package final class HTTPTransport {
                 throw .badAddress(reason: "a pinned key needs https")
             }
         }
+        if !address.origin.utf8.allSatisfy({ $0 < 0x80 }) {
+            // libcurl makes a name's ASCII form out of the locale's text, and ours is UTF-8
+            // whatever the locale is.
+            _ = setlocale(LC_CTYPE, "C.UTF-8")
+        }
         guard try Self.started.get() == CURLE_OK, let easy = waystation_curl_easy_init() else {
             throw .unreachable(.init(curlCode: 2, message: "libcurl could not start"))
         }

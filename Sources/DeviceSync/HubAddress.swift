@@ -1,9 +1,19 @@
 /// Where a hub listens: scheme, host and port, checked, without a path.
-struct HubAddress: Equatable {
+package struct HubAddress: Equatable {
     /// `http://host:port` or `https://host:port`, without a slash at the end.
     let origin: String
     /// Whether the scheme is https.
     let isEncrypted: Bool
+    private let host: Substring
+
+    /// Whether what is sent there can be read by anybody on the way.
+    package var isExposed: Bool { !isEncrypted && !isLoopback }
+
+    private var isLoopback: Bool {
+        if host == "[::1]" || host.lowercased() == "localhost" { return true }
+        let numbers = host.split(separator: ".", omittingEmptySubsequences: false)
+        return numbers.count == 4 && numbers[0] == "127" && numbers.allSatisfy { UInt8($0) != nil }
+    }
 
     /// Checks an address as a person or an invite code gives it.
     ///
@@ -13,7 +23,7 @@ struct HubAddress: Equatable {
     /// not repeat it.
     ///
     /// - Throws: ``TransportError/badAddress(reason:)``.
-    init(_ text: String) throws(TransportError) {
+    package init(_ text: String) throws(TransportError) {
         let schemes = [("https://", true), ("http://", false)]
         guard
             let (scheme, isEncrypted) = schemes.first(where: { text.lowercased().hasPrefix($0.0) })
@@ -23,7 +33,6 @@ struct HubAddress: Equatable {
         if rest.last == "/" { rest.removeLast() }
 
         let port: Substring?
-        let host: Substring
         if rest.first == "[" {
             guard let bracket = rest.firstIndex(of: "]") else {
                 throw .badAddress(reason: "a bracket is not closed")

@@ -127,7 +127,7 @@ extension SyncClient {
         withLock { run(progress: progress, continuing: emptyReport()) }
     }
 
-    /// Syncs again and again until interrupted.
+    /// Syncs again and again until interrupted, but not before a hub that is busy wants it.
     ///
     /// - Parameter report: Told of each sync; `false` ends it.
     package func watch(
@@ -135,8 +135,10 @@ extension SyncClient {
         report: (SyncReport) -> Bool
     ) {
         while !interrupt.isCancelled {
-            guard report(sync(progress: progress)) else { return }
-            pause(intervalSeconds * 1_000, interrupt)
+            let made = sync(progress: progress)
+            guard report(made) else { return }
+            pause(
+                max(intervalSeconds, made.failure?.retryAfterSeconds ?? 0) * 1_000, interrupt)
         }
     }
 
@@ -178,12 +180,15 @@ extension SyncClient {
     }
 
     /// Asks the hub for all admitted changes of a record, oldest first, with their full clocks.
-    package func fetchHistory(of record: RecordID) throws(SyncError) -> [HistoryLine] {
+    ///
+    /// - Parameter progress: Called about every 100 ms while the request runs.
+    package func fetchHistory(
+        of record: RecordID, progress: ((SyncProgress) -> Void)? = nil
+    ) throws(SyncError) -> [HistoryLine] {
         var report = emptyReport()
-        let access = try calling { try $0.hubAccess() }
         let message = try post(
-            path: "/v1/history", token: access.token,
-            message: HistoryCoding.encode(record: record), report: &report, progress: nil)
+            path: "/v1/history", token: readToken(),
+            message: HistoryCoding.encode(record: record), report: &report, progress: progress)
         let entries: [HistoryEntry]
         do {
             entries = try HistoryCoding.decodeAnswer(message)
@@ -297,7 +302,7 @@ extension SyncClient {
         progress: ((SyncProgress) -> Void)?
     ) throws(SyncError) -> DeviceSession.Answer {
         let attempt = UInt32.random(in: 1...UInt32.max, using: &random)
-        let token = try calling { try $0.hubAccess().token }
+        let token = try readToken()
         let request = try calling { journal in
             try journal.makeRequest(
                 batchBytesMax: batchBytesMax, pageBytesMax: pageBytesMax, clocks: clocks(),
@@ -316,6 +321,18 @@ extension SyncClient {
         return absorbed.answer
     }
 
+    /// The token as of now, since a device can be enrolled anew at the same hub.
+    ///
+    /// - Throws: ``SyncError/enrolledElsewhere``: it is not for this client's hub to see, nor is
+    ///   what waits.
+    private func readToken() throws(SyncError) -> String {
+        var access = try calling { try $0.hubAccess() }
+        let token = access.token
+        access.token = address.token
+        guard access == address else { throw .enrolledElsewhere }
+        return token
+    }
+
     private func isTemporary(_ error: SyncError, answered: Bool) -> Bool {
         switch error {
         case .journal(let error): error == .busy || error == .staleAnswer
@@ -329,7 +346,7 @@ extension SyncClient {
             }
         case .temporary(_, let seconds, _): (seconds ?? 0) <= Self.retryAfterSecondsMax
         case .busy, .interrupted, .unknownToken, .revoked, .codeRefused, .badCode,
-            .upgradeNeeded, .server, .badAnswer, .noProgress:
+            .upgradeNeeded, .server, .badAnswer, .enrolledElsewhere, .noProgress:
             false
         }
     }
@@ -420,14 +437,21 @@ extension SyncClient {
     }
 
     private static func fault(_ response: HTTPTransport.Response) -> SyncError {
-        let text = SyncError.ServerText(response.body)
+        // The hub says in plain text what is wrong (SPEC §6). A page in its place is of something
+        // between: a gateway, or a network that wants a person to sign in first. No such thing can
+        // revoke a device.
+        let isOfHub = response.contentType?.lowercased().hasPrefix("text/plain") ?? false
+        let text = SyncError.ServerText(isOfHub ? response.body : [])
         switch response.status {
-        case 401: return .unknownToken(text)
-        case 403: return .revoked(text)
-        case 426: return .upgradeNeeded(text)
         case 408, 413, 429, 502, 503, 504:
             return .temporary(
                 status: response.status, retryAfterSeconds: response.retryAfterSeconds, text)
+        // No hub redirects, is a proxy, or asks to be signed in to.
+        case 300..<400, 407, 511: return .badAnswer("HTTP \(response.status)")
+        case _ where !isOfHub: return .badAnswer("HTTP \(response.status)")
+        case 401: return .unknownToken(text)
+        case 403: return .revoked(text)
+        case 426: return .upgradeNeeded(text)
         default: return .server(status: response.status, text)
         }
     }

@@ -21,14 +21,18 @@ package enum SyncError: Error, Hashable, Sendable {
     /// The hub asks to come back later.
     case temporary(status: Int, retryAfterSeconds: Int?, ServerText)
     case server(status: Int, ServerText)
-    /// Status 200, but no answer that can be used: a captive portal, or another program.
+    /// No answer of a hub's, whatever its status: a captive portal, or another program.
     case badAnswer(String)
+    /// Another program has enrolled the journal at another hub while this one worked.
+    case enrolledElsewhere
     /// The hub answers, but nothing moves on.
     case noProgress
 
     /// A ``TransportError``, which cannot be compared by hash itself.
     package struct TransportCase: Hashable, Sendable {
+        /// As ``TransportError/code``.
         package let code: Int
+        /// As ``TransportError/Fault/curlCode``; `nil` where libcurl was not at fault.
         package let curlCode: Int?
         package let description: String
         package let hint: String
@@ -44,13 +48,11 @@ package enum SyncError: Error, Hashable, Sendable {
         }
 
         /// The numbers of ``TransportError/code``.
-        static let unreachable = 1
-        static let tooLarge = 4
-        static let badAddress = 5
-        static let libraryMissing = 6
-
-        /// Whether what is missing is a library on this machine, not the network.
-        package var isLibraryMissing: Bool { code == Self.libraryMissing }
+        package static let unreachable = 1
+        package static let tls = 2
+        package static let tooLarge = 4
+        package static let badAddress = 5
+        package static let libraryMissing = 6
     }
 
     /// What the hub says about a failure, cut and cleaned of control characters.
@@ -106,7 +108,7 @@ package enum SyncError: Error, Hashable, Sendable {
             case .tryLater: .tryLater
             case .notEnrolled: .notEnrolled
             }
-        case .busy, .temporary: .tryLater
+        case .busy, .temporary, .enrolledElsewhere: .tryLater
         case .transport(let transport):
             transport.code == TransportCase.badAddress ? .usage : .unreachable
         case .interrupted: .interrupted
@@ -115,6 +117,12 @@ package enum SyncError: Error, Hashable, Sendable {
         case .badAnswer: .unreachable
         case .upgradeNeeded, .server, .noProgress: .failed
         }
+    }
+
+    /// How long a busy hub wants to be left alone.
+    package var retryAfterSeconds: Int? {
+        guard case .temporary(_, let seconds, _) = self else { return nil }
+        return seconds
     }
 
     /// Whether the journal's file could not be read or written rightly, so that nothing can be
@@ -148,6 +156,7 @@ extension SyncError: CustomStringConvertible {
         case .temporary(let status, _, let text): text.or("the server is busy (\(status))")
         case .server(let status, let text): text.or("the server failed (\(status))")
         case .badAnswer(let reason): "the server's answer cannot be used: \(reason)"
+        case .enrolledElsewhere: "this device was enrolled at another server meanwhile"
         case .noProgress: "the server answers, but nothing moves on"
         }
     }
@@ -171,6 +180,7 @@ extension SyncError: CustomStringConvertible {
         case .server(_, let text): text.hintOr("Tell the server's operator.")
         case .badAnswer:
             "Check the server's address, or whether this network wants you to sign in first."
+        case .enrolledElsewhere: "Sync again; nothing was sent to the former server."
         case .noProgress: "Tell the server's operator; what waits here is safe."
         }
     }

@@ -30,10 +30,18 @@ package enum TransportError: Error, Equatable, Sendable {
         }
     }
 
-    /// Sorts a failure of libcurl into ``tls(_:)`` or ``unreachable(_:)``.
+    /// Sorts a failure of libcurl into ``badAddress(reason:)``, ``tls(_:)`` or
+    /// ``unreachable(_:)``.
     init(_ fault: Fault) {
-        self = Self.curlCodesOfTLS.contains(fault.curlCode) ? .tls(fault) : .unreachable(fault)
+        if fault.curlCode == Self.curlMalformed {
+            self = .badAddress(reason: fault.message)
+        } else {
+            self = Self.curlCodesOfTLS.contains(fault.curlCode) ? .tls(fault) : .unreachable(fault)
+        }
     }
+
+    /// libcurl-errors(3): a name that has no ASCII form.
+    private static let curlMalformed = 3
 
     /// libcurl-errors(3): handshake, engine, certificates, authority file, revocation, issuer, pin,
     /// stapled status, client certificate.

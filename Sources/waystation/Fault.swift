@@ -66,9 +66,7 @@ extension SyncError {
         switch self {
         case .journal(let error): error.chinese
         case .busy: "本机正在进行另一次同步"
-        case .transport(let transport) where transport.isLibraryMissing:
-            "无法加载 libcurl（\(transport.description)）"
-        case .transport(let transport): "无法连接服务器（\(transport.description)）"
+        case .transport(let transport): transport.chinese
         case .interrupted: "已中断"
         case .unknownToken: "服务器不认识本设备"
         case .revoked: "本设备已被服务器吊销"
@@ -78,6 +76,7 @@ extension SyncError {
         case .temporary(let status, _, _): "服务器繁忙（\(status)）"
         case .server(let status, let text): "服务器出错（\(status)，\(text.message)）"
         case .badAnswer(let reason): "服务器的答复无法使用：\(reason)"
+        case .enrolledElsewhere: "本设备已在另一台服务器登记"
         case .noProgress: "服务器有答复，但同步没有进展"
         }
     }
@@ -86,23 +85,57 @@ extension SyncError {
         switch self {
         case .journal: ""
         case .busy: "请等它结束后再试。"
-        case .transport(let transport) where transport.isLibraryMissing:
-            "请安装 libcurl（Debian：apt install libcurl4）；本机记录不受影响。"
-        case .transport: "请检查信号、服务器地址和本机时间后再试。"
+        case .transport(let transport): transport.chineseHint
         case .interrupted: "没有丢失任何内容，可随时再次同步。"
         case .unknownToken, .revoked: "请向管理员索取新的邀请码；未上传的内容会保留。"
         case .codeRefused: "请向管理员索取新的邀请码。"
         case .badCode: "请按管理员给出的原样输入字母、数字和连字符。"
         case .upgradeNeeded: "请安装与服务器相符的版本。"
-        case .temporary: "请稍后再同步。"
+        case .temporary(_, let seconds, _):
+            seconds.map { "请 \($0) 秒后再同步。" } ?? "请稍后再同步。"
         case .server: "请告知服务器管理员。"
         case .badAnswer: "请检查服务器地址，或该网络是否需要先登录。"
+        case .enrolledElsewhere: "请再次同步；没有向原服务器上传任何内容。"
         case .noProgress: "请告知服务器管理员；未上传的内容安全保存在本机。"
         }
     }
+}
 
-    /// Whether the hub could not be talked to at all.
-    var isUnreachable: Bool { category == .unreachable }
+extension SyncError.TransportCase {
+    fileprivate var chinese: String {
+        switch code {
+        case Self.tls: "无法与服务器建立安全连接（\(description)）"
+        case Self.tooLarge: "服务器的答复过大（\(description)）"
+        case Self.badAddress: "服务器地址无法使用（\(description)）"
+        case Self.libraryMissing: "无法加载 libcurl（\(description)）"
+        default: "无法连接服务器（\(description)）"
+        }
+    }
+
+    /// The same advice as ``TransportError/hint``.
+    fileprivate var chineseHint: String {
+        switch (code, curlCode) {
+        case (Self.unreachable, 1), (Self.unreachable, 8):
+            "答复的不是服务器。请检查地址，或该网络是否需要先登录。"
+        case (Self.unreachable, 5), (Self.unreachable, 97):
+            "请检查 http_proxy、https_proxy 或 all_proxy 中的代理。"
+        case (Self.unreachable, 6): "请先检查信号，再检查服务器地址的拼写。"
+        case (Self.unreachable, 7): "请先检查信号，再确认服务器是否在该地址和端口运行。"
+        case (Self.tls, 60):
+            "如果本机时间不对，请先校准：证书按日期验证。如果服务器使用自制证书，请用邀请码登记（其中带有服务器的公钥，不依赖时间），或指定其 CA 证书文件。"
+        case (Self.tls, 77): "请检查 CA 证书文件是否存在、可读，且为 PEM 格式。"
+        case (Self.tls, 90):
+            "服务器的公钥与邀请码中的不同。请询问管理员是否更换过公钥；如果没有，则该网络不可信。"
+        case (Self.tls, 35): "请再试一次；如果仍然如此，请检查该端口是否使用 https。"
+        case (Self.tls, _): "请管理员检查服务器的证书。"
+        case (Self.tooLarge, _): "请检查地址是否为服务器：它的答复从不会这么大。"
+        case (Self.badAddress, _):
+            "请把地址写成 https://主机 或 http://主机:端口，或用新的邀请码重新登记。"
+        case (Self.libraryMissing, _):
+            "请安装 libcurl（Debian：apt install libcurl4）；本机记录不受影响。"
+        default: "记录已安全保存在本机，信号好时再同步。"
+        }
+    }
 }
 
 extension JournalError.Action {

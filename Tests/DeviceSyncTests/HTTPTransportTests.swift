@@ -307,6 +307,29 @@ import Testing
     }
 
     @Test(arguments: [
+        ("https://a.b", false), ("http://127.0.0.1:8080", false), ("HTTP://127.9.9.9", false),
+        ("http://LocalHost", false), ("http://[::1]:1", false), ("http://a.b", true),
+        ("HTTP://10.0.0.1", true), ("http://127.0.0.1.evil.invalid", true),
+        ("http://localhost.invalid", true), ("http://[::2]", true), ("http://127.1", true),
+    ])
+    func whatAnybodyCanReadIsExposed(text: String, isExposed: Bool) throws {
+        #expect(try HubAddress(text).isExposed == isExposed)
+    }
+
+    /// Whatever the locale is, a Chinese name is looked up in its ASCII form.
+    @Test func aChineseNameIsLookedUp() throws {
+        let error = try #require(throws: TransportError.self) {
+            try HTTPTransport(settings: .init(baseURL: "http://驿站.invalid")).post(
+                path: "/", contentType: "text/x", token: nil, body: [])
+        }
+        guard case .unreachable(let fault) = error else {
+            Issue.record("\(error) instead of unreachable")
+            return
+        }
+        #expect(fault.curlCode == 6)  // Not found, and not malformed.
+    }
+
+    @Test(arguments: [
         "", "hub", "hub:8080", "ftp://hub", "file:///etc/passwd", "http://", "http:///",
         "http://:80",
         "http://hub:", "http://hub:0", "http://hub:65536", "http://hub:+80", "http://hub:8o",

@@ -22,7 +22,8 @@ final class ScriptedHub: Sendable {
 
     enum Reply: Sendable {
         case message([UInt8])
-        case status(Int, text: String = "", retryAfter: Int? = nil)
+        case status(
+            Int, text: String = "", retryAfter: Int? = nil, mediaType: String = "text/plain")
         /// Status 200, and a body that may be anything.
         case raw([UInt8])
         /// Hangs up without an answer.
@@ -154,10 +155,11 @@ final class ScriptedHub: Sendable {
         switch reply {
         case .message(let message): body = try Frame.encode(message, usesDictionary: true)
         case .raw(let bytes): body = bytes
-        case .status(let number, let text, let retryAfter):
+        case .status(let number, let text, let retryAfter, let mediaType):
             status = number
             body = Array(text.utf8)
-            if let retryAfter { fields = "Retry-After: \(retryAfter)\r\n" }
+            fields = "Content-Type: \(mediaType)\r\n"
+            if let retryAfter { fields += "Retry-After: \(retryAfter)\r\n" }
         case .hangUp: throw POSIXError(.ECONNRESET)
         }
         return Array(

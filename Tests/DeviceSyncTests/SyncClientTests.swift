@@ -216,7 +216,7 @@ import WireFormat
 
     @Test(arguments: [
         (401, SyncError.Category.notEnrolled), (403, .notEnrolled), (426, .failed), (500, .failed),
-        (404, .failed), (302, .failed),
+        (404, .failed),
     ])
     func finalAnswersAreNotAskedForAgain(status: Int, category: SyncError.Category) throws {
         let device = try Device()
@@ -246,6 +246,43 @@ import WireFormat
         }
         #expect(report.failure?.category == .unreachable)
         #expect(report.waitingGroups == 1)
+    }
+
+    @Test(arguments: [200, 302, 307, 400, 401, 403, 404, 426, 500, 511])
+    func aPageOfSomethingBetweenIsNotTheHubs(status: Int) throws {
+        let device = try Device()
+        let hub = try ScriptedHub { _ in
+            .status(status, text: "<!DOCTYPE html>", mediaType: "text/html; charset=utf-8")
+        }
+        try device.belong(to: hub.url)
+        try device.add()
+        let report = try device.client().sync()
+        #expect(report.failure?.category == .unreachable)
+        #expect(report.failure?.description.contains("html") == false)
+        #expect(report.waitingGroups == 1)
+        // Nor does it take an invite code away from anybody.
+        let newcomer = try Device()
+        let error = try #require(throws: SyncError.self) { try newcomer.enroll(hub.url) }
+        #expect(error.category == .unreachable)
+    }
+
+    @Test(arguments: [302, 407, 511])
+    func aHubNeitherRedirectsNorAsksToBeSignedInTo(status: Int) throws {
+        let device = try Device()
+        let hub = try ScriptedHub { _ in .status(status, text: "sign in") }
+        try device.belong(to: hub.url)
+        #expect(try device.client().sync().failure?.category == .unreachable)
+    }
+
+    @Test func aGatewaysPageIsNotShown() throws {
+        let device = try Device()
+        let hub = try ScriptedHub { _ in
+            .status(502, text: "<html>Bad Gateway</html>", mediaType: "text/html")
+        }
+        try device.belong(to: hub.url)
+        let report = try device.client().sync()
+        #expect(report.failure?.category == .tryLater)
+        #expect(report.failure?.description == "the server is busy (502)")
     }
 
     @Test func anAnswerToAnotherRequestIsNotTaken() throws {
@@ -384,6 +421,37 @@ import WireFormat
         }
         #expect(reports == 3)
         #expect(device.pauses == [30_000, 30_000])
+    }
+
+    @Test func aWatchLeavesABusyHubAloneForAsLongAsItWants() throws {
+        let device = try Device()
+        let hub = try ScriptedHub { _ in .status(503, retryAfter: 600) }
+        try device.belong(to: hub.url)
+        var reports = 0
+        try device.client().watch(intervalSeconds: 30) { _ in
+            reports += 1
+            return reports < 2
+        }
+        #expect(device.pauses == [600_000])
+    }
+
+    /// What waits, and the new token, are for the new hub's eyes only.
+    @Test func aClientDoesNotFollowToAnotherHub() throws {
+        let device = try Device()
+        let former = try ScriptedHub(ScriptedHub.honest)
+        try device.belong(to: former.url)
+        try device.add()
+        let client = try device.client()
+        try device.belong(to: "http://127.0.0.1:9", token: "token-2")
+        #expect(client.sync().failure == .enrolledElsewhere)
+        #expect(throws: SyncError.enrolledElsewhere) {
+            try client.fetchHistory(of: try device.journal.needs()[0].id)
+        }
+        #expect(former.calls.isEmpty)
+        // A new token of the same hub is taken.
+        try device.belong(to: former.url, token: "token-3")
+        #expect(client.sync().result == .complete)
+        #expect(former.calls.map(\.authorization) == ["Bearer token-3"])
     }
 
     @Test func withoutEnrolmentThereIsNoClient() throws {
