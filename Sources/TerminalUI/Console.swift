@@ -147,9 +147,10 @@ package final class Console: Sendable {
     ///
     /// Waits for as long as it takes; ask ``isInputTerminal`` first where that would be wrong.
     ///
-    /// - Returns: The line as typed, without its line break, at most 65 536 bytes, ill-formed
-    ///   UTF-8 repaired; `nil` at the end of input.
-    package func ask(_ prompt: StyledText) -> String? {
+    /// - Returns: The line as typed, without its line break, at most 65 536 bytes; `nil` at the end
+    ///   of input.
+    /// - Throws: ``IllFormedAnswer``, for what cannot be told cannot be stored; the line is read.
+    package func ask(_ prompt: StyledText) throws(IllFormedAnswer) -> String? {
         if isInputTerminal { writeToErrors(prompt.rendered(with: errorPalette)) }
         var line: [UInt8] = []
         var byte: UInt8 = 0
@@ -165,8 +166,12 @@ package final class Console: Sendable {
             if line.count < Self.answerBytesMax { line.append(byte) }
         }
         if line.last == UInt8(ascii: "\r") { line.removeLast() }
-        return String(decoding: line, as: UTF8.self)
+        guard let text = String(validating: line, as: UTF8.self) else { throw IllFormedAnswer() }
+        return text
     }
+
+    /// What was typed is not UTF-8.
+    package struct IllFormedAnswer: Error {}
 
     // MARK: Writing
 

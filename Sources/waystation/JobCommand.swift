@@ -43,7 +43,8 @@ extension JobCommand {
                 } else {
                     screen.show(jobs: jobs)
                 }
-                try journal.markSeen(jobs.map(\.id))
+                // A mark that a full disk does not take is no reason to fail what was shown.
+                try? journal.markSeen(jobs.map(\.id))
             }
         }
     }

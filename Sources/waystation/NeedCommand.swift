@@ -93,9 +93,21 @@ extension NeedCommand {
                 if typed.contains(where: { $0.0 == field }) { continue }
                 if field == .grid { list(try journal.ownGrids(), surroundings) }
                 if field == .category { list(try journal.categories(), surroundings) }
-                guard let answer = surroundings.console.ask("\(prompt, surroundings.language): ")
-                else { return }
+                guard let answer = answer(to: prompt, surroundings) else { return }
                 if !answer.isEmpty { typed.append((field, answer)) }
+            }
+        }
+
+        /// - Returns: `nil` at the end of input.
+        private func answer(to prompt: Phrase, _ surroundings: Surroundings) -> String? {
+            while true {
+                do throws(Console.IllFormedAnswer) {
+                    return try surroundings.console.ask("\(prompt, surroundings.language): ")
+                } catch {
+                    surroundings.console.warn(
+                        "\(surroundings.text("what was typed is not UTF-8", "输入的内容不是 UTF-8 编码"))",
+                        hint: "\(utf8Hint, surroundings.language)")
+                }
             }
         }
 
@@ -324,19 +336,28 @@ struct NeedSheet {
         } else {
             screen.show(need, notes: notes, history: lines)
         }
-        try journal.markSeen([id])
+        // A mark that a full disk does not take is no reason to fail what was shown.
+        try? journal.markSeen([id])
     }
 
-    /// The hub's history when it can be reached, with what waits here after it; else this device's.
+    /// The hub's history when it can be had, with what waits here after it; else this device's.
     private func history(of id: RecordID, journal: Journal) throws -> [HistoryLine] {
         let held = try journal.history(of: id)
+        // The hub cannot have what it has not been sent.
+        guard held.contains(where: { $0.sequence != 0 }) else { return held }
+        let line = surroundings.console.progress()
+        defer { line.finish() }
         do throws(SyncError) {
-            let lines = try SyncClient(journal: journal).fetchHistory(of: id)
+            let lines = try SyncClient(journal: journal).fetchHistory(of: id) {
+                line.update(SyncCommand.progressText($0, surroundings.language))
+            }
             return lines + held.filter { $0.sequence == 0 }
         } catch {
-            guard error.isUnreachable else { throw error }
+            if case .journal = error { throw error }
+            line.finish()
+            let why = Fault(error).message(surroundings.language)
             surroundings.console.note(
-                "\(Phrase("server unreachable: this is what the device holds", "无法连接服务器：以下是本机所存内容"), surroundings.language, .dim)"
+                "\(Phrase("\(why): this is what the device holds", "\(why)：以下是本机所存内容"), surroundings.language, .dim)"
             )
             return held
         }
@@ -345,7 +366,11 @@ struct NeedSheet {
 
 /// `FIELD=VALUE` on the command line.
 enum FieldAssignment {
-    static func edits(_ texts: [String], journal: Journal) throws -> [FieldEdit] {
+    /// - Parameter original: The value that the new one is to replace, of which it takes what is
+    ///   not typed.
+    static func edits(
+        _ texts: [String], journal: Journal, original: (NeedField) -> FieldValue? = { _ in nil }
+    ) throws -> [FieldEdit] {
         guard !texts.isEmpty else {
             throw ValidationError(help("nothing to change", "没有要修改的内容"))
         }
@@ -359,7 +384,8 @@ enum FieldAssignment {
                         "“\(text)”不是 字段=内容 的形式"))
             }
             let value = String(text[text.index(after: sign)...])
-            return FieldEdit(field, try journal.value(of: field, from: value))
+            return FieldEdit(
+                field, try journal.value(of: field, from: value, original: original(field)))
         }
     }
 }

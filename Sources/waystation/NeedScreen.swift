@@ -150,7 +150,7 @@ struct NeedScreen {
         func line(_ label: Phrase, _ value: String?, _ style: Style = .plain) {
             guard let value, !value.isEmpty else { return }
             console.out(
-                "\(label(language).pad(toWidth: 12), .dim)  " + StyledText(lines: value, style))
+                "\(label(language).pad(toWidth: 12), .dim)  " + StyledText(value, style))
         }
         console.out(
             "\(need.text, .bold)")

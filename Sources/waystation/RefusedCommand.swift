@@ -172,7 +172,8 @@ extension RefusedCommand {
                 let count = try journal.retry(
                     group.number,
                     replacing: changes.isEmpty
-                        ? [] : FieldAssignment.edits(changes, journal: journal),
+                        ? []
+                        : FieldAssignment.edits(changes, journal: journal) { group.value(of: $0) },
                     clocks: surroundings.clocks())
                 surroundings.console.out(
                     "\(Phrase("waiting to be sent again: \(count)", "等待重新上传：\(count) 项"), surroundings.language)"

@@ -45,22 +45,29 @@ struct Surroundings {
     }
 
     /// `WAYSTATION_HOME`, or the XDG data directory.
-    var directory: String {
+    ///
+    /// - Throws: Where no home is known: a journal must not lie wherever the person happens to be.
+    private func directory() throws(JournalError) -> String {
         if let home = environment["WAYSTATION_HOME"], !home.isEmpty { return home }
         if let data = environment["XDG_DATA_HOME"], data.hasPrefix("/") {
             return data + "/waystation"
         }
-        return (environment["HOME"] ?? ".") + "/.local/share/waystation"
+        let below = "/.local/share/waystation"
+        if let home = environment["HOME"], home.hasPrefix("/") { return home + below }
+        guard let user = getpwuid(getuid()), let home = user.pointee.pw_dir else {
+            throw .cannotOpen(
+                path: "~" + below, detail: "no home directory is known; set WAYSTATION_HOME")
+        }
+        return String(cString: home) + below
     }
-
-    var journalPath: String { directory + "/journal.sqlite" }
 
     func openJournal(creating: Bool = false) throws -> Journal {
-        if creating { try createDirectory() }
-        return try Journal(path: journalPath, creating: creating)
+        let directory = try directory()
+        if creating { try create(directory) }
+        return try Journal(path: directory + "/journal.sqlite", creating: creating)
     }
 
-    private func createDirectory() throws(JournalError) {
+    private func create(_ directory: String) throws(JournalError) {
         var path = ""
         for part in directory.split(separator: "/", omittingEmptySubsequences: true) {
             path += (path.isEmpty && !directory.hasPrefix("/") ? "" : "/") + part

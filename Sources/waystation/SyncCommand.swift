@@ -32,7 +32,7 @@ struct EnrollCommand: TerminalCommand {
             let client = try SyncClient(
                 enrolling: url, code: invite, authorityFile: ca, journal: journal)
             Interruption.watch(client.interrupt)
-            if url.hasPrefix("http://"), !SyncCommand.isLoopback(url) {
+            if let address = try? HubAddress(url), address.isExposed {
                 surroundings.console.warn(
                     "\(Phrase("without https anybody on the way can read what is sent", "没有 https，传输内容可能被他人读取"), surroundings.language)"
                 )
@@ -71,36 +71,54 @@ struct SyncCommand: TerminalCommand {
             let journal = try surroundings.openJournal()
             let client = try SyncClient(journal: journal)
             Interruption.watch(client.interrupt)
-            let line = surroundings.console.progress()
-            func progress(_ progress: SyncProgress) {
-                line.update(Self.progressText(progress, surroundings.language))
-            }
             if watch {
-                var failure: (any Error)?
-                client.watch(
-                    intervalSeconds: Self.watchIntervalSeconds, progress: progress
-                ) { report in
-                    line.finish()
-                    do {
-                        try Self.tell(report, surroundings, journal, asJSON: json)
-                    } catch {
-                        failure = error
-                        return false
-                    }
-                    return report.failure.map { $0.category != .notEnrolled } ?? true
-                }
-                if let failure { throw failure }
-                throw ExitCode(client.interrupt.isCancelled ? 130 : 77)
+                try watch(with: client, surroundings, journal)
+                return
             }
-            let report = client.sync(progress: progress)
+            let line = surroundings.console.progress()
+            let report = client.sync {
+                line.update(Self.progressText($0, surroundings.language))
+            }
             line.finish()
             try Self.tell(report, surroundings, journal, asJSON: json)
             if let code = Self.exitCode(of: report) { throw code }
         }
     }
 
-    static func isLoopback(_ url: String) -> Bool {
-        ["http://127.", "http://localhost", "http://[::1]"].contains { url.hasPrefix($0) }
+    /// Until interrupted, or until there is nobody to tell or nobody to sync with.
+    private func watch(
+        with client: SyncClient, _ surroundings: Surroundings, _ journal: Journal
+    ) throws {
+        let console = surroundings.console
+        var line: ProgressLine?
+        var end: Result<ExitCode, any Error> = .success(ExitCode(130))
+        client.watch(intervalSeconds: Self.watchIntervalSeconds) { progress in
+            // One for each sync: it is gone for good when it was told to be.
+            if line == nil { line = console.progress() }
+            line?.update(Self.progressText(progress, surroundings.language))
+        } report: { report in
+            line?.finish()
+            line = nil
+            do {
+                try Self.tell(report, surroundings, journal, asJSON: json)
+            } catch {
+                end = .failure(error)
+                return false
+            }
+            if let failure = report.failure,
+                failure.category == .notEnrolled || failure == .enrolledElsewhere
+            {
+                end = .success(ExitCode(Fault(failure).exitCode))
+                return false
+            }
+            guard !console.isOutputClosed, console.outputFault == nil else {
+                end = .success(ExitCode(0))  // What failed is told where commands end.
+                return false
+            }
+            return true
+        }
+        let code = try end.get()
+        if code != ExitCode(0) { throw code }
     }
 
     static func progressText(_ progress: SyncProgress, _ language: Language) -> String {

@@ -16,6 +16,10 @@ let languageHelp = ArgumentHelp(help("en or zh-Hans.", "en 或 zh-Hans。"), val
 /// Of the flag that every command has that reads.
 let jsonHelp = ArgumentHelp(help("Print JSON (see README).", "输出 JSON（见 README）。"))
 
+let utf8Hint = Phrase(
+    "Set the terminal to UTF-8, for example with LANG=C.UTF-8.",
+    "请把终端编码设为 UTF-8，例如 LANG=zh_CN.UTF-8。")
+
 extension TerminalCommand {
     /// Runs a command's body, tells what went wrong in the person's language, and exits honestly.
     func perform(_ body: (Surroundings) throws -> Void) throws {
@@ -23,9 +27,7 @@ extension TerminalCommand {
         guard argumentsAreUTF8() else {
             surroundings.console.fail(
                 "\(surroundings.text("what was typed is not UTF-8; nothing was done", "输入的内容不是 UTF-8 编码，未做任何操作"))",
-                hint:
-                    "\(surroundings.text("Set the terminal to UTF-8, for example with LANG=C.UTF-8.", "请把终端编码设为 UTF-8，例如 LANG=zh_CN.UTF-8。"))"
-            )
+                hint: "\(utf8Hint, surroundings.language)")
             throw ExitCode(64)
         }
         do {

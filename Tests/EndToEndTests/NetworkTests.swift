@@ -20,8 +20,10 @@ import Testing
             in: device.world)
     }
 
-    @Test func captivePortalIsNoHub() async throws {
-        let portal = try FakeServer.captivePortal()
+    @Test(arguments: [200, 302, 401, 403, 511]) func captivePortalIsNoHub(
+        status: Int
+    ) async throws {
+        let portal = try FakeServer.captivePortal(status: status)
         let (_, device) = try await device(behind: portal)
         let outcome = try await device.sync(exits: 69)
         #expect(outcome.stderr.contains("sign in"))
@@ -29,8 +31,8 @@ import Testing
         #expect(try await device.waiting() == 1)
     }
 
-    @Test func captivePortalDoesNotEnroll() async throws {
-        let portal = try FakeServer.captivePortal()
+    @Test(arguments: [200, 302, 404]) func captivePortalDoesNotEnroll(status: Int) async throws {
+        let portal = try FakeServer.captivePortal(status: status)
         let world = try await World(serving: false)
         try await world.device("device").enroll(portal.url, "AAAA-BBBB-CCCC-DDDD", exits: 69)
         try await world.device("device").run("status", exits: 77)
@@ -59,6 +61,22 @@ import Testing
         #expect(chinese.stderr.contains("请安装 libcurl"))
         try await device.sync()
         #expect(try await device.waiting() == 0)
+    }
+
+    @Test func historyIsTheDevicesWhereTheHubsCannotBeHad() async throws {
+        let portal = try FakeServer.captivePortal(status: 403)
+        let world = try await World()
+        let device = try await world.enrolled("device", .worker)
+        let synced = try await device.add("门口积水")
+        try await device.sync()
+        let waiting = try await device.add("缺路灯")
+        // The hub could not have this one yet, and is not asked.
+        let own = try await device.run("need", "show", waiting, "--history")
+        #expect(own.stdout.contains("缺路灯") && !own.stderr.contains("this is what"))
+        try await point(device, at: portal.url)
+        let held = try await device.run("need", "show", synced, "--history")
+        #expect(held.stdout.contains("门口积水"))
+        #expect(held.stderr.contains("HTTP 403: this is what the device holds"))
     }
 
     @Test func interruptEndsAWaitForAnAnswer() async throws {

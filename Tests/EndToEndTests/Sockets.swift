@@ -125,14 +125,14 @@ final class FakeServer: Sendable {
 
     deinit { isStopped.store(true, ordering: .sequentiallyConsistent) }
 
-    /// A network that wants one to sign in: status 200 and a page, whatever is asked.
-    static func captivePortal() throws -> FakeServer {
+    /// A network that wants one to sign in: a page, whatever is asked.
+    static func captivePortal(status: Int = 200) throws -> FakeServer {
         try FakeServer { connection in
             _ = connection.receive()
             let page = "<html><title>Sign in</title></html>"
             connection.send(
                 """
-                HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: \(page.utf8.count)\r
+                HTTP/1.1 \(status) X\r\nContent-Type: text/html\r\nContent-Length: \(page.utf8.count)\r
                 Connection: close\r\n\r\n\(page)
                 """.utf8)
         }

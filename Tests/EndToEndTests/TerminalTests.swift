@@ -67,6 +67,14 @@ import Testing
         ).end().expect(74)
     }
 
+    @Test func nobodyCanBeToldEndsAWatch() async throws {
+        let (world, worker) = try await worker()
+        let command = "'\(Programs.client)' sync --watch >/dev/full"
+        try await world.start(
+            ["sh", "-c", command], environment: ["WAYSTATION_HOME": worker.home]
+        ).end().expect(74)
+    }
+
     // MARK: Colours
 
     @Test func pipesGetNoEscapes() async throws {
@@ -108,6 +116,15 @@ import Testing
     }
 
     // MARK: Language
+
+    @Test func recordedLinesForgeNoOthers() async throws {
+        let world = try await World()
+        let worker = try await world.enrolled("worker", .worker)
+        let id = try await worker.add("缺路灯", "--address", "3号楼\nstatus        rated")
+        let shown = try await worker.run("need", "show", id)
+        #expect(shown.lines.filter { $0.hasPrefix("status") } == ["status        recorded"])
+        #expect(shown.lines.contains("address       3号楼 status        rated"))
+    }
 
     @Test func chineseTableLinesUp() async throws {
         let (_, worker) = try await worker()
@@ -248,6 +265,19 @@ import Testing
             "enroll", world.url, code, environment: ["WAYSTATION_HOME": ""])
         let path = world.folder + "/.local/share/waystation/journal.sqlite"
         #expect(FileManager.default.fileExists(atPath: path))
+    }
+
+    /// Without a home of its own a journal does not lie wherever the person happens to be.
+    @Test(arguments: ["", "here"])
+    func journalDoesNotLieInTheCurrentFolder(home: String) async throws {
+        let world = try await World()
+        let code = try await world.invite(.worker, name: "somebody")
+        let device = world.device("device")
+        try await device.run("enroll", world.url, code, environment: ["WAYSTATION_HOME": ""])
+        let outcome = try await world.start(
+            [Programs.client, "status"], environment: ["WAYSTATION_HOME": "", "HOME": home]
+        ).end()
+        #expect(!outcome.stdout.contains("somebody"))
     }
 
     @Test func waystationHomeGoesBeforeXDG() async throws {

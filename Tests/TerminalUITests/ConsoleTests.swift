@@ -158,22 +158,30 @@ private func text(from descriptor: Int32) -> String {
         #expect(output.contents() == "{\"id\":\"甲\",\"open\":true}\n")
     }
 
-    @Test func answersAreReadLineByLine() {
+    @Test func answersAreReadLineByLine() throws {
         input.type("第一行\nsecond\r\nthird")
         let console = console()
-        let answers = (0..<4).map { _ in console.ask("? ") }
+        let answers = try (0..<4).map { _ in try console.ask("? ") }
         #expect(answers == ["第一行", "second", "third", nil])
     }
 
-    @Test func promptIsNotShownWhereNobodyAnswers() {
+    @Test func answerThatIsNotUTF8IsRefusedAndTheNextOneRead() throws {
+        let inGBK: [UInt8] = [0xD7, 0xD4, 0xC0, 0xB4]  // 自来
+        input.type(bytes: inGBK + Array("\n自来水\n".utf8))
+        let console = console()
+        #expect(throws: Console.IllFormedAnswer.self) { try console.ask("? ") }
+        #expect(try console.ask("? ") == "自来水")
+    }
+
+    @Test func promptIsNotShownWhereNobodyAnswers() throws {
         input.type("yes\n")
-        _ = console().ask("Sure? ")
+        _ = try console().ask("Sure? ")
         #expect(errors.contents() == "")
     }
 
-    @Test func emptyAnswerIsNotTheEnd() {
+    @Test func emptyAnswerIsNotTheEnd() throws {
         input.type("\n")
-        #expect(console().ask("? ") == "")
+        #expect(try console().ask("? ") == "")
     }
 
     @Test(arguments: [("120", 120), ("0", 80), ("-3", 80), ("wide", 80), ("99999999999999999", 80)])
@@ -228,10 +236,10 @@ private func text(from descriptor: Int32) -> String {
         #expect(lines.map { displayWidth(of: String($0)) } == [1, 49])
     }
 
-    @Test func promptIsShown() {
+    @Test func promptIsShown() throws {
         terminal.type("y\n")
         _ = terminal.screen()  // The terminal's own echo.
-        _ = console(environment: ["NO_COLOR": "1"]).ask("Sure? ")
+        _ = try console(environment: ["NO_COLOR": "1"]).ask("Sure? ")
         #expect(terminal.screen() == "Sure? ")
     }
 
@@ -255,8 +263,10 @@ private func text(from descriptor: Int32) -> String {
 }
 
 extension Pipe {
-    fileprivate func type(_ text: String) {
-        precondition(write(writer, text, text.utf8.count) == text.utf8.count)
+    fileprivate func type(_ text: String) { type(bytes: Array(text.utf8)) }
+
+    fileprivate func type(bytes: [UInt8]) {
+        precondition(write(writer, bytes, bytes.count) == bytes.count)
         closeWriter()
     }
 }
