@@ -358,9 +358,10 @@ package final class Ledger {
         return Scope(buckets)
     }
 
-    /// Remembers what scope a device was told, and when.
+    /// Remembers what scope a device has as of the head. Also when it need not be told: the answer
+    /// that told it of another may be lost, and that other one be over by now.
     private func noteScope(_ scope: Scope, device: Int64, session: Session) throws {
-        if try storage.scope(device: device, at: session.head) != scope {
+        if try storage.newestScopeID(device: device) != scope.id {
             try storage.appendScope(scope, device: device, sequence: session.head)
         }
     }
@@ -661,10 +662,7 @@ package final class Ledger {
         if served.needsAssignment {
             answer.assignment = assignment(of: device, scope: scope, session: session)
         }
-        // After a recovery the device may hold a scope that it was told in the lost part.
-        if served.needsAssignment || answer.recovered != nil {
-            try noteScope(scope, device: id, session: session)
-        }
+        try noteScope(scope, device: id, session: session)
         return answer
     }
 

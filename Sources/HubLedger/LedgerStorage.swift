@@ -46,8 +46,11 @@ protocol LedgerStorage: AnyObject {
     func device(enrolledWith replica: ReplicaID) throws -> Int64?
     func bootOffset(device: Int64, boot: UInt64) throws -> Int64?
     func setBootOffset(_ offset: Int64, device: Int64, boot: UInt64, atMilliseconds: Int64) throws
-    /// The scope that the device was last told of at or below a sequence.
+    /// The scope that the device had at a sequence, as far as it asked for any: the one that was
+    /// noted last at or below it, or first of all.
     func scope(device: Int64, at sequence: UInt64) throws -> Scope?
+    /// The id of the scope that was noted last.
+    func newestScopeID(device: Int64) throws -> UInt64?
     /// A scope by its id, if this device was ever told of it.
     func scope(device: Int64, id: UInt64) throws -> Scope?
     func appendScope(_ scope: Scope, device: Int64, sequence: UInt64) throws

@@ -362,6 +362,19 @@ class SQLiteLedgerStorage: LedgerStorage {
             SELECT buckets FROM device_scope JOIN scope ON scope.id = device_scope.scope
             WHERE device = ? AND sequence <= ? ORDER BY sequence DESC LIMIT 1
             """, .integer(device), self.sequence(sequence), read: Self.scope)
+            ?? connection.first(
+                """
+                SELECT buckets FROM device_scope JOIN scope ON scope.id = device_scope.scope
+                WHERE device = ? ORDER BY sequence LIMIT 1
+                """, .integer(device), read: Self.scope)
+    }
+
+    func newestScopeID(device: Int64) throws -> UInt64? {
+        try connection.first(
+            """
+            SELECT scope FROM device_scope WHERE device = ? ORDER BY sequence DESC LIMIT 1
+            """, .integer(device)
+        ) { UInt64(bitPattern: $0.integer(at: 0)) }
     }
 
     func scope(device: Int64, id: UInt64) throws -> Scope? {

@@ -354,13 +354,38 @@ struct ScopeTests {
         try worker.sync()
         worker.edit(need, .phone, .text("1"))
         worker.addNeed("旧网格的新需求", grid: "g2")
-        _ = try hub.ledger.importTable(
-            .territory, csv: "code,name,level,parent\ng2,二网格,grid,v3\n")
+        try moveGrid(to: "v3")
         try worker.sync()
         #expect(worker.refusals.isEmpty)
         worker.addNeed("又一个", grid: "g2")
         try worker.sync()
         #expect(refusals(worker) == [.scope])
+    }
+
+    private func moveGrid(to village: String) throws {
+        _ = try hub.ledger.importTable(
+            .territory, csv: "code,name,level,parent\ng2,二网格,grid,\(village)\n")
+    }
+
+    @Test("a scope that a device was never told of, since the answer was lost, is not its scope")
+    func scopeOfALostAnswer() throws {
+        try moveGrid(to: "v3")
+        try worker.exchange(isLost: true)
+        try moveGrid(to: "v1")
+        try worker.sync()
+        worker.addNeed(grid: "g2")
+        try moveGrid(to: "v3")
+        try worker.sync()
+        #expect(worker.refusals.isEmpty)
+    }
+
+    @Test("work from before the first pull is judged by what the enrolment told")
+    func scopeOfTheEnrolment() throws {
+        let newcomer = try hub.worker("v1")
+        newcomer.addNeed(grid: "g2")
+        try moveGrid(to: "v3")
+        try newcomer.sync()
+        #expect(newcomer.refusals.isEmpty)
     }
 
     @Test("role is judged as of now: a revoked device brings nothing in")

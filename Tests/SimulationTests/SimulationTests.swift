@@ -77,6 +77,9 @@ struct SimulationTests {
         (seed: 72_078, events: 300),
         // Work on what a disk had brought back was refused for its scope, as it should be.
         (seed: 16_020, events: 300),
+        // A device was told of another scope by an answer that it never got, and had its former one
+        // again when it worked.
+        (seed: 33_147, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))
