@@ -484,7 +484,8 @@ package nonisolated struct Waystation_V1_Outcomes: Sendable {
   package init() {}
 }
 
-/// A group that was admitted but in these fields another version stayed the winner.
+/// A group that was admitted, and its fields that do not count: another version stayed the
+/// winner, or the answer or rating names another order than the current one.
 package nonisolated struct Waystation_V1_Superseded: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
