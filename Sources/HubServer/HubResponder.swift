@@ -12,7 +12,7 @@ import WireFormat
 /// Answers have as few header fields as HTTP works with, since over 2G each byte takes time: no
 /// Server, and no Date either, as the frame carries the hub's clock.
 ///
-/// - SeeAlso: `protocol/SPEC.md` §5.
+/// - SeeAlso: `protocol/SPEC.md` §6.
 struct HubResponder: Sendable {
     let ledger: LedgerThread
     let metrics: HubMetrics

@@ -175,7 +175,8 @@ package struct Outcomes: Hashable, Sendable {
     package var settledCounter: UInt64
     /// The first sequence that this request was given; 0 when it was given none.
     package var firstSequence: UInt64
-    /// By the group's first counter: the fields where another version stayed the winner.
+    /// By the group's first counter: the fields where another version stayed the winner, or whose
+    /// answer is not to the current order.
     package var superseded: [Superseded]
     package var refusals: [Refusal]
     /// Go on as a new replica from this counter.
