@@ -90,6 +90,7 @@ package struct HubApplication: Sendable {
             group = ServiceGroup(configuration: configuration)
         } catch {
             await ledger.stop()
+            log.flush()
             throw error
         }
     }
@@ -110,6 +111,10 @@ package struct HubApplication: Sendable {
             // Requests that outlasted their time were cut off; devices send them again.
         }
     }
+
+    /// Says something in the log, as it is. Unlike standard error itself, this never waits long for a
+    /// reader that has stopped.
+    package func say(_ line: String) { log.say(line) }
 
     /// Stops as a signal does.
     package func stop() async {

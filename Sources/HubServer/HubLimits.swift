@@ -30,8 +30,12 @@ package enum HubLimits {
     package static let flushSeconds: Int64 = 10
     /// How long a request's line may wait for others before it is written to the log.
     package static let logMillisecondsMax: Int64 = 50
-    /// Lines that wait for the log; more are written at once.
-    package static let logBytesMax = 64 << 10
+    /// Lines that wait for the log; with more they are written at once.
+    package static let logBytesAtOnce = 64 << 10
+    /// Lines that wait while nobody reads the log; more are dropped and counted.
+    package static let logBytesMax = 1 << 20
+    /// How long the end of the server waits for whoever reads its log.
+    package static let logLastMillisecondsMax = 2_000
     package static let tokenBytesMax = 256
     package static let headerBytesMax = 16 << 10
     /// What Retry-After says when the ledger is busy, and when its disk fails.

@@ -1,8 +1,7 @@
+import Dispatch
 import Glibc
 import HubLedger
 import Logging
-import NIOCore
-import NIOPosix
 import Synchronization
 
 /// The server's log: one line an event, written together.
@@ -12,26 +11,53 @@ import Synchronization
 /// logged at info, and to write each line by itself would be a tenth of what an empty sync costs;
 /// so they wait up to ``HubLimits/logMillisecondsMax``. Whatever is worse than info is written at
 /// once, with all that waits.
+///
+/// Nobody waits for whoever reads the log: a reader that has stopped (`| less`, Ctrl-S, a collector
+/// that hangs) holds up one thread that does nothing else. Lines that find no room meanwhile are
+/// dropped, and counted in a line of their own once the reader goes on.
 final class ServerLog: Sendable {
+    /// When the lines that wait are to be written.
+    private enum Turn {
+        case none, later, atOnce
+    }
+
     private struct State {
         var bytes: [UInt8] = []
-        var isScheduled = false
+        var linesDropped = 0
+        var turn = Turn.none
         /// The text of the newest line's second, which most lines share.
         var second: Int64 = -1
         var time = ""
+
+        mutating func append(_ level: Logger.Level, _ text: String, _ milliseconds: Int64) {
+            if milliseconds / 1000 != second {
+                second = milliseconds / 1000
+                time = utcText(milliseconds)
+            }
+            bytes += time.utf8
+            bytes.append(UInt8(ascii: " "))
+            bytes += level.rawValue.utf8
+            bytes.append(UInt8(ascii: " "))
+            // A line is a line, whatever a library puts in it.
+            for byte in text.utf8 { bytes.append(byte < 0x20 ? UInt8(ascii: " ") : byte) }
+            bytes.append(UInt8(ascii: "\n"))
+        }
     }
 
     private let file: Int32
     private let waitsMilliseconds: Int64
+    private let lastWaitMilliseconds: Int
     private let state = Mutex(State())
-    /// Held while bytes are written, so that they keep their order.
-    private let writing = Mutex(())
+    /// Writes, one part after the other, so that lines keep their order.
+    private let writer = DispatchQueue(label: "waystation.log")
 
     init(
-        file: Int32 = STDERR_FILENO, waitsMilliseconds: Int64 = HubLimits.logMillisecondsMax
+        file: Int32 = STDERR_FILENO, waitsMilliseconds: Int64 = HubLimits.logMillisecondsMax,
+        lastWaitMilliseconds: Int = HubLimits.logLastMillisecondsMax
     ) {
         self.file = file
         self.waitsMilliseconds = waitsMilliseconds
+        self.lastWaitMilliseconds = lastWaitMilliseconds
     }
 
     /// - Parameter level: The least that is logged.
@@ -41,55 +67,74 @@ final class ServerLog: Sendable {
         return logger
     }
 
-    /// Writes what waits.
+    /// Writes what waits, and returns when that is done, or after
+    /// ``HubLimits/logLastMillisecondsMax`` if nobody reads.
     func flush() {
-        writing.withLock { _ in
-            let bytes = state.withLock { state in
-                defer { state.bytes.removeAll(keepingCapacity: true) }
-                state.isScheduled = false
-                return state.bytes
-            }
-            bytes.withUnsafeBytes { bytes in
-                var rest = bytes[...]
-                while !rest.isEmpty {
-                    let part = UnsafeRawBufferPointer(rebasing: rest)
-                    let written = write(file, part.baseAddress, part.count)
-                    if written < 0, errno == EINTR { continue }
-                    // Nobody reads the log any more; requests go on without.
-                    guard written > 0 else { return }
-                    rest = rest.dropFirst(written)
-                }
-            }
+        let written = DispatchSemaphore(value: 0)
+        writer.async {
+            self.writeWaiting()
+            written.signal()
         }
+        _ = written.wait(timeout: .now() + .milliseconds(lastWaitMilliseconds))
+    }
+
+    /// Adds a line as it is, without time and level, and flushes.
+    func say(_ line: String) {
+        state.withLock { $0.bytes += Array("\(line)\n".utf8) }
+        flush()
     }
 
     private func add(_ level: Logger.Level, _ text: String) {
         let milliseconds = wallMilliseconds()
-        let (mustSchedule, mustFlush) = state.withLock { state -> (Bool, Bool) in
-            if milliseconds / 1000 != state.second {
-                state.second = milliseconds / 1000
-                state.time = utcText(milliseconds)
+        let turn = state.withLock { state -> Turn in
+            // What is dropped needs no turn: a part is being written, or has its turn already.
+            guard state.bytes.count < HubLimits.logBytesMax else {
+                state.linesDropped += 1
+                return .none
             }
-            state.bytes += state.time.utf8
-            state.bytes.append(UInt8(ascii: " "))
-            state.bytes += level.rawValue.utf8
-            state.bytes.append(UInt8(ascii: " "))
-            // A line is a line, whatever a library puts in it.
-            for byte in text.utf8 {
-                state.bytes.append(byte < 0x20 ? UInt8(ascii: " ") : byte)
+            state.append(level, text, milliseconds)
+            let wanted: Turn =
+                level > .info || state.bytes.count >= HubLimits.logBytesAtOnce ? .atOnce : .later
+            guard state.turn == .none || (state.turn, wanted) == (.later, .atOnce) else {
+                return .none
             }
-            state.bytes.append(UInt8(ascii: "\n"))
-            let mustFlush = level > .info || state.bytes.count >= HubLimits.logBytesMax
-            let mustSchedule = !mustFlush && !state.isScheduled
-            if mustSchedule { state.isScheduled = true }
-            return (mustSchedule, mustFlush)
+            state.turn = wanted
+            return wanted
         }
-        if mustFlush {
-            flush()
-        } else if mustSchedule {
-            MultiThreadedEventLoopGroup.singleton.any().scheduleTask(
-                in: .milliseconds(waitsMilliseconds)
-            ) { self.flush() }
+        switch turn {
+        case .none: break
+        case .atOnce: writer.async { self.writeWaiting() }
+        case .later:
+            writer.asyncAfter(deadline: .now() + .milliseconds(Int(waitsMilliseconds))) {
+                self.writeWaiting()
+            }
+        }
+    }
+
+    /// On the writer's thread, which blocks as long as nobody reads.
+    private func writeWaiting() {
+        let milliseconds = wallMilliseconds()
+        let bytes = state.withLock { state in
+            if state.linesDropped > 0 {
+                state.append(
+                    .warning, "the log was not read; lines dropped lines=\(state.linesDropped)",
+                    milliseconds)
+                state.linesDropped = 0
+            }
+            defer { state.bytes = [] }
+            state.turn = .none
+            return state.bytes
+        }
+        bytes.withUnsafeBytes { bytes in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let part = UnsafeRawBufferPointer(rebasing: rest)
+                let written = write(file, part.baseAddress, part.count)
+                if written < 0, errno == EINTR { continue }
+                // Nobody will read the log any more; requests go on without.
+                guard written > 0 else { return }
+                rest = rest.dropFirst(written)
+            }
         }
     }
 

@@ -53,7 +53,7 @@ struct ServeCommand: AsyncParsableCommand {
                 console.note("listening on \(scheme)://\(bound.description)")
             }
             try await application.run()
-            console.note("\(Phrase("stopped", "已停止"), program.language)")
+            application.say(Phrase("stopped", "已停止")(program.language))
         }
     }
 }
