@@ -179,6 +179,8 @@ let package = Package(
                 "SyncCore", "NeedModel", "WireFormat", "HubLedger",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
             ]),
         tests(of: "SimulatedDisk", ["SQLiteStore"]),
         // The second process of the determinism test is the real program.

@@ -19,6 +19,8 @@ package struct ServeOptions: Sendable {
     package var stopsOnSignals: Bool
     /// Whether each request gets a line on standard error; warnings and errors always do.
     package var logsRequests: Bool
+    /// After how long a connection is closed on which nothing moves.
+    package var stillMax = Duration.seconds(HubLimits.stillSecondsMax)
 
     package init(
         ledgerPath: String, address: ListenAddress, certificate: ServerCertificate? = nil,
@@ -130,7 +132,9 @@ package struct HubApplication: Sendable {
         decoder.maxHeaderFieldSize = HubLimits.headerBytesMax
         decoder.maxHeaderListSize = HubLimits.headerBytesMax
         let configuration = HTTP1Channel.Configuration(
-            idleTimeout: .seconds(HubLimits.idleSecondsMax), httpDecoderConfiguration: decoder)
+            additionalChannelHandlers: [
+                StillConnectionCloser(stillMax: TimeAmount(options.stillMax))
+            ], httpDecoderConfiguration: decoder)
         let builder = HTTPServerBuilder { responder in
             let channel = HTTP1Channel(responder: responder, configuration: configuration)
             guard let certificate = options.certificate else {
@@ -143,7 +147,7 @@ package struct HubApplication: Sendable {
         return try builder.buildServer(
             configuration: ServerConfiguration(
                 address: .hostname(options.address.host, port: options.address.port),
-                availableConnectionsDelegate: MaximumAvailableConnections(
+                availableConnectionsDelegate: ConnectionCap(
                     connectionsMax(), logger: quietLogger)),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: quietLogger,
             responder: { request, writer, _ in try await responder(request, writer) },

@@ -17,9 +17,10 @@ package enum HubLimits {
     package static let connectionsMax = 4_096
     /// File descriptors kept free for the ledger, its log and its backups.
     package static let descriptorsKept = 64
-    /// A connection on which nothing arrives for this long is closed. Long, because over 2G an
-    /// answer can take minutes to leave the kernel's buffers, and counts as idle meanwhile.
-    package static let idleSecondsMax: Int64 = 300
+    /// A connection on which nothing moves for this long is closed, after twice as long at the
+    /// latest. Long, because over 2G an answer can take minutes to leave the kernel's buffers, and
+    /// counts as still meanwhile.
+    package static let stillSecondsMax: Int64 = 300
     /// From a request's head to the end of its body: 1 MiB at 600 B/s.
     package static let bodySecondsMax: Int64 = 1_800
     /// How much of an unwanted body is read, so that the client gets to see why.

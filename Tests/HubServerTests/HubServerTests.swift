@@ -418,6 +418,29 @@ import WireFormat
         }
     }
 
+    // MARK: Connections
+
+    /// It needs no token for that, and would use up the connections of all.
+    @Test func whoAsksAndDoesNotReadIsDropped() async throws {
+        try await TestHub.with(stillMax: .milliseconds(200)) { hub in
+            let port = hub.port
+            let isDropped = try await offPool {
+                let client = try TestClient(port: port, isNarrow: true)
+                for _ in 0..<2_000 { client.send("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n") }
+                return client.waitUntilDropped()
+            }
+            #expect(isDropped)
+        }
+    }
+
+    @Test func idleConnectionIsClosed() async throws {
+        try await TestHub.with(stillMax: .milliseconds(200)) { hub in
+            let port = hub.port
+            let isClosed = try await offPool { try TestClient(port: port).waitUntilDropped() }
+            #expect(isClosed)
+        }
+    }
+
     // MARK: Starting and stopping
 
     @Test func secondServerOnOneLedgerIsRefused() async throws {

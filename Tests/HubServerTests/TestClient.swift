@@ -25,8 +25,16 @@ final class TestClient {
     private let descriptor: Int32
     private var received: [UInt8] = []
 
-    init(port: Int) throws {
+    /// - Parameter isNarrow: Whether the kernels, here and there, keep little of what is on its way.
+    init(port: Int, isNarrow: Bool = false) throws {
         let opened = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        if isNarrow {
+            // The buffers of a connection grow with its segments.
+            var bytes: Int32 = 536
+            let length = socklen_t(MemoryLayout<Int32>.size)
+            setsockopt(opened, Int32(IPPROTO_TCP), TCP_MAXSEG, &bytes, length)
+            setsockopt(opened, SOL_SOCKET, SO_RCVBUF, &bytes, length)
+        }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = in_port_t(port).bigEndian
@@ -114,6 +122,14 @@ final class TestClient {
     /// Waits until the server closes the connection.
     func waitForEnd() {
         while (try? receive()) != nil {}
+    }
+
+    /// Waits until the server has dropped the connection, and reads nothing meanwhile; gives up
+    /// after a minute.
+    func waitUntilDropped() -> Bool {
+        // POLLRDHUP, which Swift does not import.
+        var end = pollfd(fd: descriptor, events: 0x2000, revents: 0)
+        return poll(&end, 1, 60_000) > 0
     }
 
     private func receive() throws {

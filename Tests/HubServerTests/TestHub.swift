@@ -38,15 +38,22 @@ final class TestHub: Sendable {
     }
 
     /// Runs a test against a hub with a banner, a grid and a team, and stops it afterwards.
-    static func with(_ test: (TestHub) async throws -> Void) async throws {
+    ///
+    /// - Parameter stillMax: After how long it closes a connection on which nothing moves.
+    static func with(
+        stillMax: Duration = .seconds(HubLimits.stillSecondsMax),
+        _ test: (TestHub) async throws -> Void
+    ) async throws {
         let directory = try makeDirectory()
         defer { removeDirectory(directory) }
         let path = directory + "/ledger"
         try makeLedger(at: path)
         let clock = Clock()
         let (ports, port) = AsyncStream.makeStream(of: Int.self)
+        var options = options(path)
+        options.stillMax = stillMax
         let application = try await HubApplication(
-            options(path), clock: { clock.now() }, onListening: { port.yield($0) })
+            options, clock: { clock.now() }, onListening: { port.yield($0) })
         let running = Task {
             defer { port.finish() }
             try await application.run()
