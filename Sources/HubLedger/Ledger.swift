@@ -605,6 +605,13 @@ package final class Ledger {
         pendingSyncNotes.removeAll()
     }
 
+    /// Finds out whether anything can be stored, by a durable commit that changes nothing.
+    ///
+    /// - Throws: ``LedgerError/disk(_:)`` if not.
+    package func tryToStore() throws {
+        try storage.transaction { try storage.tryToStore() }
+    }
+
     private func store(_ notes: SyncNotes) throws {
         for (device, note) in notes.sorted(by: { $0.key < $1.key }) {
             try storage.noteSync(

@@ -156,6 +156,8 @@ protocol LedgerStorage: AnyObject {
 
     // The file
     func check() throws -> [String]
+    /// Stores something that changes nothing, and throws if there is no room for more.
+    func tryToStore() throws
     func backup(to path: String) throws
     func foldLog() throws
     func figures(nowMilliseconds: Int64) throws -> LedgerFigures

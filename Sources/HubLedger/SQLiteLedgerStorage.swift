@@ -1225,6 +1225,17 @@ class SQLiteLedgerStorage: LedgerStorage {
 
     func check() throws -> [String] { try connection.integrityCheck() }
 
+    /// Writes the first page anew. Where that fits, in what the log has left, a batch may not; so
+    /// the disk must also have room for one.
+    func tryToStore() throws {
+        try connection.setUserVersion(try connection.userVersion)
+        var disk = statvfs()
+        guard statvfs(path, &disk) == 0 else { return }
+        guard UInt64(disk.f_bavail) * UInt64(disk.f_frsize) >= Limits.frameBytesMax else {
+            throw LedgerError.disk("the disk is full")
+        }
+    }
+
     func backup(to path: String) throws {
         do {
             try connection.backup(to: path)

@@ -29,6 +29,8 @@ package enum HubLimits {
     package static let stopSecondsMax: Int64 = 30
     /// How old the times of last syncs may be that other programs see.
     package static let flushSeconds: Int64 = 10
+    /// How often a disk that failed is tried again, when `/readyz` is asked.
+    package static let storeTrialSeconds: Int64 = 5
     /// How long a request's line may wait for others before it is written to the log.
     package static let logMillisecondsMax: Int64 = 50
     /// Lines that wait for the log; with more they are written at once.

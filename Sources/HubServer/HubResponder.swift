@@ -230,6 +230,7 @@ struct HubResponder: Sendable {
     // MARK: The operator's addresses
 
     private func readiness() async throws -> Reply {
+        guard try await ledger.canStore() else { throw HubFault.disk }
         let info = try await ledger.call { try $0.info() }
         return .text("ready, sequence \(info.head)\n")
     }

@@ -43,6 +43,8 @@ package final class LedgerThread: Sendable {
     /// Of tokens that the ledger knew when it was last asked, the hash values, whose seed is this
     /// process's own: no token stays in memory for that.
     private let knownTokens = Mutex(Set<Int>())
+    /// When the disk failed, and since then was last tried; `nil` while all is well.
+    private let diskFailure = Mutex<ContinuousClock.Instant?>(nil)
 
     private init(onCommit: @escaping @Sendable (SyncFigures) -> Void) {
         self.onCommit = onCommit
@@ -77,7 +79,11 @@ package final class LedgerThread: Sendable {
     ) async throws -> Value {
         try await withCheckedThrowingContinuation {
             (result: CheckedContinuation<Value, any Error>) in
-            let job = Job.call { ledger in result.resume(with: Result { try body(ledger) }) }
+            let job = Job.call { ledger in
+                let outcome = Result { try body(ledger) }
+                if case .failure(let error) = outcome { self.note(error) }
+                result.resume(with: outcome)
+            }
             if let fault = enqueue(job) { result.resume(throwing: fault) }
         }
     }
@@ -121,6 +127,35 @@ package final class LedgerThread: Sendable {
         }
         if reply.device == nil { _ = knownTokens.withLock { $0.remove(token.hashValue) } }
         return reply
+    }
+
+    /// Whether what devices bring can be stored, as far as is known: not after the disk failed,
+    /// until a trial succeeds. As nobody may send anything meanwhile, this makes the trial itself,
+    /// not more often than each ``HubLimits/storeTrialSeconds``.
+    ///
+    /// - Throws: What ``call(_:)`` throws, but not that the disk fails.
+    package func canStore() async throws -> Bool {
+        let (hasFailed, mustTry) = diskFailure.withLock { last in
+            guard let tried = last else { return (false, false) }
+            let mustTry = tried.duration(to: .now) >= .seconds(HubLimits.storeTrialSeconds)
+            if mustTry { last = .now }
+            return (true, mustTry)
+        }
+        guard mustTry else { return !hasFailed }
+        do {
+            try await call { ledger in
+                try ledger.tryToStore()
+                // On the ledger's thread, so that no failure that comes later is forgotten.
+                self.diskFailure.withLock { $0 = nil }
+            }
+            return true
+        } catch LedgerError.disk {
+            return false
+        }
+    }
+
+    private func note(_ error: any Error) {
+        if case LedgerError.disk = error { diskFailure.withLock { $0 = $0 ?? .now } }
     }
 
     /// Finishes what waits, flushes and closes the ledger, and ends the thread; call it once.
@@ -218,6 +253,7 @@ package final class LedgerThread: Sendable {
             for (job, reply) in zip(answered, replies) { job.reply(reply) }
         } catch {
             // The ledger's own trouble: it meets all alike.
+            note(error)
             for job in answered + jobs {
                 job.reply(SyncReply(device: nil, message: .failure(error)))
             }

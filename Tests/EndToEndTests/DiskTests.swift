@@ -50,7 +50,8 @@ import Testing
         #expect(try await device.needs().count == 4)
     }
 
-    @Test func hubWithAFullDiskTakesNothingAndLosesNothing() async throws {
+    /// A world whose ledger lies on the small disk, behind a link.
+    private func hub() async throws -> (World, SmallDisk) {
         let world = try await World(serving: false)
         let disk = try SmallDisk(in: world)
         try FileManager.default.createDirectory(
@@ -63,6 +64,33 @@ import Testing
         }
         try FileManager.default.createSymbolicLink(
             atPath: world.ledger, withDestinationPath: ledger)
+        return (world, disk)
+    }
+
+    /// Whoever sends requests to several hubs sends none to this one then, and sees it recover.
+    @Test func hubWithAFullDiskIsNotReadyUntilThereIsRoom() async throws {
+        let (world, disk) = try await hub()
+        // A bound on the size of files could not be lifted again.
+        guard disk.isMounted else { return }
+        try await world.serve()
+        func readiness() throws -> Int? {
+            try RawRequest(method: "GET", path: "/readyz").send(to: world.port)?.status
+        }
+        let device = try await world.enrolled("device", .worker)
+        #expect(try readiness() == 200)
+        try disk.fill()
+        let long = String(repeating: "很", count: 2_000)
+        for number in 0..<50 { _ = try await device.add("\(number)" + long) }
+        try await device.sync(exits: 75)
+        for _ in 0..<3 { #expect(try readiness() == 503) }
+        #expect(try RawRequest(method: "GET", path: "/healthz").send(to: world.port)?.status == 200)
+        disk.free()
+        try await eventually("the hub to be ready") { try readiness() == 200 }
+        try await device.sync()
+    }
+
+    @Test func hubWithAFullDiskTakesNothingAndLosesNothing() async throws {
+        let (world, disk) = try await hub()
         try await world.serve()
         let device = try await world.enrolled("device", .worker)
         _ = try await device.add("先")

@@ -7,7 +7,8 @@ import Glibc
 /// the size of files (RLIMIT_FSIZE) stands in, for programs started by ``wrapper(kibibytes:)``.
 final class SmallDisk: Sendable {
     let path: String
-    private let isMounted: Bool
+    /// Whether it is a file system of its own.
+    let isMounted: Bool
 
     init(in world: World, mebibytes: Int = 2) throws {
         path = world.folder + "/small"

@@ -77,6 +77,22 @@ import WireFormat
         }
     }
 
+    /// What fails otherwise says nothing of the disk.
+    @Test func diskThatFailedIsKnownAndNotTriedAtOnce() async throws {
+        try await Self.with { thread, _ in
+            func fail(_ error: LedgerError) async {
+                try? await thread.call { _ -> Void in throw error }
+            }
+            await fail(.busy)
+            await fail(.damaged("a page"))
+            let canStore = try await thread.canStore()
+            #expect(canStore)
+            await fail(.disk("no space"))
+            let canStoreAfterwards = try await thread.canStore()
+            #expect(!canStoreAfterwards)
+        }
+    }
+
     /// Devices that push again and again share commits with what comes meanwhile; calls between
     /// them get their turn, and the thread ends when it is told to.
     @Test func pushesAndCallsGetTheirTurn() async throws {
