@@ -59,10 +59,12 @@ struct HubFault: Error, Sendable {
         status: .internalServerError, message: "the server failed",
         hint: "the records are safe on the device; the server's operator finds more in its log")
 
-    static func method(allowed: HTTPRequest.Method) -> HubFault {
-        HubFault(
-            status: .methodNotAllowed, message: "this address takes \(allowed.rawValue) only",
-            hint: "see protocol/SPEC.md", fields: [.allow: allowed.rawValue])
+    static func method(allowed: [HTTPRequest.Method]) -> HubFault {
+        let names = allowed.map(\.rawValue)
+        return HubFault(
+            status: .methodNotAllowed,
+            message: "this address takes \(names.joined(separator: " and ")) only",
+            hint: "see protocol/SPEC.md", fields: [.allow: names.joined(separator: ", ")])
     }
 
     init(

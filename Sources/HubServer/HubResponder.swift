@@ -34,10 +34,10 @@ struct HubResponder: Sendable {
             }
         }
 
-        var method: HTTPRequest.Method {
+        var methods: [HTTPRequest.Method] {
             switch self {
-            case .enroll, .sync, .history: .post
-            case .healthz, .readyz, .metrics: .get
+            case .enroll, .sync, .history: [.post]
+            case .healthz, .readyz, .metrics: [.get, .head]
             }
         }
     }
@@ -91,8 +91,8 @@ struct HubResponder: Sendable {
         var reply: Reply
         do {
             guard let route else { throw HubFault.unknownPath }
-            guard request.method == route.method else {
-                throw HubFault.method(allowed: route.method)
+            guard route.methods.contains(request.method) else {
+                throw HubFault.method(allowed: route.methods)
             }
             switch route {
             case .healthz: reply = .text("alive\n")
@@ -130,6 +130,8 @@ struct HubResponder: Sendable {
         }
         reply.fields[.contentType] = reply.mediaType
         reply.fields[.contentLength] = String(reply.body.count)
+        // What follows the head of this answer is the next one (RFC 9110 §9.3.2).
+        if request.method == .head { reply.body = [] }
         try await writer.write(
             response: HTTPResponse(status: reply.status, headerFields: reply.fields),
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
@@ -267,7 +269,7 @@ struct HubResponder: Sendable {
         let passed = start.duration(to: .now).components
         let milliseconds = passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000
         // Probes come every few seconds and say nothing.
-        let isProbe = route?.method == .get && reply.status == .ok
+        let isProbe = route?.methods.contains(.get) == true && reply.status == .ok
         // As one text: to gather metadata costs more than all else that is kept of a request.
         logger.log(
             level: isProbe ? .debug : .info,

@@ -38,6 +38,24 @@ import WireFormat
         }
     }
 
+    /// A client takes what follows the head for the next answer.
+    @Test(arguments: ["/healthz", "/readyz", "/metrics", "/nowhere", "/v1/sync"])
+    func headIsAnsweredWithoutABody(path: String) async throws {
+        try await TestHub.with { hub in
+            let port = hub.port
+            let (answer, next) = try await offPool {
+                let client = try TestClient(port: port)
+                return (
+                    try client.request("HEAD", path), try client.request("GET", "/healthz")
+                )
+            }
+            let statuses = ["/nowhere": 404, "/v1/sync": 405]
+            #expect(answer.status == statuses[path] ?? 200)
+            #expect(answer.fields["content-length"].flatMap { Int($0) } ?? 0 > 0)
+            #expect(next.text == "alive\n")
+        }
+    }
+
     @Test func metricsHaveTheMediaTypeOfPrometheus() async throws {
         try await TestHub.with { hub in
             let answer = try await hub.request("GET", "/metrics")
@@ -58,6 +76,8 @@ import WireFormat
         try await TestHub.with { hub in
             let answer = try await hub.request("GET", "/v1/sync")
             #expect([answer.status.description, answer.fields["allow"]] == ["405", "POST"])
+            let probe = try await hub.request("POST", "/healthz")
+            #expect([probe.status.description, probe.fields["allow"]] == ["405", "GET, HEAD"])
         }
     }
 

@@ -83,11 +83,11 @@ final class TestClient {
         for (name, value) in fields { head += "\(name): \(value)\r\n" }
         if let body { head += "Content-Length: \(body.count)\r\n" }
         send(Array("\(head)\r\n".utf8) + (body ?? []))
-        return try answer()
+        return try answer(hasBody: method != "HEAD")
     }
 
     /// Reads one answer, which must have a Content-Length.
-    func answer() throws -> Answer {
+    func answer(hasBody: Bool = true) throws -> Answer {
         let separator = Array("\r\n\r\n".utf8)
         while true {
             if let end = received.firstRange(of: separator) {
@@ -103,7 +103,7 @@ final class TestClient {
                 }
                 received.removeSubrange(..<end.upperBound)
                 if status == 100 { continue }
-                let length = fields["content-length"].flatMap { Int($0) } ?? 0
+                let length = hasBody ? fields["content-length"].flatMap { Int($0) } ?? 0 : 0
                 while received.count < length { try receive() }
                 let body = Array(received[..<length])
                 received.removeSubrange(..<length)
