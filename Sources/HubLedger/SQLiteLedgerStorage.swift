@@ -1277,7 +1277,9 @@ class SQLiteLedgerStorage: LedgerStorage {
                 page_count * page_size FROM pragma_page_count, pragma_page_size
             """
         ) { ($0.integer(at: 0), $0.integer(at: 1), $0.integer(at: 2)) }
-        let files = [path, path + "-wal"].compactMap(Self.fileSize)
+        // The log lies where the ledger really is.
+        let file = (try? LedgerUse.resolved(path)) ?? path
+        let files = [file, file + "-wal"].compactMap(Self.fileSize)
         return LedgerFigures(
             head: try head(), needs: Int(count?.0 ?? 0), openConflicts: Int(count?.1 ?? 0),
             devicesByAge: ages, bytes: files.isEmpty ? count?.2 ?? 0 : files.reduce(0, +),

@@ -31,7 +31,8 @@ final class HubMetrics: Sendable {
 
     func count(commit figures: SyncFigures) {
         counts.withLock {
-            $0.commits += 1
+            // Others store nothing.
+            if figures.batches > 0 { $0.commits += 1 }
             $0.batches += figures.batches
             $0.applied += figures.changesApplied
             $0.superseded += figures.changesSuperseded
@@ -52,7 +53,7 @@ final class HubMetrics: Sendable {
             "waystation_sent_bytes_total", .counter, "Bytes of answer bodies.", counts.bytesSent)
         text.add(
             "waystation_sync_commits_total", .counter,
-            "Commits of sync requests; requests that come together share one.", counts.commits)
+            "Commits that stored batches; batches that come together share one.", counts.commits)
         text.add(
             "waystation_batches_total", .counter, "Batches that devices sent.",
             counts.batches)
@@ -74,7 +75,7 @@ final class HubMetrics: Sendable {
         )
         text.add("waystation_needs", .gauge, "Needs in the ledger.", ledger.needs)
         text.add(
-            "waystation_open_conflicts", .gauge, "Fields whose live versions differ.",
+            "waystation_open_conflicts", .gauge, "Records with a field whose live versions differ.",
             ledger.openConflicts)
         text.add(
             "waystation_refused_groups", .gauge, "Groups of changes that were refused.",

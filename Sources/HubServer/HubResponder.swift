@@ -135,7 +135,12 @@ struct HubResponder: Sendable {
         try await writer.write(
             response: HTTPResponse(status: reply.status, headerFields: reply.fields),
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
-        record(reply, route: route, device: device, bytesReceived: intake.bytesReceived, start)
+        let passed = start.duration(to: .now)
+        // What is drained was received too, also when there is too much of it.
+        defer {
+            record(
+                reply, route: route, device: device, bytesReceived: intake.bytesReceived, passed)
+        }
         try await intake.drain()
     }
 
@@ -262,12 +267,12 @@ struct HubResponder: Sendable {
 
     private func record(
         _ reply: Reply, route: Route?, device: Int64?, bytesReceived: Int,
-        _ start: ContinuousClock.Instant
+        _ passed: Duration
     ) {
         metrics.count(
             status: reply.status.code, bytesReceived: bytesReceived, bytesSent: reply.body.count)
-        let passed = start.duration(to: .now).components
-        let milliseconds = passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000
+        let (seconds, attoseconds) = passed.components
+        let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000
         // Probes come every few seconds and say nothing.
         let isProbe = route?.methods.contains(.get) == true && reply.status == .ok
         // As one text: to gather metadata costs more than all else that is kept of a request.

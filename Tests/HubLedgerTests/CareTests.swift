@@ -443,6 +443,19 @@ struct CareTests {
         #expect(ages == ["24h 1", "never 1"])
         #expect(figures.bytes > 10_000)
     }
+
+    @Test("the figures count the bytes of the log also behind a link")
+    func figuresBehindALink() throws {
+        let path = file("linked")
+        let link = file("link")
+        try hub.ledger.backup(to: path)
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
+        let ledger = try Ledger(opening: link, clock: { 0 })
+        try ledger.setServerKey([UInt8](repeating: 1, count: 32))
+        let bytes = try readFile(path).count + readFile(path + "-wal").count
+        #expect(try !readFile(path + "-wal").isEmpty)
+        #expect(try ledger.figures().bytes == Int64(bytes))
+    }
 }
 
 func readFile(_ path: String) throws -> [UInt8] {

@@ -38,6 +38,30 @@ import WireFormat
         }
     }
 
+    @Test func commitsThatStoreNothingAreNotCounted() async throws {
+        try await TestHub.with { hub in
+            let device = TestDevice(token: try await hub.enrol().token, replica: 11)
+            let frame = try Frame.encode(device.request().encoded(), usesDictionary: true)
+            let status = try await hub.post("/v1/sync", frame: frame, token: device.token).status
+            #expect(status == 200)
+            let text = try await hub.request("GET", "/metrics").text
+            #expect(text.contains("\nwaystation_sync_commits_total 0\n"))
+        }
+    }
+
+    @Test func whatIsDrainedIsCounted() async throws {
+        try await TestHub.with { hub in
+            let port = hub.port
+            let text = try await offPool {
+                let client = try TestClient(port: port)
+                let body = [UInt8](repeating: 0, count: 100_000)
+                _ = try client.request("POST", "/nowhere", body: body)
+                return try client.request("GET", "/metrics").text
+            }
+            #expect(text.contains("\nwaystation_received_bytes_total 100000\n"))
+        }
+    }
+
     /// A client takes what follows the head for the next answer.
     @Test(arguments: ["/healthz", "/readyz", "/metrics", "/nowhere", "/v1/sync"])
     func headIsAnsweredWithoutABody(path: String) async throws {
