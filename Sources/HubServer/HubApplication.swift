@@ -107,6 +107,9 @@ package struct HubApplication: Sendable {
         } catch let error as IOError {
             throw HubStartError.listen(
                 address: address.description, reason: systemMessage(error.errnoCode))
+        } catch let error as SocketAddressError.UnknownHost {
+            throw HubStartError.listen(
+                address: address.description, reason: error.errorDescription)
         } catch let error as SocketAddressError {
             throw HubStartError.listen(address: address.description, reason: "\(error)")
         } catch is CancellationError {

@@ -539,6 +539,19 @@ import WireFormat
         }
     }
 
+    @Test func unknownHostIsSaid() async throws {
+        let directory = try TestHub.makeDirectory()
+        defer { TestHub.removeDirectory(directory) }
+        try TestHub.makeLedger(at: directory + "/ledger")
+        var options = TestHub.options(directory + "/ledger")
+        // No name has an empty part, so no name server is asked.
+        options.address.host = "no..name"
+        let application = try await HubApplication(options, onListening: { _ in })
+        let error = await #expect(throws: HubStartError.self) { try await application.run() }
+        #expect(error?.description.hasPrefix("cannot listen on no..name:0: ") == true)
+        #expect(error?.description.contains("Error") == false)
+    }
+
     @Test func requestInHandIsAnsweredBeforeTheServerStops() async throws {
         try await TestHub.with { hub in
             var device = TestDevice(token: try await hub.enrol().token, replica: 11)
