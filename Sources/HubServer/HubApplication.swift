@@ -190,7 +190,8 @@ package struct HubApplication: Sendable {
     /// Raises the process's soft limit of open files as far as it may, and says how many
     /// connections fit.
     private static func connectionsMax() -> Int {
-        let wanted = HubLimits.connectionsMax + HubLimits.descriptorsKept
+        let kept = HubLimits.descriptorsKept(loops: NIOSingletons.groupLoopCountSuggestion)
+        let wanted = HubLimits.connectionsMax + kept
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
             return HubLimits.connectionsMax
@@ -199,7 +200,7 @@ package struct HubApplication: Sendable {
             limit.rlim_cur = min(limit.rlim_max, rlim_t(wanted))
             setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         }
-        return max(1, min(Int(clamping: limit.rlim_cur), wanted) - HubLimits.descriptorsKept)
+        return max(1, min(Int(clamping: limit.rlim_cur), wanted) - kept)
     }
 }
 

@@ -15,8 +15,9 @@ package enum HubLimits {
     /// Tokens that need not be looked up before a request is read.
     package static let knownTokensMax = 16_384
     package static let connectionsMax = 4_096
-    /// File descriptors kept free for the ledger, its log and its backups.
-    package static let descriptorsKept = 64
+    /// File descriptors kept free for the ledger, its log and its backups, and for the event
+    /// loops, each of which has three of its own.
+    package static func descriptorsKept(loops: Int) -> Int { 64 + 3 * loops }
     /// A connection on which nothing moves for this long is closed, after twice as long at the
     /// latest. Long, because over 2G an answer can take minutes to leave the kernel's buffers, and
     /// counts as still meanwhile.

@@ -55,6 +55,11 @@ import Testing
 }
 
 @Suite struct ConnectionCapTests {
+    /// Of a large machine they alone were more than was kept for all else.
+    @Test func eventLoopsHaveDescriptorsOfTheirOwn() {
+        #expect(HubLimits.descriptorsKept(loops: 100) - 3 * 100 >= 64)
+    }
+
     @Test func capIsSaidOnceUntilHalfOfThemAreGone() {
         var ends: [Int32] = [0, 0]
         pipe(&ends)
