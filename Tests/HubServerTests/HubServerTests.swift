@@ -346,6 +346,35 @@ import WireFormat
         }
     }
 
+    /// By that a device tells the server's own refusals from those of whatever stands between, such
+    /// as a network that wants a login first.
+    @Test(arguments: ["/v1/enroll", "/v1/sync", "/v1/history"])
+    func refusalIsTextWhateverItIs(path: String) async throws {
+        try await TestHub.with { hub in
+            let enrolled = try await hub.enrol()
+            let token = enrolled.token
+            var unreadable = try Frame.encode([0xFF, 0xFF, 0xFF], usesDictionary: false)
+            var answers = [
+                try await hub.request("GET", path), try await hub.request("POST", path),
+                try await hub.request("POST", path, fields: [("Authorization", "Bearer \(token)")]),
+                try await hub.post(path, frame: unreadable, token: "stranger"),
+                try await hub.post(path, frame: unreadable, token: token),
+                try await hub.post(
+                    path, frame: [UInt8](repeating: 0, count: Limits.frameBytesMax + 1),
+                    token: token),
+            ]
+            unreadable[2] = 9
+            answers.append(try await hub.post(path, frame: unreadable, token: token))
+            try hub.ledger().revoke(device: enrolled.assignment.device)
+            answers.append(try await hub.post(path, frame: unreadable, token: token))
+            #expect(Set(answers.map(\.status)).isSuperset(of: [400, 405, 413, 415, 426]))
+            for answer in answers {
+                #expect(answer.status != 200)
+                #expect(answer.fields["content-type"]?.hasPrefix("text/plain") == true)
+            }
+        }
+    }
+
     @Test func errorIsTwoLinesOfText() async throws {
         try await TestHub.with { hub in
             let answer = try await hub.request("GET", "/nowhere")
