@@ -1259,14 +1259,17 @@ package final class Ledger {
     /// - Returns: One line a finding; none when all is well.
     package func check() throws -> [String] {
         var findings = try storage.check()
-        try storage.snapshot {
-            do {
+        do {
+            try storage.snapshot {
                 try checkRecords(&findings)
                 try checkBrought(against: try checkBatches(&findings), &findings)
-            } catch {
-                // What stands in the way of reading on is the last finding.
-                findings.append("the ledger cannot be read to its end: \(error)")
             }
+        } catch LedgerError.busy {
+            throw LedgerError.busy
+        } catch {
+            // What stands in the way of reading on is the last finding. SQLite lets a transaction
+            // that met damage not end well either, so it is caught out here.
+            findings.append("the ledger cannot be read to its end: \(error)")
         }
         return findings
     }

@@ -1223,7 +1223,13 @@ class SQLiteLedgerStorage: LedgerStorage {
         try connection.execute("PRAGMA max_page_count = \(count)")
     }
 
-    func check() throws -> [String] { try connection.integrityCheck() }
+    func check() throws -> [String] {
+        do {
+            return try connection.integrityCheck()
+        } catch {
+            throw Self.translated(error)
+        }
+    }
 
     /// Writes the first page anew. Where that fits, in what the log has left, a batch may not; so
     /// the disk must also have room for one.

@@ -227,7 +227,7 @@ struct CheckCommand: AsyncParsableCommand {
             without being damage, such as a restore, is told on standard error. --json prints an \
             object: sound, findings (an array of texts), sequence (the newest), needs, bytes, \
             events (kind: restored, device-ahead or record-altered, time, term, sequence, device \
-            or null).
+            or null). Of a damaged ledger, sequence, needs and bytes are null if they cannot be read.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -237,20 +237,32 @@ struct CheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await common.run { program in
-            let ledger = try program.openLedger()
-            let findings = try ledger.check()
-            // A ledger too damaged for this has said so.
-            let events = findings.isEmpty ? try ledger.events() : (try? ledger.events()) ?? []
-            let offset = try ledger.info().offsetMinutes
+            var findings: [String] = []
+            /// That something cannot be read is a finding, unless others have told it.
+            func reading<R>(_ read: () throws -> R?) throws -> R? {
+                do {
+                    return try read()
+                } catch {
+                    if findings.isEmpty {
+                        guard case LedgerError.damaged = error else { throw error }
+                        findings.append("\(error)")
+                    }
+                    return nil
+                }
+            }
+            let ledger = try reading { try program.openLedger() }
+            if let ledger { findings = try ledger.check() }
+            let events = try reading { try ledger?.events() } ?? []
+            let offset = try reading { try ledger?.info().offsetMinutes } ?? 0
             if json {
-                let figures = try ledger.figures()
+                let figures = try reading { try ledger?.figures() }
                 program.console.out(
                     [
                         "sound": .bool(findings.isEmpty),
                         "findings": .array(findings.map { .string($0) }),
-                        "sequence": .integer(Int(clamping: figures.head)),
-                        "needs": .integer(figures.needs),
-                        "bytes": .integer(Int(figures.bytes)),
+                        "sequence": figures.map { .integer(Int(clamping: $0.head)) } ?? nil,
+                        "needs": figures.map { .integer($0.needs) } ?? nil,
+                        "bytes": figures.map { .integer(Int($0.bytes)) } ?? nil,
                         "events": .array(events.map { Self.json($0, offset: offset) }),
                     ], isPretty: true)
             } else {

@@ -93,6 +93,37 @@ import Testing
         #expect(chinese.stderr.contains("恢复最近一份完好的备份"))
     }
 
+    /// Whichever part of the ledger is damaged, there are findings, and an object for scripts.
+    @Test func checkTellsOfEveryDamagedTable() async throws {
+        let world = try await World(serving: false)
+        let backup = world.folder + "/backup"
+        try await world.admin("backup", backup)
+        let sound = try Data(contentsOf: URL(filePath: backup))
+        let roots = try await SQLite.rows(
+            of: "SELECT rootpage || ' ' || name FROM sqlite_schema WHERE rootpage > 1", on: backup,
+            in: world)
+        #expect(roots.count > 20)
+        let damaged = world.folder + "/damaged"
+        let pageBytes = 4_096
+        for root in roots {
+            let page = try #require(root.split(separator: " ").first.flatMap { Int($0) })
+            var bytes = sound
+            let start = (page - 1) * pageBytes
+            bytes.replaceSubrange(start..<start + 64, with: repeatElement(0xA5, count: 64))
+            for ending in ["-wal", "-shm"] {
+                try? FileManager.default.removeItem(atPath: damaged + ending)
+            }
+            try bytes.write(to: URL(filePath: damaged))
+            let command = [Programs.server, "check", "--ledger", damaged]
+            let lines = try await world.start(command).end().expect(1)
+            #expect(!lines.output.isEmpty, "\(root): \(lines)")
+            #expect(lines.stderr.contains("restore the newest backup"), "\(root): \(lines)")
+            let json = try await world.start(command + ["--json"]).end().expect(1).json()
+            #expect(json["sound"] == .bool(false), "\(root)")
+            #expect(!json["findings"].elements.isEmpty, "\(root)")
+        }
+    }
+
     @Test func restoreSpeaksChinese() async throws {
         let world = try await World(serving: false)
         let backup = world.folder + "/backup"
