@@ -46,7 +46,7 @@ extension Ledger {
             throw LedgerError.file("there is no file at \(backup)", hint: "check the path")
         }
         let present = try regularFile(ledger)
-        if let present, present.st_dev == source.st_dev, present.st_ino == source.st_ino {
+        if let present, present.isSameFile(as: source) {
             throw LedgerError.file(
                 "\(backup) is the ledger itself", hint: "give a file that backup made")
         }
@@ -55,6 +55,11 @@ extension Ledger {
         // Only the lock keeps two of us apart, so the temporary name can be one; whatever bears it
         // is of a restore that was killed, and not the former ledger.
         let staged = ledger + ".restoring"
+        if let leftover = try regularFile(staged), leftover.isSameFile(as: source) {
+            throw LedgerError.file(
+                "\(backup) bears the name that restoring writes to, as a killed restore leaves it",
+                hint: "move it to another name, with its -wal if there is one, then restore that")
+        }
         defer { DatabaseFile.remove(staged) }
         do {
             // A program of another make, which knows of no lock file.
@@ -192,6 +197,13 @@ extension Ledger {
         let names = [name] + (2...99).map { "\(name)-\($0)" }
         let endings = ["", "-wal", "-shm", "-journal"]
         return names.first { name in endings.allSatisfy { access(name + $0, F_OK) != 0 } } ?? name
+    }
+}
+
+extension stat {
+    /// Whatever names and links led to the two.
+    fileprivate func isSameFile(as other: stat) -> Bool {
+        st_dev == other.st_dev && st_ino == other.st_ino
     }
 }
 

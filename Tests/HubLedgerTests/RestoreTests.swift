@@ -173,6 +173,24 @@ struct RestoreTests {
         #expect(try needs(in: path) == 1)
     }
 
+    @Test(
+        "what a killed restore left behind is not taken for a backup and lost",
+        arguments: [true, false])
+    func leftoverAsBackup(isLink: Bool) throws {
+        let path = try closedCopy()
+        let staged = path + ".restoring"
+        try FileManager.default.copyItem(atPath: backup, toPath: staged)
+        let link = hub.scratch.path("link")
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: staged)
+        let before = try readFile(staged)
+        let error = try #require(throws: LedgerError.self) {
+            _ = try restore(isLink ? link : staged, to: path)
+        }
+        #expect(error.description.contains("killed restore") && error.hint.contains("move it"))
+        #expect(try readFile(staged) == before)
+        #expect(try needs(in: path) == 2)
+    }
+
     // MARK: What no device holds
 
     private func invite(_ name: String) throws -> String {
