@@ -1,4 +1,5 @@
 package import NeedModel
+import SQLiteStore
 package import SyncCore
 package import WireFormat
 
@@ -30,26 +31,37 @@ package final class Ledger {
     /// them as writers of what it brought back.
     private var namedReplicas: [Int64: Int] = [:]
 
-    /// Creates a ledger; the file must not exist.
+    /// Creates a ledger; the file must not exist. When this fails, it still does not.
     package static func create(
         at path: String, banner: String, name: String, offsetMinutes: Int,
         clock: @escaping () -> Int64, vfs: String? = nil
     ) throws {
-        guard vfs != nil || access(path, F_OK) != 0 else {
-            throw LedgerError.file(
-                "there is a file at \(path) already", hint: "choose another path")
+        func requireNoFile() throws {
+            guard vfs != nil || access(path, F_OK) != 0 else {
+                throw LedgerError.file(
+                    "there is a file at \(path) already", hint: "choose another path")
+            }
         }
+        try requireNoFile()
         guard !banner.isEmpty, !name.isEmpty, abs(offsetMinutes) <= 14 * 60 else {
             throw LedgerError.invalid(
                 "a ledger needs a banner code, a name and an offset within 14 hours",
                 hint: "for example --banner 152921 --name 乌拉特 --offset +08:00")
         }
-        let use = vfs == nil ? try LedgerUse(sharing: path) : nil
+        let use = vfs == nil ? try LedgerUse(alone: path) : nil
         defer { withExtendedLifetime(use) {} }
-        let storage = try SQLiteLedgerStorage(path: path, creates: true, vfs: vfs)
-        try storage.transaction {
-            try storage.initialize(
-                LedgerSettings(banner: banner, name: name, offsetMinutes: offsetMinutes))
+        // Once more: another process may have been faster to the lock.
+        try requireNoFile()
+        do {
+            let storage = try SQLiteLedgerStorage(path: path, creates: true, vfs: vfs)
+            try storage.transaction {
+                try storage.initialize(
+                    LedgerSettings(banner: banner, name: name, offsetMinutes: offsetMinutes))
+            }
+        } catch {
+            // Nothing was there, and nobody else makes anything under the lock: it is all ours.
+            if vfs == nil { DatabaseFile.remove(path) }
+            throw error
         }
     }
 

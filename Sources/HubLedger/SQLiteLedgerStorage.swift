@@ -35,7 +35,9 @@ class SQLiteLedgerStorage: LedgerStorage {
             connection = try Connection(
                 path: path, mode: creates ? .readWriteCreate : .readWrite,
                 busyTimeoutMilliseconds: busyTimeoutMilliseconds, vfs: vfs)
-            try connection.migrate(LedgerSchema.steps, applicationID: LedgerSchema.applicationID)
+            try connection.migrate(
+                LedgerSchema.steps, applicationID: LedgerSchema.applicationID,
+                fillsEmpty: creates)
             try connection.makeDurable(autocheckpointFrames: 1_000)
             // What a killed process wrote to the log and did not sync can be read, and so answered
             // from; a checkpoint syncs the log first.
@@ -60,6 +62,10 @@ class SQLiteLedgerStorage: LedgerStorage {
             LedgerError.file(error.description, hint: error.hint)
         case let error as ForeignDatabase:
             LedgerError.file(error.description, hint: error.hint)
+        case let error as EmptyDatabase:
+            LedgerError.file(
+                "\(error.path) is empty, and so no ledger",
+                hint: "remove it, then make a ledger with waystation-server init")
         case is ByteCodingError:
             LedgerError.damaged("a row breaks its format")
         default: error

@@ -59,6 +59,17 @@ package struct ForeignDatabase: Error, Equatable, Sendable, CustomStringConverti
     package var hint: String { "Check the path; the file was not changed." }
 }
 
+/// There is nothing in the file: it may have been left by a program that failed at its first step.
+package struct EmptyDatabase: Error, Equatable, Sendable, CustomStringConvertible {
+    package let path: String
+
+    package init(path: String) { self.path = path }
+
+    package var description: String { "\(path) is empty" }
+
+    package var hint: String { "Check the path; the file was not changed." }
+}
+
 extension Connection {
     /// Brings the schema up to date, in one transaction: all the steps or none.
     ///
@@ -69,18 +80,25 @@ extension Connection {
     ///   - steps: The whole history, at least one step, versions ascending.
     ///   - applicationID: The number that marks this program's files; not 0. An empty database is
     ///     marked with it, any other must bear it already.
-    /// - Throws: ``SchemaTooNew``, ``ForeignDatabase``, ``SQLiteError``, or what a step throws.
-    package func migrate(_ steps: [Migration], applicationID expected: Int32) throws {
+    ///   - fillsEmpty: Whether an empty database may become one of this program's.
+    /// - Throws: ``SchemaTooNew``, ``ForeignDatabase``, ``EmptyDatabase``, ``SQLiteError``, or what
+    ///   a step throws.
+    package func migrate(
+        _ steps: [Migration], applicationID expected: Int32, fillsEmpty: Bool = true
+    ) throws {
         precondition(expected != 0, "0 marks the files of nobody")
         let versions = steps.map(\.version)
         guard let newest = versions.last,
             zip([0] + versions, versions).allSatisfy({ $0 < $1 })
         else { preconditionFailure("Versions ascend from 1") }
 
-        guard try needsMigration(to: newest, applicationID: expected) else { return }
+        func isNeeded() throws -> Bool {
+            try needsMigration(to: newest, applicationID: expected, fillsEmpty: fillsEmpty)
+        }
+        guard try isNeeded() else { return }
         try transaction {
             // Once more: another program may have been faster to the lock.
-            guard try needsMigration(to: newest, applicationID: expected) else { return }
+            guard try isNeeded() else { return }
             let current = try userVersion
             for step in steps where step.version > current {
                 try step.apply(self)
@@ -91,7 +109,9 @@ extension Connection {
         }
     }
 
-    private func needsMigration(to newest: Int32, applicationID expected: Int32) throws -> Bool {
+    private func needsMigration(
+        to newest: Int32, applicationID expected: Int32, fillsEmpty: Bool
+    ) throws -> Bool {
         let found = try applicationID
         let version = try userVersion
         if found != expected {
@@ -99,6 +119,7 @@ extension Connection {
             guard found == 0, version == 0, isEmpty else {
                 throw ForeignDatabase(path: path, found: found, expected: expected)
             }
+            guard fillsEmpty else { throw EmptyDatabase(path: path) }
             return true
         }
         guard version <= newest else {

@@ -161,6 +161,20 @@ import Testing
         #expect(try await world.start(check).end().expect(0).json()["sequence"].integer == 0)
     }
 
+    @Test func initOntoAFullDiskLeavesNothing() async throws {
+        let world = try await World(serving: false)
+        let disk = try SmallDisk(in: world)
+        let ledger = disk.path + "/ledger.sqlite"
+        let command = [
+            Programs.server, "init", "--banner", "1", "--name", "旗", "--ledger", ledger,
+        ]
+        try disk.fill()
+        try await world.start(disk.wrapper() + command).end().expect(74)
+        #expect(!FileManager.default.fileExists(atPath: ledger))
+        disk.free()
+        try await world.start(command).end().expect(0)
+    }
+
     @Test func enrollingOntoAFullDiskUsesNoCode() async throws {
         let world = try await World()
         let disk = try SmallDisk(in: world)

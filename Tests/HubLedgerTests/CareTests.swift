@@ -309,10 +309,33 @@ struct CareTests {
         #expect(!FileManager.default.fileExists(atPath: file("missing")))
     }
 
-    @Test("a file of something else is left alone", arguments: ["text", "sqlite", "directory"])
+    @Test("a ledger that could not be made leaves nothing in the way of the next try")
+    func failedCreation() throws {
+        // With the ending of SQLite's journal the name is too long, so the first commit fails.
+        let path = file(String(repeating: "n", count: 250))
+        let before = try names()
+        _ = try failure {
+            try Ledger.create(
+                at: path, banner: "1", name: "旗", offsetMinutes: 0, clock: { 0 })
+        }
+        #expect(try names().subtracting(before).allSatisfy { $0.hasSuffix(".lock") })
+    }
+
+    private func names() throws -> Set<String> {
+        try Set(FileManager.default.contentsOfDirectory(atPath: hub.scratch.directory))
+    }
+
+    @Test(
+        "a file of something else is left alone",
+        arguments: ["text", "sqlite", "directory", "empty", "empty sqlite"])
     func notALedger(kind: String) throws {
         let path = file(kind)
         switch kind {
+        case "empty":
+            try Data().write(to: URL(filePath: path))
+        case "empty sqlite":
+            try Connection(path: path, mode: .readWriteCreate).execute(
+                "CREATE TABLE a (b); DROP TABLE a")
         case "text":
             try Data(repeating: 0x41, count: 5_000).write(to: URL(filePath: path))
         case "sqlite":
@@ -322,10 +345,11 @@ struct CareTests {
                 atPath: path, withIntermediateDirectories: true)
         }
         let before = try? readFile(path)
-        guard case .file = try failure({ _ = try open(path) }) else {
+        guard case .file(_, let hint) = try failure({ _ = try open(path) }) else {
             Issue.record("another error")
             return
         }
+        #expect(hint.contains("init") == kind.contains("empty"))
         #expect((try? readFile(path)) == before)
     }
 

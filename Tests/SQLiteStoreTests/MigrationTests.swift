@@ -42,6 +42,16 @@ import Testing
         }
     }
 
+    @Test func emptyDatabaseIsLeftEmptyUnlessItMayBeFilled() throws {
+        let connection = try scratch.open()
+        #expect(throws: EmptyDatabase(path: scratch.path)) {
+            try connection.migrate([first], applicationID: applicationID, fillsEmpty: false)
+        }
+        #expect(try connection.applicationID == 0)
+        try connection.migrate([first], applicationID: applicationID)
+        try connection.migrate([first], applicationID: applicationID, fillsEmpty: false)
+    }
+
     @Test func databaseOfAnotherProgramIsRefusedAndUntouched() throws {
         let connection = try scratch.open()
         try connection.execute("PRAGMA application_id = 77")
