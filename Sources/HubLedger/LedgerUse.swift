@@ -43,12 +43,7 @@ package final class LedgerUse: Sendable {
                 ? .disk(reason)
                 : .file(reason, hint: "the directory of the ledger must be there and writable")
         }
-        var status = stat()
-        if geteuid() == 0, stat(ledger, &status) == 0 {
-            // An operator's command must not leave a file that the server may not open; SQLite does
-            // the same with the log.
-            _ = fchown(descriptor, status.st_uid, status.st_gid)
-        }
+        DatabaseFile.giveAway(descriptor, like: [ledger, DatabaseFile.directory(of: ledger)])
         return descriptor
     }
 

@@ -97,8 +97,7 @@ extension Connection {
 
     /// A new name is on the disk only when its directory is.
     static func synchronizeDirectory(of path: String) throws(SQLiteError) {
-        let directory = path.lastIndex(of: "/").map { path[...$0] } ?? "."
-        try synchronize(String(directory), flags: O_RDONLY | O_DIRECTORY)
+        try synchronize(DatabaseFile.directory(of: path), flags: O_RDONLY | O_DIRECTORY)
     }
 
     static func synchronize(_ path: String, flags: Int32) throws(SQLiteError) {

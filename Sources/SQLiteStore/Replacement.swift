@@ -30,8 +30,8 @@ package enum DatabaseFile {
     /// - Parameters:
     ///   - source: Nobody may have it open; it is only read, and may lie on a read-only disk.
     ///   - destination: What lies there is lost.
-    ///   - model: A file whose owner and permissions the copy gets; without one it is this
-    ///     process's alone.
+    ///   - model: A file whose owner and permissions the copy gets; without one it is this user's
+    ///     alone, or, if that is root, of whoever owns the directory.
     package static func copy(
         _ source: String, to destination: String, ownedLike model: String?
     ) throws(SQLiteError) {
@@ -70,6 +70,8 @@ package enum DatabaseFile {
                     systemErrorNumber: errno,
                     operation: "give \(destination) the owner and permissions of \(model)")
             }
+        } else {
+            giveAway(output, like: [directory(of: destination)])
         }
         var buffer = [UInt8](repeating: 0, count: 1 << 20)
         while true {
@@ -92,6 +94,20 @@ package enum DatabaseFile {
         guard fsync(output) == 0 else {
             throw SQLiteError(systemErrorNumber: errno, operation: "sync \(destination)")
         }
+    }
+
+    /// Gives a file that root has made to the owner of the first of some files that is there: an
+    /// operator's command must not leave what the server, another user, may not open. SQLite does
+    /// the same with the log.
+    package static func giveAway(_ descriptor: Int32, like models: [String]) {
+        var status = stat()
+        guard geteuid() == 0, models.contains(where: { stat($0, &status) == 0 }) else { return }
+        _ = fchown(descriptor, status.st_uid, status.st_gid)
+    }
+
+    /// Where the files beside a database lie.
+    package static func directory(of path: String) -> String {
+        path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
     }
 
     /// Folds the log into the database and takes it away, so that the file is all there is.

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import NeedModel
 import SQLiteStore
 import SyncCore
@@ -96,6 +97,23 @@ struct RestoreTests {
         let report = try restore(backup, to: path)
         #expect(try needs(in: path) == 1)
         #expect(try report.keptAs.map { try readFile($0).count } == bytes)
+    }
+
+    @Test(
+        "a missing ledger that root restores is its directory's owner's",
+        .enabled(if: geteuid() == 0))
+    func owner() throws {
+        let directory = hub.scratch.path("service")
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true,
+            attributes: [.ownerAccountID: 65_534, .groupOwnerAccountID: 65_534])
+        _ = try restore(backup, to: directory + "/ledger")
+        for name in ["ledger", "ledger.lock"] {
+            var status = stat()
+            #expect(stat(directory + "/" + name, &status) == 0)
+            #expect(status.st_uid == 65_534 && status.st_gid == 65_534, "\(name)")
+            #expect(status.st_mode & 0o777 == 0o600, "\(name)")
+        }
     }
 
     @Test("a ledger that is open is not replaced, and neither is one restored from it")
