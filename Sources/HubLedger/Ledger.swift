@@ -76,7 +76,7 @@ package final class Ledger {
         opening path: String, clock: @escaping () -> Int64, schema: SchemaLevel = .current,
         random: RandomSource = .system, vfs: String? = nil
     ) throws {
-        guard vfs != nil || access(path, F_OK) == 0 else {
+        guard vfs != nil || access(path, F_OK) == 0 || errno != ENOENT else {
             throw LedgerError.file(
                 "there is no ledger at \(path)", hint: "waystation-server init makes one")
         }

@@ -129,8 +129,8 @@ package enum LedgerError: Error, CustomStringConvertible {
     case file(String, hint: String)
     /// Another process holds the ledger for longer than we wait.
     case busy
-    /// The disk is full, read-only or failing; nothing was stored.
-    case disk(String)
+    /// The disk is full, read-only or failing, or we may not write there; nothing was stored.
+    case disk(String, hint: String)
     case damaged(String)
     /// An input that cannot be: says which, and never quotes a resident's data.
     case invalid(String, hint: String)
@@ -149,7 +149,7 @@ package enum LedgerError: Error, CustomStringConvertible {
         switch self {
         case .file(let what, _): what
         case .busy: "another program is using the ledger"
-        case .disk(let what): "the ledger could not be written: \(what)"
+        case .disk(let what, _): "the ledger could not be written: \(what)"
         case .damaged(let what): "the ledger is damaged: \(what)"
         case .invalid(let what, _): what
         case .row(let line, let column, let what): "line \(line), column \(column): \(what)"
@@ -165,9 +165,9 @@ package enum LedgerError: Error, CustomStringConvertible {
 
     package var hint: String {
         switch self {
-        case .file(_, let hint), .invalid(_, let hint), .notFound(_, let hint): hint
+        case .file(_, let hint), .disk(_, let hint), .invalid(_, let hint), .notFound(_, let hint):
+            hint
         case .busy: "try again in a moment"
-        case .disk: "free some space or check the disk, then try again; nothing was lost"
         case .damaged: "restore the newest backup; devices bring back what they hold"
         case .row: "mend the file and import it again; nothing was imported"
         case .codeUnknown, .codeUsed, .codeExpired: "ask the server's operator for a new code"

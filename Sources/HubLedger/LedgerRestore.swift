@@ -89,8 +89,7 @@ extension Ledger {
         var status = stat()
         guard stat(path, &status) == 0 else {
             if errno == ENOENT { return nil }
-            throw LedgerError.file(
-                "\(path): \(LedgerUse.systemMessage(errno))", hint: "check the path")
+            throw LedgerUse.unreachable(path, errno)
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw LedgerError.file("\(path) is not a file", hint: "check the path")

@@ -27,7 +27,7 @@ package final class LedgerUse: Sendable {
             lock = try FileLock(descriptor, mode, path: path)
         } catch {
             if error.kind == .busy { throw .busy }
-            throw .file(error.description, hint: error.hint)
+            throw .disk(error.description, hint: error.hint)
         }
     }
 
@@ -38,10 +38,16 @@ package final class LedgerUse: Sendable {
         let lockPath = ledger + ".lock"
         let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
-            let reason = "the lock file \(lockPath) cannot be used: \(systemMessage(errno))"
-            throw [ENOSPC, EDQUOT, EROFS, EIO].contains(errno)
-                ? .disk(reason)
-                : .file(reason, hint: "the directory of the ledger must be there and writable")
+            let code = errno
+            let reason = "the lock file \(lockPath) cannot be used: \(systemMessage(code))"
+            switch code {
+            case ENOENT, ENOTDIR:
+                throw .file(reason, hint: "the directory of the ledger must be there")
+            case ENOSPC, EDQUOT:
+                throw .disk(reason, hint: "free some space, then try again")
+            default:
+                throw .disk(reason, hint: "you must be able to write to it and to its directory")
+            }
         }
         DatabaseFile.giveAway(descriptor, like: [ledger, DatabaseFile.directory(of: ledger)])
         return descriptor
@@ -53,15 +59,21 @@ package final class LedgerUse: Sendable {
             defer { free(real) }
             return String(cString: real)
         }
-        guard errno == ENOENT else {
-            throw .file("\(path): \(systemMessage(errno))", hint: "check the path")
-        }
+        guard errno == ENOENT else { throw unreachable(path, errno) }
         var status = stat()
         guard lstat(path, &status) != 0 else {
             throw .file(
                 "\(path) is a link to nothing", hint: "is the disk that it leads to mounted?")
         }
         return path
+    }
+
+    /// A path that the system does not lead to what is there.
+    static func unreachable(_ path: String, _ code: Int32) -> LedgerError {
+        let reason = "\(path): \(systemMessage(code))"
+        return code == EACCES
+            ? .disk(reason, hint: "you must be able to enter the directories that lead to it")
+            : .file(reason, hint: "check the path")
     }
 
     static func systemMessage(_ code: Int32) -> String { String(cString: strerror(code)) }

@@ -52,7 +52,10 @@ class SQLiteLedgerStorage: LedgerStorage {
         case let error as SQLiteError:
             switch error.kind {
             case .busy, .locked: LedgerError.busy
-            case .full, .readOnly, .ioError: LedgerError.disk(error.description)
+            case .full, .readOnly, .ioError:
+                LedgerError.disk(error.description, hint: error.hint)
+            case .cannotOpen where [EACCES, EPERM].contains(error.systemErrorNumber):
+                LedgerError.disk(error.description, hint: error.hint)
             case .cannotOpen, .notADatabase:
                 LedgerError.file(error.description, hint: error.hint)
             case .corrupt: LedgerError.damaged(error.description)

@@ -265,6 +265,35 @@ import Testing
         try await device.enroll(world.url, code)
     }
 
+    /// Each command says the same of a file or folder that it may not use, and not that the disk is
+    /// full.
+    @Test(arguments: [
+        ("/ledger.sqlite", 0o400), ("/ledger.sqlite", 0), ("/ledger.sqlite.lock", 0o400),
+        ("/ledger.sqlite.lock", 0), ("", 0o500), ("", 0),
+    ])
+    func ledgerWithoutPermissionIsSaid(name: String, mode: Int) async throws {
+        let world = try await World(serving: false)
+        // No log is there, so it has to be made.
+        try await SQLite.run("PRAGMA wal_checkpoint(TRUNCATE)", on: world.ledger, in: world)
+        let hub = world.folder + "/hub"
+        try FileManager.default.createDirectory(atPath: hub, withIntermediateDirectories: true)
+        for name in try FileManager.default.contentsOfDirectory(atPath: world.folder)
+        where name.hasPrefix("ledger.") {
+            try FileManager.default.moveItem(
+                atPath: world.folder + "/" + name, toPath: hub + "/" + name)
+        }
+        #expect(FileManager.default.fileExists(atPath: hub + "/ledger.sqlite.lock"))
+        try FileManager.default.setAttributes(
+            [.posixPermissions: mode], ofItemAtPath: hub + name)
+        for command in ["devices", "check", "serve"] {
+            let outcome = try await world.start(
+                withoutPrivilege + [Programs.server, command, "--ledger", hub + "/ledger.sqlite"]
+            ).end().expect(74)
+            #expect(outcome.stderr.contains("hint: ") && !outcome.stderr.contains("space"))
+        }
+        try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: hub)
+    }
+
     @Test func folderThatCannotBeMade() async throws {
         let world = try await World(serving: false)
         let file = world.folder + "/file"

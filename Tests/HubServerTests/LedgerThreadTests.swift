@@ -219,7 +219,7 @@ import WireFormat
     @Test(
         arguments: [
             (LedgerThreadFault.queueFull, 503), (LedgerThreadFault.stopping, 503),
-            (LedgerError.busy, 503), (LedgerError.disk("no space"), 503),
+            (LedgerError.busy, 503), (LedgerError.disk("no space", hint: ""), 503),
             (LedgerError.damaged("a page"), 500), (LedgerError.codeExpired, 410),
             (LedgerError.revoked, 403), (CancellationError(), 500),
         ] as [(any Error, Int)])
@@ -230,7 +230,7 @@ import WireFormat
     @Test(
         arguments: [
             LedgerThreadFault.queueFull, LedgerThreadFault.stopping, LedgerError.busy,
-            LedgerError.disk("no space"),
+            LedgerError.disk("no space", hint: ""),
         ] as [any Error])
     func passingTroubleSaysWhenToTryAgain(error: any Error) {
         #expect(HubFault(error).fields[.retryAfter].flatMap { Int($0) } ?? 0 > 0)
@@ -238,7 +238,8 @@ import WireFormat
 
     /// How the server stores things is not for whoever asks from outside.
     @Test(arguments: [
-        LedgerError.disk("SECRET"), .damaged("SECRET"), .file("SECRET", hint: "SECRET"),
+        LedgerError.disk("SECRET", hint: "SECRET"), .damaged("SECRET"),
+        .file("SECRET", hint: "SECRET"),
     ])
     func insideOfTheServerStaysInside(error: LedgerError) {
         let fault = HubFault(error)
