@@ -1247,7 +1247,8 @@ class SQLiteLedgerStorage: LedgerStorage {
         var disk = statvfs()
         guard statvfs(path, &disk) == 0 else { return }
         guard UInt64(disk.f_bavail) * UInt64(disk.f_frsize) >= Limits.frameBytesMax else {
-            throw LedgerError.disk("the disk is full")
+            throw LedgerError.disk(
+                "the disk is full", hint: "free some space, then try again; nothing was lost")
         }
     }
 

@@ -43,8 +43,7 @@ struct CommonOptions: ParsableArguments {
             if let path = config ?? environment[ServerSettings.fileVariable], !path.isEmpty {
                 settings = settings.or(try fileSettings(at: path))
             }
-            let path = settings.ledger
-            guard let path else {
+            guard let path = settings.ledger, !path.isEmpty else {
                 throw CommandFailure(
                     .usage, Phrase("which ledger?", "哪个数据账本？")(chosen),
                     hint: "--ledger PATH, WAYSTATION_LEDGER=PATH")
@@ -58,13 +57,17 @@ struct CommonOptions: ParsableArguments {
             throw ExitCode(failure.code.rawValue)
         }
         if let fault = console.outputFault {
-            console.fail("\(fault)")
+            let words = Phrase("the output could not be written", "输出无法写入")
+            let hint = Phrase(
+                "what was asked for is done; look at where the output goes",
+                "命令本身已完成；请检查输出的去处")
+            console.fail("\(words, chosen): \(fault)", hint: "\(hint, chosen)")
             throw ExitCode(CommandFailure.Code.disk.rawValue)
         }
     }
 
     private func fileSettings(at path: String) throws -> ServerSettings {
-        let text = try InputFile.text(at: path, bytesMax: InputFile.settingsBytesMax)
+        let text = try InputFile.settings.text(at: path)
         do {
             return try ServerSettings(file: text)
         } catch {

@@ -72,7 +72,7 @@ struct ImportCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await common.run { program in
-            let text = try InputFile.text(at: file, bytesMax: InputFile.tableBytesMax)
+            let text = try InputFile.table.text(at: file)
             let report: ImportReport
             do {
                 report = try program.openLedger().importTable(table, csv: text)

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 
@@ -67,7 +68,7 @@ import Testing
     @Test func missingTableIsSaid() async throws {
         let world = try await World(serving: false)
         let outcome = try await world.admin("import", "teams", "/nowhere.csv", exits: 1)
-        #expect(outcome.stderr.contains("/nowhere.csv"))
+        #expect(outcome.stderr.contains("/nowhere.csv") && outcome.stderr.contains("hint: "))
     }
 
     // MARK: The operator's command line
@@ -87,6 +88,32 @@ import Testing
             [Programs.server] + arguments + ["--ledger", world.ledger]
         ).end().expect(64)
         #expect(outcome.output.isEmpty && !outcome.errors.isEmpty)
+    }
+
+    /// As of an unset variable of a script; a lock file in the working folder would be a riddle.
+    @Test func emptyNameOfALedgerIsUsage() async throws {
+        let world = try await World(serving: false)
+        for command in ["init --banner 1 --name 旗", "check"] {
+            let script = "cd '\(world.folder)' && '\(Programs.server)' \(command) --ledger ''"
+            let outcome = try await world.start(["sh", "-c", script]).end().expect(64)
+            #expect(outcome.stderr.contains("which ledger"))
+        }
+        #expect(!FileManager.default.fileExists(atPath: world.folder + "/.lock"))
+    }
+
+    @Test(arguments: [
+        ("head -c 70000 /dev/zero", 64, "larger"), ("printf 'ledger = x\\n\\377\\n'", 64, "line 2"),
+        ("printf 'colour = red\\n'", 64, "colour"), ("exit 1", 1, "cannot be read"),
+    ])
+    func settingsThatCannotStand(making: String, code: Int, words: String) async throws {
+        let world = try await World(serving: false)
+        let file = world.folder + "/settings"
+        let script = "(\(making)) >'\(file)' || rm '\(file)'"
+        try await world.start(["sh", "-c", script]).end().expect(0)
+        let outcome = try await world.admin("check", "--config", file, exits: code)
+        #expect(outcome.stderr.contains(words) && outcome.stderr.contains("hint: "))
+        // They are no table.
+        #expect(!outcome.stderr.contains("Excel") && !outcome.stderr.contains("split"))
     }
 
     @Test(arguments: [

@@ -75,6 +75,13 @@ import Testing
         ).end().expect(74)
     }
 
+    @Test func fullOutputOfTheServersProgramIsAnError() async throws {
+        let world = try await World(serving: false)
+        let command = "'\(Programs.server)' devices --ledger '\(world.ledger)' >/dev/full"
+        let outcome = try await world.start(["sh", "-c", command]).end().expect(74)
+        #expect(outcome.stderr.contains("No space left") && outcome.stderr.contains("hint: "))
+    }
+
     // MARK: Colours
 
     @Test func pipesGetNoEscapes() async throws {
