@@ -295,52 +295,51 @@ struct CSVTable {
         }
     }
 
+    /// Reads scalars: a mark that combines with a comma or a quote before it takes nothing away from
+    /// what that means.
     private static func records(of text: String) throws -> [(line: Int, cells: [String])] {
         var records: [(line: Int, cells: [String])] = []
         var cells: [String] = []
-        var cell = ""
+        var cell = String.UnicodeScalarView()
         var line = 1
         var startLine = 1
         var isQuoted = false
         var wasQuoted = false
         func trimmed() -> String {
-            if wasQuoted { return cell }
-            var view = Substring(cell)
+            if wasQuoted { return String(cell) }
+            var view = cell[...]
             while view.first == " " { view.removeFirst() }
             while view.last == " " { view.removeLast() }
             return String(view)
         }
-        var characters = Substring(text)
-        if characters.first == "\u{FEFF}" { characters.removeFirst() }
-        var index = characters.startIndex
-        while index < characters.endIndex {
-            let character = characters[index]
-            index = characters.index(after: index)
+        var rest = text.unicodeScalars[...]
+        if rest.first == "\u{FEFF}" { rest.removeFirst() }
+        while let scalar = rest.popFirst() {
+            // Of CR LF, the second ends the line.
+            let endsLine = scalar == "\n" || scalar == "\r" && rest.first != "\n"
             if isQuoted {
-                if character == "\"" {
-                    if index < characters.endIndex, characters[index] == "\"" {
-                        cell.append("\"")
-                        index = characters.index(after: index)
-                    } else {
-                        isQuoted = false
-                    }
+                if scalar != "\"" {
+                    if endsLine { line += 1 }
+                    cell.append(scalar)
+                } else if rest.first == "\"" {
+                    cell.append(rest.removeFirst())
                 } else {
-                    if character.isNewline { line += 1 }
-                    cell.append(character)
+                    isQuoted = false
                 }
                 continue
             }
-            switch character {
+            switch scalar {
             case "\"" where cell.isEmpty && !wasQuoted:
                 isQuoted = true
                 wasQuoted = true
             case ",":
                 cells.append(trimmed())
-                (cell, wasQuoted) = ("", false)
-            case "\n", "\r\n", "\r":
+                (cell, wasQuoted) = (String.UnicodeScalarView(), false)
+            case "\n", "\r":
+                guard endsLine else { continue }
                 cells.append(trimmed())
                 records.append((startLine, cells))
-                (cells, cell, wasQuoted) = ([], "", false)
+                (cells, cell, wasQuoted) = ([], String.UnicodeScalarView(), false)
                 line += 1
                 startLine = line
             default:
@@ -348,7 +347,7 @@ struct CSVTable {
                     throw LedgerError.row(
                         line: line, column: "\(cells.count + 1)", "text after a closing quote")
                 }
-                cell.append(character)
+                cell.append(scalar)
             }
         }
         if isQuoted {

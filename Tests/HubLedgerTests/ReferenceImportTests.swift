@@ -80,6 +80,27 @@ struct ReferenceImportTests {
         #expect(names.contains(Array(" 道路, \"大\"修 ".utf8)))
     }
 
+    @Test(
+        "a mark that combines with what stands before it takes no comma, quote or line end away",
+        arguments: ["\u{FE0F}x", "\u{0301}", "\u{200D}路", "\"\u{0301}路\""])
+    func combiningMarks(name: String) throws {
+        #expect(try report(.categories, "code,name\nroads,\(name)\nparks,公园\n") == [2, 0, 0])
+        #expect(try report(.categories, "name,code\r\n\(name),roads\r\n") == [0, 0, 1])
+    }
+
+    @Test("lines count as editors count them, also within quotes")
+    func quotedLines() throws {
+        let error = #expect(throws: LedgerError.self) {
+            try hub.ledger.importTable(
+                .categories, csv: "code,name\r\nok,\"1\r\n2\r3\n4\u{2028}\"\r\nroads\r\n")
+        }
+        guard case .row(let line, _, _) = error else {
+            Issue.record("another error")
+            return
+        }
+        #expect(line == 6)
+    }
+
     @Test("a territory may name a parent that comes later in the file")
     func laterParent() throws {
         let csv = "code,name,level,parent\ng5,五网格,grid,v4\nv4,北村,village,t2\n"
