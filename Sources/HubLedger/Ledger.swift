@@ -1056,7 +1056,7 @@ package final class Ledger {
     package func importTable(_ table: ReferenceTable, csv: String) throws -> ImportReport {
         try write { session in
             let importer = ReferenceImport(storage: storage)
-            let plan = try importer.plan(table, csv: csv)
+            let plan = try importer.plan(table, csv: csv, banner: session.settings.banner)
             var start = 0
             while start < plan.changes.count {
                 // The term must be open before ids are drawn from it.

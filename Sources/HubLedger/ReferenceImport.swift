@@ -36,14 +36,16 @@ struct ReferenceImport {
     }
 
     /// Checks the whole file before anything of it is stored.
-    func plan(_ table: ReferenceTable, csv: String) throws -> Plan {
+    ///
+    /// - Parameter banner: The code of the ledger's own.
+    func plan(_ table: ReferenceTable, csv: String, banner: String) throws -> Plan {
         guard csv.utf8.count <= LedgerLimits.importBytesMax else {
             throw LedgerError.invalid(
                 "the file is larger than \(LedgerLimits.importBytesMax) bytes",
                 hint: "import it in parts")
         }
         switch table {
-        case .territory: return try planTerritory(csv)
+        case .territory: return try planTerritory(csv, banner: banner)
         case .teams: return try planTeams(csv)
         case .categories: return try planCategories(csv)
         case .routes: return try planRoutes(csv)
@@ -52,7 +54,7 @@ struct ReferenceImport {
 
     // MARK: Tables
 
-    private func planTerritory(_ csv: String) throws -> Plan {
+    private func planTerritory(_ csv: String, banner: String) throws -> Plan {
         let rows = try CSVTable(csv, columns: ["code", "name", "level", "parent"])
         var known: [String: Territory] = [:]
         for territory in try storage.territories() { known[territory.code] = territory }
@@ -71,10 +73,9 @@ struct ReferenceImport {
                 throw row.fault(
                     "parent", level == .banner ? "a banner has none" : "missing")
             }
-            if level == .banner,
-                known.values.contains(where: { $0.level == .banner && $0.code != code })
-            {
-                throw row.fault("level", "the ledger has another banner already")
+            // No row is ever removed, so another banner's table would stay for good.
+            if level == .banner, code != banner {
+                throw row.fault("code", "this is the ledger of banner \(banner)")
             }
             let territory = Territory(
                 code: code, name: try row.text("name"), level: level, parent: parent)

@@ -8,7 +8,7 @@ import Testing
 
     @Test(arguments: [
         ("territory", "code,name,level,parent\n9,甲,town,152921\n8,乙,hamlet,9\n", 3, "level"),
-        ("territory", "code,name,level,parent\n1529,旗,banner,\n", 2, "level"),
+        ("territory", "code,name,level,parent\n1529,旗,banner,\n", 2, "code"),
         ("territory", "code,name,level,parent\n9,甲,town,nowhere\n", 2, "parent"),
         ("territory", "code,name,level,parent\n9,,town,152921\n", 2, "name"),
         ("territory", "code,name,level,parent\n9,甲,grid,152921\n8,乙,town,9\n", 3, "parent"),

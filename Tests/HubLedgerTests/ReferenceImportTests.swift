@@ -109,6 +109,26 @@ struct ReferenceImportTests {
         #expect(try hub.scope(of: hub.device(town.id)).contains(.grid("g5")))
     }
 
+    @Test("a new ledger takes no banner but its own")
+    func otherBanner() throws {
+        let path = hub.scratch.path("new")
+        try Ledger.create(
+            at: path, banner: "152921", name: "青草旗", offsetMinutes: 480,
+            clock: { TestHub.start })
+        let ledger = try Ledger(opening: path, clock: { TestHub.start })
+        let error = #expect(throws: LedgerError.self) {
+            try ledger.importTable(
+                .territory, csv: "code,name,level,parent\nt9,镇,town,999\n999,其他旗,banner,\n")
+        }
+        guard case .row(3, "code", let what) = error else {
+            Issue.record("another error")
+            return
+        }
+        #expect(what.contains("152921"))
+        let own = "code,name,level,parent\n152921,青草旗,banner,\n"
+        #expect(try ledger.importTable(.territory, csv: own).added == 1)
+    }
+
     @Test("an import of more rows than a batch holds can be read again")
     func manyRows() throws {
         var csv = "code,name,level,parent\n"

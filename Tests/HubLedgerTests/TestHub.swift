@@ -130,7 +130,7 @@ final class TestHub {
             let scratch = try Scratch()
             let path = scratch.path("ledger")
             try Ledger.create(
-                at: path, banner: "152921", name: "乌拉特", offsetMinutes: 480, clock: { start })
+                at: path, banner: "b", name: "乌拉特", offsetMinutes: 480, clock: { start })
             let ledger = try Ledger(
                 opening: path, clock: { start }, random: random(seed: 0))
             _ = try ledger.importTable(.territory, csv: territory)
