@@ -619,7 +619,7 @@ package final class Ledger {
 
     /// Finds out whether anything can be stored, by a durable commit that changes nothing.
     ///
-    /// - Throws: ``LedgerError/disk(_:)`` if not.
+    /// - Throws: ``LedgerError/disk(_:hint:)`` if not.
     package func tryToStore() throws {
         try storage.transaction { try storage.tryToStore() }
     }

@@ -87,7 +87,7 @@ import WireFormat
             await fail(.damaged("a page"))
             let canStore = try await thread.canStore()
             #expect(canStore)
-            await fail(.disk("no space"))
+            await fail(.disk("no space", hint: ""))
             let canStoreAfterwards = try await thread.canStore()
             #expect(!canStoreAfterwards)
         }
