@@ -357,7 +357,7 @@ struct NeedSheet {
             line.finish()
             let why = Fault(error).message(surroundings.language)
             surroundings.console.note(
-                "\(Phrase("\(why): this is what the device holds", "\(why)：以下是本机所存内容"), surroundings.language, .dim)"
+                "\(Phrase("this is what the device holds, not the server: \(why)", "以下是本机所存内容，不是服务器的：\(why)"), surroundings.language, .dim)"
             )
             return held
         }
