@@ -25,6 +25,8 @@ package final class SyncClient {
     private static let backoffMilliseconds = [1_000, 2_000]
     /// A longer `Retry-After` is left to the person.
     private static let retryAfterSecondsMax = 10
+    /// A watch asks at least so often, whatever the hub wants.
+    private static let watchWaitSecondsMax = 3_600
     private static let lockTimeoutMilliseconds = 10_000
     private static let pauseStepMilliseconds = 50
     /// curl's number for a refused connection: nothing listens there.
@@ -138,7 +140,10 @@ extension SyncClient {
             let made = sync(progress: progress)
             guard report(made) else { return }
             pause(
-                max(intervalSeconds, made.failure?.retryAfterSeconds ?? 0) * 1_000, interrupt)
+                max(
+                    intervalSeconds,
+                    min(made.failure?.retryAfterSeconds ?? 0, Self.watchWaitSecondsMax)) * 1_000,
+                interrupt)
         }
     }
 
@@ -445,7 +450,8 @@ extension SyncClient {
         switch response.status {
         case 408, 413, 429, 502, 503, 504:
             return .temporary(
-                status: response.status, retryAfterSeconds: response.retryAfterSeconds, text)
+                status: response.status,
+                retryAfterSeconds: isOfHub ? response.retryAfterSeconds : nil, text)
         // No hub redirects, is a proxy, or asks to be signed in to.
         case 300..<400, 407, 511: return .badAnswer("HTTP \(response.status)")
         case _ where !isOfHub: return .badAnswer("HTTP \(response.status)")

@@ -343,7 +343,7 @@ struct NeedSheet {
     /// The hub's history when it can be had, with what waits here after it; else this device's.
     private func history(of id: RecordID, journal: Journal) throws -> [HistoryLine] {
         let held = try journal.history(of: id)
-        // The hub cannot have what it has not been sent.
+        // Nothing of it has come back, so hardly will the hub have it.
         guard held.contains(where: { $0.sequence != 0 }) else { return held }
         let line = surroundings.console.progress()
         defer { line.finish() }

@@ -277,10 +277,12 @@ import WireFormat
     @Test func aGatewaysPageIsNotShown() throws {
         let device = try Device()
         let hub = try ScriptedHub { _ in
-            .status(502, text: "<html>Bad Gateway</html>", mediaType: "text/html")
+            .status(
+                502, text: "<html>Bad Gateway</html>", retryAfter: 86_400, mediaType: "text/html")
         }
         try device.belong(to: hub.url)
         let report = try device.client().sync()
+        #expect(report.failure?.retryAfterSeconds == nil)
         #expect(report.failure?.category == .tryLater)
         #expect(report.failure?.description == "the server is busy (502)")
     }
@@ -423,16 +425,17 @@ import WireFormat
         #expect(device.pauses == [30_000, 30_000])
     }
 
-    @Test func aWatchLeavesABusyHubAloneForAsLongAsItWants() throws {
+    @Test(arguments: [(600, 600_000), (86_400, 3_600_000)])
+    func aWatchLeavesABusyHubAlone(seconds: Int, milliseconds: Int) throws {
         let device = try Device()
-        let hub = try ScriptedHub { _ in .status(503, retryAfter: 600) }
+        let hub = try ScriptedHub { _ in .status(503, retryAfter: seconds) }
         try device.belong(to: hub.url)
         var reports = 0
         try device.client().watch(intervalSeconds: 30) { _ in
             reports += 1
             return reports < 2
         }
-        #expect(device.pauses == [600_000])
+        #expect(device.pauses == [milliseconds])
     }
 
     /// What waits, and the new token, are for the new hub's eyes only.

@@ -275,14 +275,15 @@ import Testing
     }
 
     /// Without a home of its own a journal does not lie wherever the person happens to be.
-    @Test(arguments: ["", "here"])
-    func journalDoesNotLieInTheCurrentFolder(home: String) async throws {
+    @Test(arguments: ["env -u HOME", "env HOME=", "env HOME=."])
+    func journalDoesNotLieInTheCurrentFolder(homeless: String) async throws {
         let world = try await World()
         let code = try await world.invite(.worker, name: "somebody")
         let device = world.device("device")
         try await device.run("enroll", world.url, code, environment: ["WAYSTATION_HOME": ""])
+        let command = "cd '\(world.folder)' && \(homeless) '\(Programs.client)' status"
         let outcome = try await world.start(
-            [Programs.client, "status"], environment: ["WAYSTATION_HOME": "", "HOME": home]
+            ["sh", "-c", command], environment: ["WAYSTATION_HOME": ""]
         ).end()
         #expect(!outcome.stdout.contains("somebody"))
     }
