@@ -29,6 +29,8 @@ final class HubMetrics: Sendable {
         }
     }
 
+    func count(drained bytes: Int) { counts.withLock { $0.bytesReceived += bytes } }
+
     func count(commit figures: SyncFigures) {
         counts.withLock {
             // Others store nothing.

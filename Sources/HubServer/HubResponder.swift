@@ -135,12 +135,12 @@ struct HubResponder: Sendable {
         try await writer.write(
             response: HTTPResponse(status: reply.status, headerFields: reply.fields),
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
-        let passed = start.duration(to: .now)
+        let received = intake.bytesReceived
+        record(
+            reply, route: route, device: device, bytesReceived: received,
+            start.duration(to: .now))
         // What is drained was received too, also when there is too much of it.
-        defer {
-            record(
-                reply, route: route, device: device, bytesReceived: intake.bytesReceived, passed)
-        }
+        defer { metrics.count(drained: intake.bytesReceived - received) }
         try await intake.drain()
     }
 

@@ -250,6 +250,7 @@ package final class LedgerThread: Sendable {
             pace.end(with: answered.count + queuedJobs)
             precondition(replies.count == answered.count, "the ledger answers every request")
             onCommit(figures)
+            if figures.batches > 0 { diskFailure.withLock { $0 = nil } }
             for (job, reply) in zip(answered, replies) { job.reply(reply) }
         } catch {
             // The ledger's own trouble: it meets all alike.

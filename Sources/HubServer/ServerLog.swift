@@ -131,6 +131,12 @@ final class ServerLog: Sendable {
                 let part = UnsafeRawBufferPointer(rebasing: rest)
                 let written = write(file, part.baseAddress, part.count)
                 if written < 0, errno == EINTR { continue }
+                if written < 0, errno == EAGAIN {
+                    // Whoever shares it has made it so: wait for room.
+                    var wanted = pollfd(fd: file, events: Int16(POLLOUT), revents: 0)
+                    _ = poll(&wanted, 1, -1)
+                    continue
+                }
                 // Nobody will read the log any more; requests go on without.
                 guard written > 0 else { return }
                 rest = rest.dropFirst(written)
