@@ -37,9 +37,11 @@ package final class Ledger {
         clock: @escaping () -> Int64, vfs: String? = nil
     ) throws {
         func requireNoFile() throws {
-            guard vfs != nil || access(path, F_OK) != 0 else {
+            guard vfs == nil else { return }
+            // A log without its ledger may hold the last commits of one that was moved away.
+            if let file = DatabaseFile.all(of: path).first(where: { access($0, F_OK) == 0 }) {
                 throw LedgerError.file(
-                    "there is a file at \(path) already", hint: "choose another path")
+                    "there is a file at \(file) already", hint: "choose another path")
             }
         }
         try requireNoFile()
@@ -63,6 +65,7 @@ package final class Ledger {
             if vfs == nil { DatabaseFile.remove(path) }
             throw error
         }
+        if vfs == nil { DatabaseFile.giveAway(path) }
     }
 
     /// Opens a ledger that exists.

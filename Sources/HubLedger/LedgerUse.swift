@@ -36,7 +36,7 @@ package final class LedgerUse: Sendable {
     private static func openLockFile(of path: String) throws(LedgerError) -> Int32 {
         let ledger = try resolved(path)
         let lockPath = ledger + ".lock"
-        let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = open(lockPath, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             let code = errno
             let reason = "the lock file \(lockPath) cannot be used: \(systemMessage(code))"

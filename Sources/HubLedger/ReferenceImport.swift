@@ -73,8 +73,9 @@ struct ReferenceImport {
                 throw row.fault(
                     "parent", level == .banner ? "a banner has none" : "missing")
             }
-            // No row is ever removed, so another banner's table would stay for good.
-            if level == .banner, code != banner {
+            // No row is ever removed, so another banner's table would stay for good. Where one came
+            // before this was asked, it can be imported on.
+            if level == .banner, code != banner, before[code]?.level != .banner {
                 throw row.fault("code", "this is the ledger of banner \(banner)")
             }
             let territory = Territory(

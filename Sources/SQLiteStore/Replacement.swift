@@ -105,6 +105,19 @@ package enum DatabaseFile {
         _ = fchown(descriptor, status.st_uid, status.st_gid)
     }
 
+    /// As ``giveAway(_:like:)`` to the directory's owner, for a database that nobody has open, with
+    /// all that lies beside it.
+    package static func giveAway(_ path: String) {
+        var status = stat()
+        guard geteuid() == 0, stat(directory(of: path), &status) == 0 else { return }
+        for file in all(of: path) { _ = lchown(file, status.st_uid, status.st_gid) }
+    }
+
+    /// A database, and what SQLite puts beside it.
+    package static func all(of path: String) -> [String] {
+        ([""] + logSuffixes + [indexSuffix]).map { path + $0 }
+    }
+
     /// Where the files beside a database lie.
     package static func directory(of path: String) -> String {
         path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
@@ -196,6 +209,6 @@ package enum DatabaseFile {
 
     /// Removes a database that nobody needs, with what lies beside it.
     package static func remove(_ path: String) {
-        for suffix in [""] + logSuffixes + [indexSuffix] { unlink(path + suffix) }
+        for file in all(of: path) { unlink(file) }
     }
 }

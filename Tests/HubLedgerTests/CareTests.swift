@@ -321,6 +321,21 @@ struct CareTests {
         #expect(try names().subtracting(before).allSatisfy { $0.hasSuffix(".lock") })
     }
 
+    @Test(
+        "a log whose ledger was moved away is not taken for nothing",
+        arguments: ["-wal", "-journal"])
+    func forlornLog(suffix: String) throws {
+        let path = file("moved")
+        let log = Data("the last commits".utf8)
+        try log.write(to: URL(filePath: path + suffix))
+        let error = try failure {
+            try Ledger.create(
+                at: path, banner: "1", name: "旗", offsetMinutes: 0, clock: { 0 })
+        }
+        #expect(error.description.contains("moved" + suffix))
+        #expect(try Data(contentsOf: URL(filePath: path + suffix)) == log)
+    }
+
     private func names() throws -> Set<String> {
         try Set(FileManager.default.contentsOfDirectory(atPath: hub.scratch.directory))
     }
