@@ -47,9 +47,10 @@ struct CellsCommand: ParsableCommand {
         var edited: Int64 = 0
         var chance = Chance(workload.seed, needs)
         for push in 0..<pushes {
-            let batch = (0..<edits).map { index -> (RecordID, [Change]) in
-                let number = 1 + chance.below(needs)
-                return (record(number), workload.edit(push * edits + index, of: UInt64(number)))
+            // In the order of the rows, as a device's edits come.
+            let numbers = (0..<edits).map { _ in 1 + chance.below(needs) }.sorted()
+            let batch = numbers.enumerated().map { index, number -> (RecordID, [Change]) in
+                (record(number), workload.edit(push * edits + index, of: UInt64(number)))
             }
             let began = monotonicNanoseconds()
             try cells.transaction {
@@ -170,7 +171,7 @@ struct NeedCommand: ParsableCommand {
                 else { return nil }
                 return FieldEdit(field, value)
             }
-            let content = changes.flatMap { $0.value ?? [] }
+            let content = edits.flatMap { $0.value?.bytes ?? [] }
             let id = RecordID(
                 milliseconds: Workload.recordedMilliseconds(UInt64(number)),
                 replica: ReplicaID(truncating: 9), number: UInt64(number))

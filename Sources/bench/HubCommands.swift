@@ -291,8 +291,8 @@ struct FrameCommand: ParsableCommand {
             device.edit(state.record(UInt64(1 + $0 * state.needs / max(1, edits))), $0)
         }
         let frame = try Frame.encode(
-            device.request(groups).encoded(), usesDictionary: true, namesDictionary: true,
-            borders: .request)
+            device.request(groups, pageBytes: Limits.pageBytesStart).encoded(),
+            usesDictionary: true, namesDictionary: true, borders: .request)
         try TextFile.write(frame, to: file)
         report([("token", .string(state.token)), ("bytes", .integer(frame.count))])
     }

@@ -18,6 +18,7 @@ final class RawCells {
     private var insertion: OpaquePointer?
     private var update: OpaquePointer?
     private var selection: OpaquePointer?
+    private var insertionOfNeed: OpaquePointer?
 
     /// - Parameter autocheckpointFrames: `nil` leaves SQLite's own 1,000.
     init(
@@ -45,7 +46,8 @@ final class RawCells {
                     stamp INTEGER, UNIQUE (record, field))
                 """)
         }
-        try execute("CREATE TABLE IF NOT EXISTS need (id BLOB PRIMARY KEY, content BLOB)")
+        try execute(
+            "CREATE TABLE IF NOT EXISTS need (id BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
         insertion = try compile("INSERT INTO cell VALUES (?, ?, ?, ?)")
         update = try compile(
             """
@@ -53,12 +55,14 @@ final class RawCells {
             DO UPDATE SET value = excluded.value, stamp = excluded.stamp
             """)
         selection = try compile("SELECT field, value, stamp FROM cell WHERE record = ?")
+        insertionOfNeed = try compile("INSERT INTO need VALUES (?, ?)")
     }
 
     deinit {
         sqlite3_finalize(insertion)
         sqlite3_finalize(update)
         sqlite3_finalize(selection)
+        sqlite3_finalize(insertionOfNeed)
         sqlite3_close(database)
     }
 
@@ -91,13 +95,13 @@ final class RawCells {
 
     /// One row with all of a need, in a transaction of its own.
     func insertNeed(_ record: RecordID, content: [UInt8]) throws {
-        let statement = try compile("INSERT INTO need VALUES (?, ?)")
-        defer { sqlite3_finalize(statement) }
         try record.bytes.withUnsafeBytes { id in
             try content.withUnsafeBytes { content in
-                _ = waystation_bind_borrowed_bytes(statement, 1, id.baseAddress, id.count)
-                _ = waystation_bind_borrowed_bytes(statement, 2, content.baseAddress, content.count)
-                try step(statement)
+                _ = waystation_bind_borrowed_bytes(
+                    insertionOfNeed, 1, id.baseAddress, id.count)
+                _ = waystation_bind_borrowed_bytes(
+                    insertionOfNeed, 2, content.baseAddress, content.count)
+                try step(insertionOfNeed)
             }
         }
     }

@@ -112,6 +112,10 @@ class Fossil:
         self.server.stop()
 
 
+# What the committed report was made with.
+ANKI_VERSION = "26.9.3"
+
+
 def write_anki_environment(python_folder):
     """A virtual environment with Anki, made once and kept beside the build."""
     python = pathlib.Path(python_folder) / "bin" / "python"
@@ -119,5 +123,10 @@ def write_anki_environment(python_folder):
             if python.exists() else True:
         print("bench: installing Anki from PyPI", file=sys.stderr)
         run([sys.executable, "-m", "venv", python_folder])
-        run([python, "-m", "pip", "install", "-q", "anki"])
+        run([python, "-m", "pip", "install", "-q", f"anki=={ANKI_VERSION}"])
     return python
+
+
+def peer_versions(python):
+    anki = run([python, "-c", "from importlib.metadata import version; print(version('anki'))"])
+    return f"Anki {anki.strip()}, Fossil {run(['fossil', 'version']).split()[4]}"

@@ -16,7 +16,7 @@ import zlib
 
 import report
 from machinery import Relay, Results, Server, TLSEcho, run
-from peers import Anki, Fossil, write_anki_environment
+from peers import Anki, Fossil, peer_versions, write_anki_environment
 
 GRID = "152921100001001"
 FIRST_PUSH_NEEDS = 1000
@@ -282,7 +282,7 @@ class Bench:
     def pulls(self, isFirst):
         needs = self.size(2000, 10000)
         if isFirst:
-            self.pulled = self.ledger(needs, 1, 1)
+            self.pulled = self.ledger(needs, 2, 1, edited=30)
         ledger = self.pulled[0]
         with self.serve(ledger) as server:
             journal = self.path("fresh.sqlite")
@@ -533,7 +533,7 @@ class Bench:
             return "SQLite"
         if library.startswith("ld-") or "conformsToProtocol" in name or name.startswith("_dl_") \
                 or name.startswith("do_lookup"):
-            return "start of the process"
+            return "loading, and finding conformances"
         if "SwiftProtobuf" in name:
             return "SwiftProtobuf"
         if re.search(r"malloc|free|realloc|calloc", name):
@@ -633,10 +633,12 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="waystation-bench-") as work:
         os.environ["BENCH_WORK"] = work
-        with_peers = arguments.anki is not None
+        with_peers = arguments.anki is not None and arguments.what == "all"
         if with_peers:
             arguments.anki = write_anki_environment(arguments.anki)
         bench = Bench(arguments, pathlib.Path(work))
+        if with_peers:
+            bench.results.notes["peers"] = peer_versions(arguments.anki)
         bench.results.notes["command"] = arguments.command
         if arguments.what == "scale":
             bench.scale()
