@@ -18,14 +18,25 @@ package enum SystemClocks {
     }()
 
     package static func now() -> ClockReading {
-        ClockReading(
-            wallMilliseconds: milliseconds(CLOCK_REALTIME), boot: boot,
-            elapsedMilliseconds: milliseconds(CLOCK_BOOTTIME))
+        reading(wall: time(CLOCK_REALTIME), elapsed: time(CLOCK_BOOTTIME))
     }
 
-    private static func milliseconds(_ clock: clockid_t) -> Int64 {
+    /// Both clocks in milliseconds that pass at the same moments: so how far they are apart is the
+    /// same in all readings while nobody sets a clock, and a batch tells it once.
+    static func reading(wall: timespec, elapsed: timespec) -> ClockReading {
+        let nanoseconds = 1_000_000
+        func milliseconds(_ time: timespec) -> Int64 {
+            Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec / nanoseconds)
+        }
+        let isPhaseBehind = wall.tv_nsec % nanoseconds < elapsed.tv_nsec % nanoseconds
+        return ClockReading(
+            wallMilliseconds: milliseconds(wall) - (isPhaseBehind ? 1 : 0), boot: boot,
+            elapsedMilliseconds: milliseconds(elapsed))
+    }
+
+    private static func time(_ clock: clockid_t) -> timespec {
         var time = timespec()
-        guard clock_gettime(clock, &time) == 0 else { return 0 }
-        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+        guard clock_gettime(clock, &time) == 0 else { return timespec() }
+        return time
     }
 }

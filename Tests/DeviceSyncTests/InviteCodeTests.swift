@@ -1,3 +1,4 @@
+import Glibc
 import SyncCore
 import Testing
 
@@ -50,5 +51,22 @@ import Testing
         #expect(first.elapsedMilliseconds > 0)
         #expect(first.boot != 0)
         #expect(second.boot == first.boot)
+    }
+
+    /// Also when the one clock's millisecond begins within the other's.
+    @Test func clocksThatNobodySetsStayAsFarApart() {
+        func time(_ nanoseconds: Int) -> timespec {
+            timespec(
+                tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000)
+        }
+        let readings = (0..<40).map { step in
+            let passed = 5_000_000_000 + step * 100_000
+            return SystemClocks.reading(
+                wall: time(passed + 1_795_000_000_123_456_789), elapsed: time(passed))
+        }
+        #expect(
+            Set(readings.map { $0.wallMilliseconds - $0.elapsedMilliseconds })
+                == [1_795_000_000_123])
+        #expect(Set(readings.map(\.elapsedMilliseconds)) == [5_000, 5_001, 5_002, 5_003])
     }
 }
