@@ -136,9 +136,7 @@ struct HubResponder: Sendable {
             response: HTTPResponse(status: reply.status, headerFields: reply.fields),
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: reply.body)))
         let received = intake.bytesReceived
-        record(
-            reply, route: route, device: device, bytesReceived: received,
-            start.duration(to: .now))
+        record(reply, route: route, device: device, bytesReceived: received, start)
         // What is drained was received too, also when there is too much of it.
         defer { metrics.count(drained: intake.bytesReceived - received) }
         try await intake.drain()
@@ -267,12 +265,12 @@ struct HubResponder: Sendable {
 
     private func record(
         _ reply: Reply, route: Route?, device: Int64?, bytesReceived: Int,
-        _ passed: Duration
+        _ start: ContinuousClock.Instant
     ) {
         metrics.count(
             status: reply.status.code, bytesReceived: bytesReceived, bytesSent: reply.body.count)
-        let (seconds, attoseconds) = passed.components
-        let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000
+        let passed = start.duration(to: .now).components
+        let milliseconds = passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000
         // Probes come every few seconds and say nothing.
         let isProbe = route?.methods.contains(.get) == true && reply.status == .ok
         // As one text: to gather metadata costs more than all else that is kept of a request.

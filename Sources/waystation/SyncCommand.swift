@@ -47,7 +47,7 @@ struct EnrollCommand: TerminalCommand {
                     "\(Phrase("enrolled as", "已登记为"), surroundings.language) \(identity.name, .bold) (\(identity.role.phrase, surroundings.language), \(identity.banner))"
                 )
             }
-            try SyncCommand.tell(report, surroundings, journal, asJSON: false)
+            SyncCommand.tell(report, surroundings, asJSON: false)
             if let code = SyncCommand.exitCode(of: report) { throw code }
         }
     }
@@ -72,7 +72,7 @@ struct SyncCommand: TerminalCommand {
             let client = try SyncClient(journal: journal)
             Interruption.watch(client.interrupt)
             if watch {
-                try watch(with: client, surroundings, journal)
+                if let code = watch(with: client, surroundings) { throw code }
                 return
             }
             let line = surroundings.console.progress()
@@ -80,18 +80,18 @@ struct SyncCommand: TerminalCommand {
                 line.update(Self.progressText($0, surroundings.language))
             }
             line.finish()
-            try Self.tell(report, surroundings, journal, asJSON: json)
+            Self.tell(report, surroundings, asJSON: json)
             if let code = Self.exitCode(of: report) { throw code }
         }
     }
 
     /// Until interrupted, or until there is nobody to tell or nobody to sync with.
-    private func watch(
-        with client: SyncClient, _ surroundings: Surroundings, _ journal: Journal
-    ) throws {
+    ///
+    /// - Returns: `nil` where nobody could be told, which is told where commands end.
+    private func watch(with client: SyncClient, _ surroundings: Surroundings) -> ExitCode? {
         let console = surroundings.console
         var line: ProgressLine?
-        var end: Result<ExitCode, any Error> = .success(ExitCode(130))
+        var code: ExitCode? = ExitCode(130)
         client.watch(intervalSeconds: Self.watchIntervalSeconds) { progress in
             // One for each sync: it is gone for good when it was told to be.
             if line == nil { line = console.progress() }
@@ -99,26 +99,20 @@ struct SyncCommand: TerminalCommand {
         } report: { report in
             line?.finish()
             line = nil
-            do {
-                try Self.tell(report, surroundings, journal, asJSON: json)
-            } catch {
-                end = .failure(error)
-                return false
-            }
+            Self.tell(report, surroundings, asJSON: json)
             if let failure = report.failure,
                 failure.category == .notEnrolled || failure == .enrolledElsewhere
             {
-                end = .success(ExitCode(Fault(failure).exitCode))
+                code = Self.exitCode(of: report)
                 return false
             }
             guard !console.isOutputClosed, console.outputFault == nil else {
-                end = .success(ExitCode(0))  // What failed is told where commands end.
+                code = nil
                 return false
             }
             return true
         }
-        let code = try end.get()
-        if code != ExitCode(0) { throw code }
+        return code
     }
 
     static func progressText(_ progress: SyncProgress, _ language: Language) -> String {
@@ -136,8 +130,8 @@ struct SyncCommand: TerminalCommand {
 
     /// Says what came, what it cost, and what went wrong.
     static func tell(
-        _ report: SyncReport, _ surroundings: Surroundings, _ journal: Journal, asJSON: Bool
-    ) throws {
+        _ report: SyncReport, _ surroundings: Surroundings, asJSON: Bool
+    ) {
         if asJSON {
             surroundings.console.out(json(report), isPretty: true)
         } else {
