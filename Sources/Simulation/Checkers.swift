@@ -56,7 +56,9 @@ final class CommandChecker {
         let written: Written
         var device: Int64
         var changes: [Change]
-        /// A retry may offer several commands on one record at once.
+        /// All that was written under its key: a retry may offer several commands on one record at
+        /// once.
+        var offered: [[Change]]
         var count: Int
         var isLost = false
         /// Offered anew as another command, after the hub was upgraded or by a person; or dropped.
@@ -91,6 +93,12 @@ final class CommandChecker {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
         for entry in own.outbox where entry.group.written == clocks {
+            if let pulled = device.pulled, entry.group.base != pulled.cursor {
+                throw Violation(
+                    invariant: 7,
+                    what: "\(device.name) claims to have seen \(entry.group.base), and pulled "
+                        + "\(pulled.cursor)")
+            }
             add(CommandKey(entry.group), device, entry.group, own)
         }
     }
@@ -108,7 +116,8 @@ final class CommandChecker {
             ? changes.first { $0.field == NoteField.need.rawValue }?.value : nil
         let subjects = [group.record, need.flatMap { RecordID(bytes: $0) }]
         commands[key] = Command(
-            written: written, device: device.number, changes: changes, count: count,
+            written: written, device: device.number, changes: changes,
+            offered: (commands[key]?.offered ?? []) + [changes], count: count,
             isOnAltered: subjects.contains { $0.map(device.everAltered.contains) ?? false })
         device.unsettled.insert(key)
     }
@@ -135,9 +144,34 @@ final class CommandChecker {
         }
     }
 
-    /// After an answer was absorbed: what left the outbox has its outcome.
-    func noteAbsorbed(_ device: SimulatedDevice, _ own: InspectedCommands) {
+    /// After an answer was absorbed: what left the outbox has its outcome, and what was applied
+    /// has come with a pull, so that its writer goes on seeing it (8).
+    ///
+    /// - Parameters:
+    ///   - cursor: The journal's.
+    ///   - outcomes: Of this ledger; `nil` when another one may have decided.
+    func noteAbsorbed(
+        _ device: SimulatedDevice, _ own: InspectedCommands, cursor: UInt64,
+        outcomes: OutcomeChecker?
+    ) throws {
         noteOfferedAnew(device, own)
+        // What one copy of a journal has created is there when the other creates it.
+        if let outcomes, !copiedDevices.contains(device.number) {
+            for key in device.unsettled.subtracting(own.waitingKeys).subtracting(own.refusedKeys) {
+                guard let head = outcomes.heads[key] else {
+                    throw Violation(
+                        invariant: 1,
+                        what: "\(device.name) gave up a command for \(key.record) that was not "
+                            + "decided")
+                }
+                guard head < cursor else {
+                    throw Violation(
+                        invariant: 8,
+                        what: "\(device.name) gave up a command for \(key.record) that no pull "
+                            + "had brought: admitted after \(head), pulled up to \(cursor)")
+                }
+            }
+        }
         // What once stood there stays, whatever a former ledger did.
         formerlyApplied.subtract(own.refusedKeys)
         device.unsettled.formIntersection(own.waitingKeys)
@@ -278,6 +312,10 @@ final class CommandChecker {
         var creationsRefused: Set<CommandKey> = []
         for entry in ledger where entry.device != nil {
             let key = CommandKey(entry.group)
+            if let command = commands[key], !command.offered.contains(Array(entry.group.changes)) {
+                throw Violation(
+                    invariant: 2, what: "a command for \(key.record) is another at the hub")
+            }
             switch entry.outcome {
             case .applied: applied[key, default: 0] += 1
             case .rejected(let code, _, _):
@@ -327,8 +365,12 @@ struct OutcomeChecker {
         var group: ChangeGroup
     }
     private var known: [Key: String] = [:]
+    /// Of each command that was decided, the ledger's head before that.
+    private(set) var heads: [CommandKey: UInt64] = [:]
 
-    mutating func check(_ request: SyncRequest, _ answer: SyncAnswer) throws {
+    mutating func check(
+        _ request: SyncRequest, _ answer: SyncAnswer, headBefore: UInt64
+    ) throws {
         // Unless the answer sends the device elsewhere, or what was lost comes back first, it
         // decides on every group, whatever becomes of those before it.
         let end = request.groups.last?.nextCounter
@@ -346,6 +388,8 @@ struct OutcomeChecker {
         for group in request.groups where group.nextCounter <= outcomes.settledCounter {
             let refusal = outcomes.refusals.first { $0.firstCounter == group.firstCounter }
             let superseded = outcomes.superseded.first { $0.firstCounter == group.firstCounter }
+            let command = CommandKey(group)
+            heads[command] = min(heads[command] ?? headBefore, headBefore)
             let outcome = "\(refusal.map { "\($0)" } ?? "") \(superseded.map { "\($0)" } ?? "")"
             let key = Key(
                 replica: request.replica, counter: group.firstCounter, group: group)
@@ -406,12 +450,15 @@ struct PullChecker {
         var cursor: Position
     }
 
+    mutating func noteScope(_ scope: Scope, of device: SimulatedDevice) {
+        scopes[device.number, default: []].formUnion(scope.buckets)
+    }
+
     /// - Parameter everIn: Where records ever lay.
     mutating func noteServed(
         _ answer: SyncAnswer, to request: SyncRequest, holding: RightfulHolding,
         device: SimulatedDevice, everIn: [RecordID: Set<Bucket>]
     ) throws {
-        scopes[device.number, default: []].formUnion(holding.scope.buckets)
         guard let page = answer.page else { return }
         func fail(_ what: String) -> Violation {
             Violation(invariant: 16, what: "\(device.name) \(what), outside its scope")
@@ -444,6 +491,42 @@ struct PullChecker {
         expected[key] = holding.fingerprints
         order.append(key)
         if order.count > 50 { expected[order.removeFirst()] = nil }
+    }
+
+    /// Until its last page has come nothing of a pull is shown, and the cursor stays.
+    func checkStaged(
+        _ answer: SyncAnswer, _ inspection: JournalInspection, device: SimulatedDevice
+    ) throws {
+        if let cursor = answer.page?.cursor {
+            guard inspection.cursor == cursor else {
+                throw Violation(
+                    invariant: 14,
+                    what: "\(device.name) pulled \(cursor) and stands at \(inspection.cursor)")
+            }
+            device.pulled = (cursor, inspection.records)
+            return
+        }
+        // Another line of terms may put a device back.
+        guard let pulled = device.pulled, answer.line.isEmpty, answer.recovered == nil else {
+            device.pulled = nil
+            return
+        }
+        guard inspection.cursor == pulled.cursor else {
+            throw Violation(
+                invariant: 14,
+                what: "\(device.name) stands at \(inspection.cursor) before its pull is complete")
+        }
+        guard device.altered.isEmpty else { return }
+        for (id, record) in inspection.records where record.isVisible {
+            guard let former = pulled.records[id], former.isVisible,
+                record.isSame(as: former)
+                    || Fingerprint.of(record) == device.fingerprint(of: id, former)
+            else {
+                throw Violation(
+                    invariant: 10,
+                    what: "\(device.name) shows \(id) before its pull is complete")
+            }
+        }
     }
 
     /// - Parameter mayDiffer: Whether a disk altered a record.
@@ -499,6 +582,66 @@ struct PullChecker {
             held[id] = device.fingerprint(of: id, record)
         }
         return held
+    }
+}
+
+extension InspectedRecord {
+    /// The fields of a need about which somebody has to decide: live versions of other values, an
+    /// answer that an order did not know, a withdrawal that did not know of a change.
+    var openConflicts: Set<NeedField> {
+        let registers = Dictionary(uniqueKeysWithValues: fields.map { ($0.field, $0.register) })
+        let order = LateAnswers.order(
+            ofDispatch: registers[NeedField.dispatch.rawValue]?.winner?.value)
+        return Set(
+            NeedField.allCases.filter { field in
+                guard let register = registers[field.rawValue] else { return false }
+                let values = register.versions.map(\.value).filter {
+                    !LateAnswers.sources.contains(field)
+                        || LateAnswers.order(of: field, $0) == order
+                }
+                if Set(values).count > 1 { return true }
+                switch field {
+                case .dispatch:
+                    return registers[LateAnswers.field]?.versions.contains {
+                        LateAnswers.open($0.value, currentOrder: order) != nil
+                    } ?? false
+                case .withdrawal:
+                    return register.winner?.value != nil
+                        && contested.contains { NeedField(rawValue: $0) != nil }
+                default: return false
+                }
+            })
+    }
+}
+
+/// The newest time that the hub's clock had shown when each change was admitted.
+struct HubTimes {
+    private var heads: [(head: UInt64, newest: Int64)] = []
+    private var newestSinceHead = Int64.min
+    private var newestEver: Int64
+
+    init(newest: Int64 = .min) { newestEver = newest }
+
+    mutating func noteReading(_ milliseconds: Int64) {
+        newestSinceHead = max(newestSinceHead, milliseconds)
+        newestEver = max(newestEver, milliseconds)
+    }
+
+    /// Notes how far the ledger is after an operation.
+    mutating func noteHead(_ head: UInt64) {
+        if let last = heads.last {
+            if head > last.head { heads.append((head, newestSinceHead)) }
+        } else {
+            heads.append((head, newestEver))
+        }
+        newestSinceHead = .min
+    }
+
+    /// Another ledger takes the place, and when it admitted what is not known any more.
+    mutating func forgetHeads() { heads = [] }
+
+    func newest(at sequence: UInt64) -> Int64 {
+        heads.first { $0.head >= sequence }?.newest ?? newestEver
     }
 }
 
@@ -906,7 +1049,7 @@ struct LedgerChecker {
     let brought: [InspectedBrought]
     let restores: RestoreChecker
     let head: UInt64
-    let newestHubTime: Int64
+    let times: HubTimes
 
     /// Every field's admitted changes, by record and field.
     static func histories(
@@ -942,6 +1085,11 @@ struct LedgerChecker {
         try checkCounters()
         let histories = Self.histories(groups: groups, brought: brought)
         let known = restores.happened ? knownLate : []
+        let rows = Set(records.map(\.id))
+        if let missing = histories.keys.filter({ !rows.contains($0) }).min() {
+            throw Violation(
+                invariant: 2, what: "the ledger admitted \(missing) and has no row of it")
+        }
         for record in records {
             // Then two say of one position that other versions were live there.
             if restores.happened, restores.staleRows.contains(record.id) { continue }
@@ -1064,7 +1212,7 @@ struct LedgerChecker {
                     invariant: 4,
                     what: "field \(field) of \(record): a change covers one with a later stamp")
             }
-            if version.stamp.milliseconds > newestHubTime,
+            if version.stamp.milliseconds > times.newest(at: version.sequence),
                 !history.contains(where: {
                     version.covers($0)
                         && $0.stamp.milliseconds == version.stamp.milliseconds - 1
@@ -1075,20 +1223,28 @@ struct LedgerChecker {
         }
     }
 
-    /// Joining in any order gives the same.
+    /// Joining in any order, and grouped in any way, gives the same; and what is joined twice.
     private func checkJoin(_ history: [Version], stored: Register, record: RecordID) throws {
-        var backwards = Register()
-        var insertedBackwards = Register()
-        for version in history.reversed() {
-            var one = Register()
-            one.insert(version)
-            one.join(backwards)
-            backwards = one
-            insertedBackwards.insert(version)
-        }
-        guard isEqual(backwards, stored), isEqual(insertedBackwards, stored) else {
-            throw Violation(
-                invariant: 3, what: "\(record): order of arrival matters: \(text(of: history))")
+        var chance = Chance(seed: UInt64(history.count))
+        for order in [history.reversed(), history.shuffled(using: &chance)] {
+            var joined = Register()
+            var inserted = Register()
+            var parts = [Register(), Register()]
+            for (index, version) in order.enumerated() {
+                var one = Register()
+                one.insert(version)
+                one.join(joined)
+                joined = one
+                inserted.insert(version)
+                parts[index % 2].insert(version)
+            }
+            parts[0].join(parts[1])
+            parts[1].join(parts[0])
+            guard [joined, inserted, parts[0], parts[1]].allSatisfy({ isEqual($0, stored) }) else {
+                throw Violation(
+                    invariant: 3,
+                    what: "\(record): order of arrival matters: \(text(of: history))")
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ package enum Fault: String, CaseIterable, Sendable {
     case staleAnswer = "stale-answer"
     /// No answer before the device gives up waiting.
     case hung
+    /// Requests that come while the hub's disk works share its next commit.
+    case sharedCommit = "shared-commit"
     /// A copy of the hub or of a device gets what is made to do harm.
     case hostileFrame = "hostile-frame"
     // Storage
@@ -85,6 +87,7 @@ package enum Fault: String, CaseIterable, Sendable {
         switch self {
         case .requestLost, .answerLost, .duplicated, .delayed, .reordered: 0.4
         case .truncated, .bitFlipped, .staleAnswer, .hung: 0.15
+        case .sharedCommit: 0.8
         case .hostileFrame: 0.03
         case .deviceKilled, .devicePowerLost, .hubKilled, .hubPowerLost: 0.08
         case .hubKilledBeforeReply, .diskFull, .ioError: 0.06

@@ -20,7 +20,7 @@ extension World {
         ) { time }
         defer { copy.close() }
         for _ in 0..<Self.framesPerAttack {
-            let frame = hostileFrame(from: message)
+            let frame = try hostileFrame(from: message)
             guard let ledger = copy.ledger,
                 let request = try? SyncRequest(decoding: Frame.decode(frame).message)
             else { continue }
@@ -46,12 +46,12 @@ extension World {
         let disk = Disk(seed: chance.next(), image: device.disk.snapshot())
         defer { disk.close() }
         let clocks = device.clocks(now: now)
+        let frames = try (0..<Self.framesPerAttack).map { _ in try hostileFrame(from: message) }
         do throws(JournalError) {
             let journal = try Journal(
                 path: SimulatedDevice.path, random: chance.split().source,
                 busyTimeoutMilliseconds: 0, vfs: disk.vfsName)
-            for _ in 0..<Self.framesPerAttack {
-                let frame = hostileFrame(from: message)
+            for frame in frames {
                 guard let message = try? Frame.decode(frame).message else { continue }
                 do throws(JournalError) {
                     _ = try journal.absorb(message, for: request, clocks: clocks)
@@ -71,9 +71,15 @@ extension World {
     }
 
     /// Random bytes, a bomb, or a frame without fault around a message that has some.
-    private func hostileFrame(from message: [UInt8]) -> [UInt8] {
+    private func hostileFrame(from message: [UInt8]) throws -> [UInt8] {
         let kind = chance.below(16)
-        if kind == 0 { return Self.bomb(length: chance.below(2 * Limits.inflatedBytesMax)) }
+        if kind == 0 {
+            let bomb = Self.bomb(length: chance.below(2 * Limits.inflatedBytesMax))
+            if (try? Frame.decode(bomb)) != nil {
+                throw Violation(invariant: 23, what: "a bomb was inflated")
+            }
+            return bomb
+        }
         if kind < 4 { return chance.happens(0.5) ? noise(200) : [0x57, 0x59, 1] + noise(200) }
         var bytes = kind < 6 ? noise(200) : message
         for _ in 0...chance.below(3) where !bytes.isEmpty {

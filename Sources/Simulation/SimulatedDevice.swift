@@ -37,13 +37,15 @@ final class SimulatedDevice {
     var session: DeviceSession?
     var pending: SyncRequest?
     var pendingSince: Int64 = 0
-    var attempts: UInt32 = 0
     var awayUntil: Int64 = 0
     /// Whether it has some pages of a pull, and not the last.
     var isMidPull = false
 
     /// What the person sees is at least as new as in these; see invariant 9.
     var newestShown: [RecordID: JournalInspection.Record] = [:]
+
+    /// What was there at the end of its newest complete pull; `nil` when nobody can tell.
+    var pulled: (cursor: Position, records: [RecordID: JournalInspection.Record])?
 
     /// Commands that were told as done here and have no outcome yet that the checker saw.
     var unsettled: Set<CommandKey> = []

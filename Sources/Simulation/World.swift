@@ -35,7 +35,7 @@ package final class World {
     /// The true time, in milliseconds since 1970.
     private(set) var now = start
     private(set) var hubOffset: Int64 = 0
-    private var newestHubTime: Int64 = 0
+    private var hubTimes = HubTimes()
     private(set) var hub: SimulatedHub!
     private(set) var devices: [SimulatedDevice] = []
     private var rates: [Fault: Double] = [:]
@@ -51,12 +51,15 @@ package final class World {
     private var outcomes = OutcomeChecker()
     private var restores = RestoreChecker()
     private(set) var schemas = SchemaChecker()
+    private(set) var commitsShared = 0
     private var hubDownUntil: Int64 = 0
     /// The disk's steps when the operation under way began, and how many the longest had of late.
     private var operationBegan = 0
     private var deviceStepsMax = stepsOfShortOperation
     private var hubStepsMax = stepsOfShortOperation
     private var territoryVersion = 0
+    /// With clones.
+    private let devicesMax: Int
     /// Whether there are no categories at first. Until they come people invent their own; who has
     /// not heard of them by then is refused, and whatever builds on it.
     private let beginsWithoutCategories: Bool
@@ -90,10 +93,13 @@ package final class World {
 
     private static let gridsMax = 6
     private static let teamsMax = 4
+    private static let devicesWithClonesMax = 6
     /// Of a silent hour.
     private static let hopsInAnHourMax = 40
     private static let stepsOfShortOperation = 12
     private static let answerTimeoutMilliseconds: Int64 = 60_000
+    /// Of a very slow disk, so that requests meet.
+    private static let commitMilliseconds: Int64 = 2_000
     private static let roundsToRestMax = 60
     private static let healingRoundsMax = 4
     private static let calmOpeningsPerCheck = 4
@@ -117,13 +123,13 @@ package final class World {
         let (ledger, journal) = (beginsWithoutCategories ? images.1 : images.0, images.2)
         for fault in options.faults { rates[fault] = fault.rate(inRun: options.seed) }
         let deviceCount = options.devices ?? 2 + chance.below(4)
-        newestHubTime = now
+        devicesMax = max(Self.devicesWithClonesMax, deviceCount + 1)
         let schema = chance.happens(rate(.olderHub)) ? SimulatedHub.olderSchema : .current
         hub = try SimulatedHub(
             chance: chance.split(), image: ledger, schema: schema
         ) { [unowned self] in
             let time = now + hubOffset
-            newestHubTime = max(newestHubTime, time)
+            hubTimes.noteReading(time)
             return time
         }
         for index in 0..<deviceCount { try addDevice(index, image: journal) }
@@ -168,6 +174,7 @@ package final class World {
         try device.open(creating: true)
         try device.journal?.enroll(
             server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer)
+        device.pulled = try device.inspect().map { ($0.cursor, $0.records) }
         devices.append(device)
         trace.note("\(device.name) is a \(role.name) of \(role == .team ? team : territory)")
     }
@@ -319,6 +326,7 @@ package final class World {
                 }
                 hub.isCalm = true
             }
+            try hub.ledger.map { hubTimes.noteHead(try $0.head()) }
             trace.note("the hub is up")
         } catch let error as LedgerError {
             throw Violation(invariant: 25, what: "the ledger cannot open: \(error)")
@@ -373,6 +381,7 @@ package final class World {
         device.altered = device.alteredInBackup
         device.written = device.writtenInBackup
         device.newestShown = [:]
+        device.pulled = nil
         device.unsettled = []
         commands.copiedDevices.insert(device.number)
         try commands.forgetUnsent(of: device.number, ledger: before)
@@ -391,7 +400,7 @@ package final class World {
     }
 
     private func cloneJournal(_ index: Int) throws {
-        guard devices.count < 6 else { return }
+        guard devices.count < devicesMax else { return }
         let original = devices[index]
         original.stop()
         let image = original.disk.snapshot()
@@ -401,6 +410,7 @@ package final class World {
             team: original.team, chance: chance.split(), now: now, image: image)
         (clone.altered, clone.everAltered) = (original.altered, original.everAltered)
         clone.written = original.written
+        clone.pulled = original.pulled
         clone.isNewer = original.isNewer
         devices.append(clone)
         commands.copiedDevices.insert(original.number)
@@ -435,7 +445,11 @@ package final class World {
             if !isOnline { try restartHub() }
             return
         }
-        if let ledger = hub.ledger { try restores.noteRestore(of: ledger, devices) }
+        if let ledger = hub.ledger {
+            // Nobody will see it again.
+            _ = try check(ledger)
+            try restores.noteRestore(of: ledger, devices)
+        }
         try commands.noteReplaced(ledger: try ledgerGroups())
         hubRestores += 1
         hub.stop()
@@ -444,6 +458,7 @@ package final class World {
         hub.replaced = isPutBack ? nil : former
         // The same backup may be needed once more.
         if !isPutBack, chance.happens(0.5) { hub.backup = nil }
+        hubTimes.forgetHeads()
         try restartHub()
         trace.note(
             isPutBack ? "the hub's newer ledger is put back" : "the hub goes back to its backup")
@@ -512,6 +527,9 @@ package final class World {
                 device.stop()
                 try reopen(device)
             } else {
+                guard error.isAboutDeed else {
+                    throw Violation(invariant: 1, what: "\(device.name) cannot work: \(error)")
+                }
                 // Nothing was done.
                 return
             }
@@ -791,11 +809,13 @@ package final class World {
                 throw Violation(invariant: 21, what: "the hub fails its operator: \(error)")
             }
             trace.note("the hub's disk fails its operator")
+            hub.isCalm = false
         }
         if hub.disk.isDown { return hubDies() }
         endOperation(hub.disk, isHub: true)
         // Where a need lay until the next order is known to nobody else.
         _ = try hub.records()
+        hubTimes.noteHead(try ledger.head())
     }
 
     private func operate(_ ledger: Ledger) throws {
@@ -839,7 +859,6 @@ package final class World {
                 device.session = nil
                 device.pending = nil
             case .exchange(let batchBytesMax, let pageBytesMax):
-                device.attempts &+= 1
                 // Small at times, so that pulls take several pages.
                 let pageBytes =
                     hasSmallPages || chance.happens(0.3) ? Limits.pageBytesMin : pageBytesMax
@@ -924,55 +943,115 @@ package final class World {
         else { return }
         let message = messages.remove(at: next)
         now = max(now, message.at)
+        // Whoever has waited too long by then does not wait for it.
+        try timeOut()
         switch message.content {
-        case .request(let frame): try serve(travelled(frame), message.device)
+        case .request(let frame):
+            var requests = [(bytes: travelled(frame), device: message.device)]
+            while strikes(.sharedCommit), let next = nextRequest() {
+                requests.append((travelled(next.bytes), next.device))
+            }
+            try serve(requests)
         case .answer(let frame, let hub): try receive(travelled(frame), message.device, from: hub)
         }
     }
 
-    /// The hub's side of a request.
-    private func serve(_ frame: [UInt8], _ index: Int) throws {
-        guard let ledger = hub.ledger else { return }
-        let request: SyncRequest
-        let device = devices[index]
-        do {
-            let message = try Frame.decode(frame).message
-            request = try SyncRequest(decoding: message)
-            if strikes(.hostileFrame) { try attackHub(message, as: device) }
-        } catch is FrameError {
-            trace.note("the hub refuses a damaged frame")
-            return
+    /// Takes a request that arrives so soon that it shares a commit with the one before it.
+    private func nextRequest() -> (bytes: [UInt8], device: Int)? {
+        let until = now + Self.commitMilliseconds
+        for (index, message) in messages.enumerated() where message.at <= until {
+            guard case .request(let bytes) = message.content else { continue }
+            messages.remove(at: index)
+            return (bytes, message.device)
         }
+        return nil
+    }
+
+    /// The hub's side of requests that share a commit; mostly of one.
+    private func serve(_ frames: [(bytes: [UInt8], device: Int)]) throws {
+        guard let ledger = hub.ledger else { return }
+        var calls: [(index: Int, request: SyncRequest, frame: [UInt8])] = []
+        for frame in frames {
+            do {
+                let message = try Frame.decode(frame.bytes).message
+                calls.append((frame.device, try SyncRequest(decoding: message), frame.bytes))
+                if strikes(.hostileFrame) { try attackHub(message, as: devices[frame.device]) }
+            } catch is FrameError {
+                trace.note("the hub refuses a damaged frame")
+            }
+        }
+        guard !calls.isEmpty else { return }
+        let headBefore = try ledger.head()
         let isStruck = beginOperation(hub.disk, isHub: true)
         defer { endOperation(hub.disk, isHub: true) }
-        let answer: SyncAnswer
+        let results: [Result<SyncAnswer, any Error>]
         do {
-            let results = try ledger.sync([(device.number, request, frame)])
-            answer = try results.answers[0].get()
+            results = try ledger.sync(
+                calls.map { (devices[$0.index].number, $0.request, $0.frame) }
+            ).answers
         } catch let error as LedgerError {
             if hub.disk.isDown {
                 trace.note("the hub dies in a request")
                 return hubDies()
             }
             guard isStruck, error.isOfDisk else {
-                throw Violation(invariant: 21, what: "the hub fails \(device.name): \(error)")
+                throw Violation(invariant: 21, what: "the hub fails requests: \(error)")
             }
             trace.note("the hub's disk fails a request")
+            hub.isCalm = false
             return
         }
         if hub.disk.isDown { return hubDies() }
         endOperation(hub.disk, isHub: true)
-        try outcomes.check(request, answer)
+        if calls.count > 1 {
+            commitsShared += 1
+            trace.note("\(calls.count) requests share a commit")
+        }
+        var answers: [(index: Int, request: SyncRequest, answer: SyncAnswer)] = []
+        for (offset, (call, result)) in zip(calls, results).enumerated() {
+            let answer: SyncAnswer
+            do {
+                answer = try result.get()
+            } catch let error as LedgerError {
+                guard isStruck, error.isOfDisk else {
+                    throw Violation(
+                        invariant: 21,
+                        what: "the hub fails \(devices[call.index].name): \(error)")
+                }
+                trace.note("the hub's disk fails a request")
+                hub.isCalm = false
+                continue
+            }
+            answers.append((call.index, call.request, answer))
+            try check(
+                answer, to: call.request, of: devices[call.index], headBefore: headBefore,
+                isLast: offset == calls.count - 1)
+        }
+        hubTimes.noteHead(try ledger.head())
+        if strikes(.hubKilledBeforeReply) {
+            crashHub(.processKilled)
+            return
+        }
+        for (index, request, answer) in answers { try send(answer, to: request, of: index) }
+    }
+
+    /// - Parameter isLast: Whether the ledger is as it was when the page was served.
+    private func check(
+        _ answer: SyncAnswer, to request: SyncRequest, of device: SimulatedDevice,
+        headBefore: UInt64, isLast: Bool
+    ) throws {
+        try outcomes.check(request, answer, headBefore: headBefore)
         let holding = try hub.rightfulHolding(of: device.number)
+        pulls.noteScope(holding.scope, of: device)
+        guard isLast else { return }
         try pulls.noteServed(
             answer, to: request, holding: holding, device: device, everIn: hub.everIn)
         try digests.noteServed(
             answer, to: request, records: hub.records(), holding: holding, device: device,
             isHealing: isHealing)
-        if strikes(.hubKilledBeforeReply) {
-            crashHub(.processKilled)
-            return
-        }
+    }
+
+    private func send(_ answer: SyncAnswer, to request: SyncRequest, of index: Int) throws {
         let message = answer.encoded(for: request)
         let frame = try Frame.encode(message, usesDictionary: true, borders: .answer)
         try SizeChecker.check(answer, message, frame)
@@ -980,7 +1059,7 @@ package final class World {
         oldAnswers.append((index, frame, hubRestores))
         if oldAnswers.count > 20 { oldAnswers.removeFirst() }
         if strikes(.answerLost) {
-            trace.note("the answer to \(device.name) is lost")
+            trace.note("the answer to \(devices[index].name) is lost")
             return
         }
         send(.answer(frame, hub: hubRestores), index)
@@ -1008,6 +1087,7 @@ package final class World {
     private func noteInterrupted(
         _ device: SimulatedDevice, _ answer: SyncAnswer?, isFormer: Bool
     ) throws {
+        device.pulled = nil
         // If it is durable, what its writers have sent again counts here too.
         if answer?.recovered != nil { device.newestShown = [:] }
         guard let answer, answer.recovered == nil || isFormer else { return }
@@ -1045,11 +1125,16 @@ package final class World {
                 try noteInterrupted(device, received, isFormer: isFormer)
                 return
             }
-            guard let own = try device.journal?.inspectCommands() else { return }
-            commands.noteAbsorbed(device, own)
+            guard let own = try device.journal?.inspectCommands(),
+                let inspection = try device.inspect()
+            else { return }
+            try pulls.checkStaged(answer, inspection, device: device)
+            try commands.noteAbsorbed(
+                device, own, cursor: inspection.cursor.sequence,
+                outcomes: restores.happened ? nil : outcomes)
             try noteAbsorbed(
                 device, answer, isComplete: absorbed.answer.pullComplete, isFormer: isFormer)
-            if absorbed.answer.pullComplete, let inspection = try device.inspect() {
+            if absorbed.answer.pullComplete {
                 let areEqual = try pulls.checkAbsorbed(answer, inspection, device: device) {
                     digests.isTainted($0, device.altered)
                 }
@@ -1261,7 +1346,8 @@ package final class World {
         } ?? false
     }
 
-    /// Invariant 17: a person is shown the needs that are not deleted, and no other.
+    /// Invariants 6 and 17: a person is shown the needs that are not deleted, and no other; and of
+    /// each the conflicts that are open.
     ///
     /// - Parameter records: What the ledger has for the device.
     private func checkShown(_ device: SimulatedDevice, _ records: [InspectedRecord]) throws {
@@ -1271,28 +1357,54 @@ package final class World {
                     $0.field == NeedField.withdrawal.rawValue && $0.register.winner?.value != nil
                 }
         }
-        let shown = try device.journal?.needs().map(\.id) ?? []
-        for id in Set(shown).symmetricDifference(needs.map(\.id))
+        let shown = try device.needs()
+        let ids = shown.filter { !$0.isWithdrawn }.map(\.id)
+        for id in Set(ids).symmetricDifference(needs.map(\.id))
         where !device.everAltered.contains(id) {
             throw Violation(
                 invariant: 17,
-                what: "\(device.name) \(shown.contains(id) ? "shows" : "does not show") \(id)")
+                what: "\(device.name) \(ids.contains(id) ? "shows" : "does not show") \(id)")
+        }
+        let conflicts = Dictionary(
+            uniqueKeysWithValues: shown.map { ($0.id, Set($0.conflicts.map(\.field))) })
+        for record in records
+        where record.kind == Kind.need.rawValue && !device.everAltered.contains(record.id) {
+            let open = conflicts[record.id] ?? []
+            guard open == record.openConflicts else {
+                throw Violation(
+                    invariant: 6,
+                    what: "\(device.name) shows conflicts of \(open.map(\.name).sorted()) of "
+                        + "\(record.id), there are \(record.openConflicts.map(\.name).sorted())")
+            }
         }
     }
 
-    private func checkAtRest() throws {
-        guard let ledger = hub.ledger else { return }
+    /// What a ledger holds is sound, and follows from its history.
+    private func check(
+        _ ledger: Ledger
+    ) throws -> (
+        records: [InspectedRecord], groups: [InspectedGroup], brought: [InspectedBrought]
+    ) {
         let findings = try ledger.check()
         guard findings.isEmpty else {
             throw Violation(invariant: 25, what: "\(findings)")
         }
-        let records = try ledger.inspectRecords()
-        let groups = try ledger.inspectGroups()
-        let brought = try ledger.inspectBrought()
+        let inspected = try (
+            records: ledger.inspectRecords(), groups: ledger.inspectGroups(),
+            brought: ledger.inspectBrought()
+        )
         try LedgerChecker(
-            records: records, groups: groups, brought: brought, restores: restores,
-            head: try ledger.head(), newestHubTime: newestHubTime
+            records: inspected.records, groups: inspected.groups, brought: inspected.brought,
+            restores: restores, head: try ledger.head(), times: hubTimes
         ).check()
+        return inspected
+    }
+
+    private func checkAtRest() throws {
+        guard let ledger = hub.ledger else {
+            throw Violation(invariant: 22, what: "the hub is down after healing")
+        }
+        let (records, groups, brought) = try check(ledger)
         let known = records.map { KnownRecord($0) }
         var inspections: [(SimulatedDevice, JournalInspection)] = []
         for device in devices {
@@ -1327,6 +1439,19 @@ extension LedgerError {
         case .busy, .damaged, .invalid, .row, .notFound, .codeUnknown, .codeUsed, .codeExpired,
             .tokenUnknown, .revoked, .forbidden:
             false
+        }
+    }
+}
+
+extension JournalError {
+    /// Whether it tells a person why something cannot be done, and nothing of the journal.
+    fileprivate var isAboutDeed: Bool {
+        switch self {
+        case .notAllowed, .wrongState, .notYourJob, .nothingToSettle, .noSuchVersion,
+            .formerOrder, .notRefused, .tooDamaged, .unknownTeam, .unknownCategory,
+            .outsideTerritory, .unknownGrid:
+            true
+        default: false
         }
     }
 }

@@ -76,6 +76,10 @@ struct Simulate: ParsableCommand {
             let options = SimulationOptions(
                 seed: seed, devices: devices, events: events, faults: allowed(seed))
             TrapReport.note(options.command)
+            if runs == 1 {
+                let present = options.presentFaults.map(\.rawValue).joined(separator: ", ")
+                say("the seed's faults: \(present.isEmpty ? "none" : present)")
+            }
             switch Simulator.run(options) {
             case .success(let hash):
                 done += 1
@@ -109,7 +113,7 @@ struct Simulate: ParsableCommand {
 
     private func report(_ failure: SimulationFailure) throws {
         say("seed \(failure.options.seed) FAILED: \(failure.violation)")
-        print("shrinking…")
+        say("replay: \(failure.command)\nshrinking…")
         let small = Simulator.shrink(failure) { TrapReport.note($0.command) }
         print(small.violation)
         for event in small.recentEvents { print("  \(event)") }

@@ -79,7 +79,12 @@ struct SimulationTests {
         (seed: 16_020, events: 300),
         // A device was told of another scope by an answer that it never got, and had its former one
         // again when it worked.
-        (seed: 33_147, events: 300),
+        (seed: 33_147, events: 300), (seed: 24_298, events: 300), (seed: 29_702, events: 300),
+        (seed: 31_774, events: 300),
+        // A need that others brought back before the hub knew who had recorded it lay nowhere; what
+        // left a scope that a restore had made the ledger forget stayed; an older copy of a journal
+        // used the counters that a restore had lost, and a fork seemed to have seen it.
+        (seed: 2_232, events: 300), (seed: 30_214, events: 300), (seed: 1_041_099, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))
@@ -124,7 +129,8 @@ struct SimulationTests {
     /// One fault at a time, so that none hides behind another.
     @Test(arguments: Fault.allCases)
     func everyInvariantHoldsUnderOneFault(fault: Fault) async {
-        for seed in UInt64(900_000)..<900_010 {
+        // Most seeds switch a fault off.
+        for seed in (UInt64(900_000)...).lazy.filter({ fault.rate(inRun: $0) > 0 }).prefix(10) {
             guard holds(SimulationOptions(seed: seed, faults: [fault])) else { return }
             await Task.yield()
         }
@@ -215,15 +221,5 @@ struct SimulationTests {
 
     enum SchemaFault: CaseIterable {
         case ledgerAlters, deviceDrops, deviceForgets, deviceKeepsBack
-    }
-
-    /// A checker that cannot fail proves nothing: a history that breaks a rule is told.
-    @Test func commandThatVanishesIsNoticed() throws {
-        let world = try World(SimulationOptions(seed: 1, faults: []))
-        try world.run()
-        let checker = world.commands
-        #expect(throws: Violation.self) {
-            try checker.checkOutcomes(ledger: [], brought: [], journals: [])
-        }
     }
 }

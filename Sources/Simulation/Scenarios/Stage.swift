@@ -188,7 +188,7 @@ final class Stage {
         let brought = try ledger.inspectBrought()
         try LedgerChecker(
             records: records, groups: groups, brought: brought, restores: restores,
-            head: try ledger.head(), newestHubTime: now
+            head: try ledger.head(), times: HubTimes(newest: now)
         ).check()
         try restores.check(records: records, groups: groups, brought: brought)
         let known = records.map { KnownRecord($0) }
