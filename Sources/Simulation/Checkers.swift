@@ -454,10 +454,9 @@ struct PullChecker {
         scopes[device.number, default: []].formUnion(scope.buckets)
     }
 
-    /// - Parameter everIn: Where records ever lay.
     mutating func noteServed(
         _ answer: SyncAnswer, to request: SyncRequest, holding: RightfulHolding,
-        device: SimulatedDevice, everIn: [RecordID: Set<Bucket>]
+        device: SimulatedDevice, by hub: SimulatedHub
     ) throws {
         guard let page = answer.page else { return }
         func fail(_ what: String) -> Violation {
@@ -476,7 +475,7 @@ struct PullChecker {
         }
         // What was there at the time of an earlier pull and is not any more, or was asked for.
         for id in page.departed
-        where scopes[device.number]?.isDisjoint(with: everIn[id] ?? []) != false
+        where !hub.wasEver(id, in: scopes[device.number] ?? [])
             && request.audit?.refetch.contains(id) != true
         {
             throw fail("is told that \(id) departs")

@@ -27,7 +27,9 @@ final class SimulatedHub {
     /// What it held, by key; a row is read anew when its mark is another.
     private var knownRecords: [Int64: (mark: UInt64, record: KnownRecord)] = [:]
     /// Where each record ever lay, also in ledgers that were lost.
-    private(set) var everIn: [RecordID: Set<Bucket>] = [:]
+    private var everIn: [RecordID: Set<Bucket>] = [:]
+    /// Those that one request may have moved, and another of the same commit once more.
+    private var everAnywhere: Set<RecordID> = []
     /// What each device may hold, by its number, as of the last reading.
     private var rightfulHoldings: [Int64: RightfulHolding] = [:]
 
@@ -105,6 +107,22 @@ final class SimulatedHub {
         lastReading = (openings, head, records)
         rightfulHoldings = [:]
         return records
+    }
+
+    /// Notes that requests shared a commit, between which nobody looks where records lie.
+    func noteShared(_ requests: [SyncRequest]) throws {
+        let moved = Set(
+            requests.flatMap { $0.groups.map(\.record) + ($0.recovery?.records.map(\.id) ?? []) })
+        everAnywhere.formUnion(moved)
+        // Notes go where their need goes.
+        for record in try records() {
+            if let need = record.need, moved.contains(need) { everAnywhere.insert(record.id) }
+        }
+    }
+
+    /// Whether a record ever lay, or may have lain, in one of these buckets.
+    func wasEver(_ id: RecordID, in buckets: Set<Bucket>) -> Bool {
+        everAnywhere.contains(id) || !buckets.isDisjoint(with: everIn[id] ?? [])
     }
 
     /// What a device may hold, as of now.
