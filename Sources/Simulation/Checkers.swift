@@ -474,10 +474,8 @@ struct PullChecker {
             throw fail("is told the name of \(writer.replica)")
         }
         // What was there at the time of an earlier pull and is not any more, or was asked for.
-        for id in page.departed
-        where !hub.wasEver(id, in: scopes[device.number] ?? [])
-            && request.audit?.refetch.contains(id) != true
-        {
+        for id in page.departed where request.audit?.refetch.contains(id) != true {
+            if try hub.wasEver(id, in: scopes[device.number] ?? []) { continue }
             throw fail("is told that \(id) departs")
         }
         for case .records(let records) in page.findings.map(\.content) {

@@ -109,20 +109,20 @@ final class SimulatedHub {
         return records
     }
 
-    /// Notes that requests shared a commit, between which nobody looks where records lie.
-    func noteShared(_ requests: [SyncRequest]) throws {
-        let moved = Set(
-            requests.flatMap { $0.groups.map(\.record) + ($0.recovery?.records.map(\.id) ?? []) })
-        everAnywhere.formUnion(moved)
-        // Notes go where their need goes.
-        for record in try records() {
-            if let need = record.need, moved.contains(need) { everAnywhere.insert(record.id) }
+    /// Notes that requests share a commit, between which nobody looks where records lie.
+    func noteShared(_ requests: [SyncRequest]) {
+        for request in requests {
+            everAnywhere.formUnion(request.groups.map(\.record))
+            everAnywhere.formUnion(request.recovery?.records.map(\.id) ?? [])
         }
     }
 
     /// Whether a record ever lay, or may have lain, in one of these buckets.
-    func wasEver(_ id: RecordID, in buckets: Set<Bucket>) -> Bool {
-        everAnywhere.contains(id) || !buckets.isDisjoint(with: everIn[id] ?? [])
+    func wasEver(_ id: RecordID, in buckets: Set<Bucket>) throws -> Bool {
+        if !buckets.isDisjoint(with: everIn[id] ?? []) || everAnywhere.contains(id) { return true }
+        // A note goes where its need goes.
+        let need = try records().first { $0.id == id }?.need
+        return need.map(everAnywhere.contains) ?? false
     }
 
     /// What a device may hold, as of now.

@@ -992,6 +992,7 @@ package final class World {
         }
         guard !calls.isEmpty else { return }
         let headBefore = try ledger.head()
+        if calls.count > 1 { hub.noteShared(calls.map(\.request)) }
         let isStruck = beginOperation(hub.disk, isHub: true)
         defer { endOperation(hub.disk, isHub: true) }
         let results: [Result<SyncAnswer, any Error>]
@@ -1015,7 +1016,6 @@ package final class World {
         endOperation(hub.disk, isHub: true)
         if calls.count > 1 {
             commitsShared += 1
-            try hub.noteShared(calls.map(\.request))
             trace.note("\(calls.count) requests share a commit")
         }
         var answers: [(index: Int, request: SyncRequest, answer: SyncAnswer)] = []
