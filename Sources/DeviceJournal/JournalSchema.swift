@@ -47,6 +47,7 @@ enum JournalSchema {
                 try OutboxGroup.storeChains(connection)
             },
             Migration(version: 4, sql: recoveryOfVersion4),
+            Migration(version: 5, sql: stagingOfVersion5),
         ]
     }
 
@@ -192,7 +193,6 @@ enum JournalSchema {
         ALTER TABLE pull ADD COLUMN hub_schema_counter INTEGER NOT NULL DEFAULT 0;
         """
 
-    /// Former versions put in what the request had said before they stored a page.
     private static let stagingOfVersion3 = """
 
         ALTER TABLE staging ADD COLUMN request BLOB;
@@ -221,5 +221,11 @@ enum JournalSchema {
     /// The term in which a recovery's shared part ends; 0 when a former version began it.
     private static let recoveryOfVersion4 = """
         ALTER TABLE recovery ADD COLUMN shared_term INTEGER NOT NULL DEFAULT 0;
+        """
+
+    /// Pages lie otherwise on the wire now; a pull that was under way begins anew.
+    private static let stagingOfVersion5 = """
+        DELETE FROM staging;
+        UPDATE pull SET assignment = NULL, resume = x'';
         """
 }

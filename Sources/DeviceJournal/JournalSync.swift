@@ -745,13 +745,8 @@ extension Journal {
         var isSound = true
         try connection.forEach("SELECT page, request, checksum FROM staging") { row in
             guard isSound else { return }
-            let page = row.bytes(at: 0)
-            if let request = row.optionalBytes(at: 1) {
-                isSound = Self.checksum(ofStaged: page, request) == row.bits(at: 2)
-            } else {
-                // A former version staged it.
-                isSound = (try? Self.answer(in: page, to: nil)) != nil
-            }
+            isSound =
+                Self.checksum(ofStaged: row.bytes(at: 0), row.bytes(at: 1)) == row.bits(at: 2)
         }
         return isSound
     }
@@ -763,12 +758,9 @@ extension Journal {
         return sum.value
     }
 
-    /// Reads an answer.
-    ///
-    /// - Parameter request: What it answers, so that what the hub left out can be put in; `nil`
-    ///   for a page that a former version staged, from which nothing was left out.
+    /// Reads an answer, and puts in what the hub left out.
     private static func answer(
-        in message: [UInt8], to request: SyncRequest?
+        in message: [UInt8], to request: SyncRequest
     ) throws(FrameError) -> SyncAnswer {
         var answer = try SyncAnswer(decoding: message, for: request)
         try fillIn(&answer.page, from: request)
@@ -777,7 +769,7 @@ extension Journal {
 
     /// Puts in the values that the hub did not send back because the request held them.
     private static func fillIn(
-        _ page: inout Page?, from request: SyncRequest?
+        _ page: inout Page?, from request: SyncRequest
     ) throws(FrameError) {
         guard var records = page?.records else { return }
         page?.records = []
@@ -785,7 +777,7 @@ extension Journal {
         for index in records.indices {
             for position in records[index].versions.indices {
                 guard case .asSent = records[index].versions[position].value else { continue }
-                if sent.isEmpty, let request {
+                if sent.isEmpty {
                     for group in request.groups {
                         for (offset, change) in group.changes.enumerated() {
                             sent.updateValue(
@@ -794,7 +786,7 @@ extension Journal {
                     }
                 }
                 let dot = records[index].versions[position].stamp.dot
-                guard dot.replica == request?.replica, let value = sent[dot.counter] else {
+                guard dot.replica == request.replica, let value = sent[dot.counter] else {
                     throw .malformed("a value as sent that was not sent")
                 }
                 records[index].versions[position].value = value.map { .bytes($0) } ?? .cleared
@@ -839,7 +831,7 @@ extension Journal {
             let page = try connection.first(
                 "SELECT page, request FROM staging WHERE number = ?", .integer(number)
             ) { row in
-                let request = try row.optionalBytes(at: 1).map { try SyncRequest(decoding: $0) }
+                let request = try SyncRequest(decoding: row.bytes(at: 1))
                 return try Self.answer(in: row.bytes(at: 0), to: request).page
             }
             if let page = page ?? nil { try take(page, &merge) }

@@ -149,6 +149,7 @@ extension World {
         }
         guard !calls.isEmpty else { return }
         let headBefore = try ledger.head()
+        for call in calls { outcomes.noteCall(call.request, head: headBefore) }
         if calls.count > 1 { hub.noteShared(calls.map(\.request)) }
         let isStruck = beginOperation(hub.disk, isHub: true)
         defer { endOperation(hub.disk, isHub: true) }
@@ -192,7 +193,7 @@ extension World {
             }
             answers.append((call.index, call.request, answer))
             try check(
-                answer, to: call.request, of: devices[call.index], headBefore: headBefore,
+                answer, to: call.request, of: devices[call.index],
                 isLast: offset == calls.count - 1)
         }
         hubTimes.noteHead(try ledger.head())
@@ -206,9 +207,9 @@ extension World {
     /// - Parameter isLast: Whether the ledger is as it was when the page was served.
     func check(
         _ answer: SyncAnswer, to request: SyncRequest, of device: SimulatedDevice,
-        headBefore: UInt64, isLast: Bool
+        isLast: Bool
     ) throws {
-        try outcomes.check(request, answer, headBefore: headBefore)
+        try outcomes.check(request, answer)
         let holding = try hub.rightfulHolding(of: device.number)
         pulls.noteScope(holding.scope, of: device)
         guard isLast else { return }

@@ -51,7 +51,7 @@ extension World {
                 device.stop()
                 try reopen(device)
             } else {
-                guard try error.isAboutDeed || isOfAnotherRecord(error, device) else {
+                guard try error.isAboutDeed || isOfWhatIsThere(error, device) else {
                     throw Violation(invariant: 1, what: "\(device.name) cannot work: \(error)")
                 }
                 // Nothing was done.
@@ -63,14 +63,20 @@ extension World {
         }
     }
 
-    /// Whether a need cannot be worked on because the hub has a note under its id: a restored
-    /// journal whose clock stands still gives one out twice.
-    private func isOfAnotherRecord(_ error: JournalError, _ device: SimulatedDevice) throws -> Bool
-    {
-        guard case .notFound(let id) = error else { return false }
-        return try device.inspect()?.records.contains {
-            $0.key.description == id && $0.value.kind != Kind.need.rawValue
-        } ?? false
+    /// Whether a command fails for what a device holds and no person has written.
+    private func isOfWhatIsThere(_ error: JournalError, _ device: SimulatedDevice) throws -> Bool {
+        switch error {
+        case .invalid:
+            // A value to keep or to offer anew, of a later program or as a disk has made it.
+            return device.isNewer || !device.everAltered.isEmpty
+        case .notFound(let id):
+            // The hub has a note under the id of a need: a restored journal whose clock stands
+            // still gives one out twice.
+            return try device.inspect()?.records.contains {
+                $0.key.description == id && $0.value.kind != Kind.need.rawValue
+            } ?? false
+        default: return false
+        }
     }
 
     /// Has a person do something. Nobody holds the journal longer than that: it must be closed when

@@ -39,6 +39,37 @@ struct DeltaDecoder {
     }
 }
 
+/// Where the versions of a page stand, by thread: what one writer wrote as it created records, and
+/// what it wrote later. Each number of a version is told as the difference to the one before it in
+/// its thread, since an edit has little in common with the creation beside it, and much with the
+/// edit before.
+struct VersionThreads {
+    struct Point {
+        var counter: UInt64 = 0
+        var sequence: UInt64 = 0
+        var stamp: UInt64 = 0
+    }
+
+    /// By thread; threads are as many as twice the writers of the page.
+    private var points: [Point?] = []
+    private var newest = Point()
+
+    /// The thread's last version; of one that begins, the version before it in the page.
+    func last(of thread: UInt32) -> Point {
+        Int(thread) < points.count ? points[Int(thread)] ?? newest : newest
+    }
+
+    /// - Returns: What the thread's last version was.
+    @discardableResult
+    mutating func advance(_ thread: UInt32, to point: Point) -> Point {
+        let before = last(of: thread)
+        while points.count <= Int(thread) { points.append(nil) }
+        points[Int(thread)] = point
+        newest = point
+        return before
+    }
+}
+
 /// Shortens a column that says one thing of all: nothing for zeros, one entry for equal ones.
 func shortened<Entry: Equatable & ExpressibleByIntegerLiteral>(_ column: [Entry]) -> [Entry] {
     guard let first = column.first, column.allSatisfy({ $0 == first }) else { return column }

@@ -50,11 +50,12 @@ struct FieldBounds: Sendable {
     private static let broughtPage = FieldBounds([
         1: .refused, 2: .refused, 3: .refused,
         4: .messages(records(changesMax), 1), 5: .varints(changesMax), 6: .varints(changesMax),
-        7: .varints(changesMax), 8: .fixed64s(changesMax), 9: .varints(changesMax),
+        7: .varints(changesMax), 8: .fixed64s(changesMax),
         10: .varints(changesMax), 11: .varints(changesMax), 12: .varints(changesMax),
         13: .messages(changes, 1), 14: .refused, 15: .refused,
         16: .messages(FieldBounds([2: .varints(changesMax)]), changesMax),
         18: .varints(changesMax), 19: .refused, 20: .refused, 21: .refused, 22: .refused,
+        23: .varints(changesMax),
     ])
 
     private static let recovery = FieldBounds([

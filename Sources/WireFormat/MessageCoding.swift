@@ -558,16 +558,14 @@ extension Page {
         }
         page.records = WireRecords(records.lazy.map(\.id))
         var table = Table<ReplicaID>()
-        var counters = DeltaEncoder()
-        var sequences = DeltaEncoder()
-        var stamps = DeltaEncoder()
+        var threads = VersionThreads()
         var changes: [(field: UInt32, value: SizedValue)] = []
         // Gathered outside the message, which checks with every access whether it must be copied.
         var kinds: [UInt32] = []
         var versionCounts: [UInt32] = []
         var flags: [UInt32] = []
         var creations: [Int64] = []
-        var versionReplicas: [UInt32] = []
+        var versionThreads: [UInt32] = []
         var versionCounters: [Int64] = []
         var versionSequences: [Int64] = []
         var versionStamps: [Int64] = []
@@ -586,10 +584,16 @@ extension Page {
                     })
             }
             for version in record.versions {
-                versionReplicas.append(table.index(of: version.stamp.dot.replica))
-                versionCounters.append(counters.next(version.stamp.dot.counter))
-                versionSequences.append(sequences.next(version.sequence))
-                versionStamps.append(stamps.next(version.stamp.milliseconds))
+                let isLater = version.stamp.milliseconds != record.createdMilliseconds
+                let thread = 2 * table.index(of: version.stamp.dot.replica) + (isLater ? 1 : 0)
+                let point = VersionThreads.Point(
+                    counter: version.stamp.dot.counter, sequence: version.sequence,
+                    stamp: UInt64(bitPattern: version.stamp.milliseconds))
+                let before = threads.advance(thread, to: point)
+                versionThreads.append(thread)
+                versionCounters.append(Int64(bitPattern: point.counter &- before.counter))
+                versionSequences.append(Int64(bitPattern: point.sequence &- before.sequence))
+                versionStamps.append(Int64(bitPattern: point.stamp &- before.stamp))
                 let value: SizedValue =
                     switch version.value {
                     case .asSent: .marker(0)
@@ -603,7 +607,7 @@ extension Page {
         page.recordVersions = versionCounts
         page.recordFlags = flags
         page.recordCreated = creations
-        page.versionReplicas = versionReplicas
+        page.versionThreads = versionThreads
         page.versionCounters = versionCounters
         page.versionSequences = versionSequences
         page.versionStamps = versionStamps
@@ -621,22 +625,20 @@ extension Page {
         let block = try wire.changes.unpacked(markers: 2, countMax: countMax)
         let changes = block.spans
         guard wire.recordKinds.count == ids.count, wire.recordVersions.count == ids.count,
-            wire.recordFlags.count == ids.count, wire.versionReplicas.count == changes.count,
+            wire.recordFlags.count == ids.count, wire.versionThreads.count == changes.count,
             wire.versionCounters.count == changes.count,
             wire.versionSequences.count == changes.count,
             wire.versionStamps.count == changes.count
         else { throw .malformed("page columns of different lengths") }
         var contested: [UInt32: [UInt32]] = [:]
         for entry in wire.contested { contested[entry.recordIndex] = entry.fields }
-        var counters = DeltaDecoder()
-        var sequences = DeltaDecoder()
-        var stamps = DeltaDecoder()
+        var threads = VersionThreads()
         var creations = wire.recordCreated.makeIterator()
         var offset = 0
         var records: [PageRecord] = []
         records.reserveCapacity(ids.count)
         let recordVersions = wire.recordVersions
-        let versionReplicas = wire.versionReplicas
+        let versionThreads = wire.versionThreads
         let replicas = wire.replicas
         let versionCounters = wire.versionCounters
         let versionStamps = wire.versionStamps
@@ -650,9 +652,16 @@ extension Page {
             }
             let versions = try (offset..<offset + count).map {
                 position throws(FrameError) -> PageRecord.FieldVersion in
-                guard Int(versionReplicas[position]) < replicas.count else {
+                let thread = versionThreads[position]
+                guard thread / 2 < replicas.count else {
                     throw .malformed("a version without a writer")
                 }
+                let before = threads.last(of: thread)
+                let point = VersionThreads.Point(
+                    counter: before.counter &+ UInt64(bitPattern: versionCounters[position]),
+                    sequence: before.sequence &+ UInt64(bitPattern: versionSequences[position]),
+                    stamp: before.stamp &+ UInt64(bitPattern: versionStamps[position]))
+                threads.advance(thread, to: point)
                 let change = changes[position]
                 let value: PageRecord.Value =
                     change.length < ValueSpan.cleared
@@ -660,11 +669,10 @@ extension Page {
                 return PageRecord.FieldVersion(
                     field: change.field, value: value,
                     stamp: Stamp(
-                        milliseconds: Int64(bitPattern: stamps.next(versionStamps[position])),
+                        milliseconds: Int64(bitPattern: point.stamp),
                         dot: Dot(
-                            ReplicaID(truncating: replicas[Int(versionReplicas[position])]),
-                            counters.next(versionCounters[position]))),
-                    sequence: sequences.next(versionSequences[position]))
+                            ReplicaID(truncating: replicas[Int(thread / 2)]), point.counter)),
+                    sequence: point.sequence)
             }
             guard zip(versions, versions.dropFirst()).allSatisfy({ $0.field <= $1.field }) else {
                 throw .malformed("fields that do not ascend")

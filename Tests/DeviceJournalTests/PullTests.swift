@@ -64,6 +64,20 @@ import WireFormat
         #expect(staged == 0)
     }
 
+    /// Its pages lie otherwise.
+    @Test func aPullThatAFormerVersionBeganBeginsAnew() throws {
+        let bench = try Bench()
+        try bench.absorb(
+            bench.request(), page: bench.middlePage([bench.need(number: 1)], resume: "1"))
+        #expect(try !bench.request().resume.isEmpty)
+        try bench.journal.connection.execute("UPDATE staging SET page = x'00'")
+        try bench.journal.connection.setUserVersion(4)
+        try bench.reopen()
+        #expect(try bench.request().resume.isEmpty)
+        try bench.absorb(bench.request(), page: bench.lastPage([bench.need(number: 2)]))
+        #expect(try bench.journal.needs().map(\.id) == [Bench.strangersNeed(2)])
+    }
+
     @Test func aRestartDropsWhatWasStaged() throws {
         let bench = try Bench()
         try bench.absorb(

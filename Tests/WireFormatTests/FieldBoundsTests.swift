@@ -42,7 +42,7 @@ import WireFormat
             ("contested fields", inRecovery(block(16, block(2, many)))),
         ]
         for field in 2...7 { parts.append(("batch column \(field)", block(9, block(field, many)))) }
-        for field in [5, 6, 7, 9, 10, 11, 12, 18] {
+        for field in [5, 6, 7, 10, 11, 12, 18, 23] {
             parts.append(("brought column \(field)", inRecovery(block(field, many))))
         }
         for (field, bytes) in [(1, wide), (2, many), (3, many), (4, many)] {

@@ -157,7 +157,7 @@ final class CommandChecker {
         // What one copy of a journal has created is there when the other creates it.
         if let outcomes, !copiedDevices.contains(device.number) {
             for key in device.unsettled.subtracting(own.waitingKeys).subtracting(own.refusedKeys) {
-                guard let head = outcomes.heads[key] else {
+                guard let head = outcomes.headBefore(key) else {
                     throw Violation(
                         invariant: 1,
                         what: "\(device.name) gave up a command for \(key.record) that was not "

@@ -10,12 +10,25 @@ struct OutcomeChecker {
         var group: ChangeGroup
     }
     private var known: [Key: String] = [:]
-    /// Of each command that was decided, the ledger's head before that.
-    private(set) var heads: [CommandKey: UInt64] = [:]
+    /// Of each command that came to the hub, the ledger's head before that. It may have been
+    /// admitted by a hub that died before it answered.
+    private var headsBefore: [CommandKey: UInt64] = [:]
+    private var decided: Set<CommandKey> = []
 
-    mutating func check(
-        _ request: SyncRequest, _ answer: SyncAnswer, headBefore: UInt64
-    ) throws {
+    /// - Returns: The ledger's head before a command was decided, `nil` when it is not.
+    func headBefore(_ command: CommandKey) -> UInt64? {
+        decided.contains(command) ? headsBefore[command] : nil
+    }
+
+    /// Notes what the hub is about to decide.
+    mutating func noteCall(_ request: SyncRequest, head: UInt64) {
+        for group in request.groups {
+            let command = CommandKey(group)
+            headsBefore[command] = min(headsBefore[command] ?? head, head)
+        }
+    }
+
+    mutating func check(_ request: SyncRequest, _ answer: SyncAnswer) throws {
         // Unless the answer sends the device elsewhere, or what was lost comes back first, it
         // decides on every group, whatever becomes of those before it.
         let end = request.groups.last?.nextCounter
@@ -33,8 +46,7 @@ struct OutcomeChecker {
         for group in request.groups where group.nextCounter <= outcomes.settledCounter {
             let refusal = outcomes.refusals.first { $0.firstCounter == group.firstCounter }
             let superseded = outcomes.superseded.first { $0.firstCounter == group.firstCounter }
-            let command = CommandKey(group)
-            heads[command] = min(heads[command] ?? headBefore, headBefore)
+            decided.insert(CommandKey(group))
             let outcome = "\(refusal.map { "\($0)" } ?? "") \(superseded.map { "\($0)" } ?? "")"
             let key = Key(
                 replica: request.replica, counter: group.firstCounter, group: group)

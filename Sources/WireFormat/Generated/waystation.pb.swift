@@ -580,25 +580,18 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
     set {_uniqueStorage()._replicas = newValue}
   }
 
-  /// One entry a version. Versions of one field follow each other, newest stamp first.
-  package var versionReplicas: [UInt32] {
-    get {_storage._versionReplicas}
-    set {_uniqueStorage()._versionReplicas = newValue}
-  }
-
-  /// delta
+  /// Deltas within a thread, which `version_threads` names; SPEC.md §3.
   package var versionCounters: [Int64] {
     get {_storage._versionCounters}
     set {_uniqueStorage()._versionCounters = newValue}
   }
 
-  /// delta
   package var versionSequences: [Int64] {
     get {_storage._versionSequences}
     set {_uniqueStorage()._versionSequences = newValue}
   }
 
-  /// delta, milliseconds
+  /// milliseconds
   package var versionStamps: [Int64] {
     get {_storage._versionStamps}
     set {_uniqueStorage()._versionStamps = newValue}
@@ -679,6 +672,12 @@ package nonisolated struct Waystation_V1_Page: @unchecked Sendable {
   package var hasAdvance: Bool {_storage._advance != nil}
   /// Clears the value of `advance`. Subsequent reads from it will return its default value.
   package mutating func clearAdvance() {_uniqueStorage()._advance = nil}
+
+  /// One entry a version: twice the index into replicas, and 1 more for what came after the creation.
+  package var versionThreads: [UInt32] {
+    get {_storage._versionThreads}
+    set {_uniqueStorage()._versionThreads = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1794,7 +1793,7 @@ nonisolated extension Waystation_V1_Refusal: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Page"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}restart\0\u{1}cursor\0\u{1}resume\0\u{1}records\0\u{3}record_kinds\0\u{3}record_versions\0\u{3}record_flags\0\u{1}replicas\0\u{3}version_replicas\0\u{3}version_counters\0\u{3}version_sequences\0\u{3}version_stamps\0\u{1}changes\0\u{1}departed\0\u{1}writers\0\u{1}contested\0\u{4}\u{2}record_created\0\u{3}scope_digest\0\u{1}findings\0\u{1}sent\0\u{1}advance\0\u{c}\u{11}\u{1}")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}restart\0\u{1}cursor\0\u{1}resume\0\u{1}records\0\u{3}record_kinds\0\u{3}record_versions\0\u{3}record_flags\0\u{1}replicas\0\u{4}\u{2}version_counters\0\u{3}version_sequences\0\u{3}version_stamps\0\u{1}changes\0\u{1}departed\0\u{1}writers\0\u{1}contested\0\u{4}\u{2}record_created\0\u{3}scope_digest\0\u{1}findings\0\u{1}sent\0\u{1}advance\0\u{3}version_threads\0\u{c}\u{9}\u{1}\u{c}\u{11}\u{1}")
 
   fileprivate class _StorageClass {
     var _restart: Bool = false
@@ -1805,7 +1804,6 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
     var _recordVersions: [UInt32] = []
     var _recordFlags: [UInt32] = []
     var _replicas: [UInt64] = []
-    var _versionReplicas: [UInt32] = []
     var _versionCounters: [Int64] = []
     var _versionSequences: [Int64] = []
     var _versionStamps: [Int64] = []
@@ -1818,6 +1816,7 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
     var _findings: [Waystation_V1_AuditFinding] = []
     var _sent: Waystation_V1_SentRecords? = nil
     var _advance: UInt64? = nil
+    var _versionThreads: [UInt32] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1836,7 +1835,6 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       _recordVersions = source._recordVersions
       _recordFlags = source._recordFlags
       _replicas = source._replicas
-      _versionReplicas = source._versionReplicas
       _versionCounters = source._versionCounters
       _versionSequences = source._versionSequences
       _versionStamps = source._versionStamps
@@ -1849,6 +1847,7 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       _findings = source._findings
       _sent = source._sent
       _advance = source._advance
+      _versionThreads = source._versionThreads
     }
   }
 
@@ -1875,7 +1874,6 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         case 6: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._recordVersions) }()
         case 7: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._recordFlags) }()
         case 8: try { try decoder.decodeRepeatedFixed64Field(value: &_storage._replicas) }()
-        case 9: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._versionReplicas) }()
         case 10: try { try decoder.decodeRepeatedSInt64Field(value: &_storage._versionCounters) }()
         case 11: try { try decoder.decodeRepeatedSInt64Field(value: &_storage._versionSequences) }()
         case 12: try { try decoder.decodeRepeatedSInt64Field(value: &_storage._versionStamps) }()
@@ -1888,6 +1886,7 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         case 20: try { try decoder.decodeRepeatedMessageField(value: &_storage._findings) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._sent) }()
         case 22: try { try decoder.decodeSingularUInt64Field(value: &_storage._advance) }()
+        case 23: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._versionThreads) }()
         default: break
         }
       }
@@ -1923,9 +1922,6 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       }
       if !_storage._replicas.isEmpty {
         try visitor.visitPackedFixed64Field(value: _storage._replicas, fieldNumber: 8)
-      }
-      if !_storage._versionReplicas.isEmpty {
-        try visitor.visitPackedUInt32Field(value: _storage._versionReplicas, fieldNumber: 9)
       }
       if !_storage._versionCounters.isEmpty {
         try visitor.visitPackedSInt64Field(value: _storage._versionCounters, fieldNumber: 10)
@@ -1963,6 +1959,9 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
       try { if let v = _storage._advance {
         try visitor.visitSingularUInt64Field(value: v, fieldNumber: 22)
       } }()
+      if !_storage._versionThreads.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._versionThreads, fieldNumber: 23)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1980,7 +1979,6 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._recordVersions != rhs_storage._recordVersions {return false}
         if _storage._recordFlags != rhs_storage._recordFlags {return false}
         if _storage._replicas != rhs_storage._replicas {return false}
-        if _storage._versionReplicas != rhs_storage._versionReplicas {return false}
         if _storage._versionCounters != rhs_storage._versionCounters {return false}
         if _storage._versionSequences != rhs_storage._versionSequences {return false}
         if _storage._versionStamps != rhs_storage._versionStamps {return false}
@@ -1993,6 +1991,7 @@ nonisolated extension Waystation_V1_Page: SwiftProtobuf.Message, SwiftProtobuf._
         if _storage._findings != rhs_storage._findings {return false}
         if _storage._sent != rhs_storage._sent {return false}
         if _storage._advance != rhs_storage._advance {return false}
+        if _storage._versionThreads != rhs_storage._versionThreads {return false}
         return true
       }
       if !storagesAreEqual {return false}
