@@ -399,6 +399,15 @@ extension Journal {
         return try bytes.map { try Scope(storedNames: $0) } ?? .empty
     }
 
+    /// Whether a bucket is assigned, without making a scope of all that are.
+    func isAssigned(_ bucket: Bucket) throws -> Bool {
+        let name = Array(bucket.name.utf8)
+        let names = try connection.first("SELECT buckets FROM enrolment") { $0.bytes(at: 0) }
+        var reader = ByteReader(names ?? [])
+        while !reader.isAtEnd { if try reader.block() == name { return true } }
+        return false
+    }
+
     func storeAssignment(_ assignment: Assignment) throws {
         var buckets = ByteWriter()
         for bucket in assignment.scope.buckets { buckets.put(bucket.name) }
@@ -521,14 +530,12 @@ extension Journal {
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
 
-    /// - Parameter first: The number of the record's first group, if it is known: all that waits is
-    ///   looked through from there.
-    func readOutbox(of record: RecordID, from first: Int64 = 0) throws -> [OutboxGroup] {
+    func readOutbox(of record: RecordID) throws -> [OutboxGroup] {
         try connection.all(
             """
             SELECT number, replica, counter, record, state, content, chain FROM outbox
-            WHERE number >= ? AND record = ? ORDER BY number
-            """, .integer(first), .bytes(record.bytes)
+            WHERE record = ? ORDER BY number
+            """, .bytes(record.bytes)
         ) { OutboxGroup(row: $0) }.compactMap { $0 }
     }
 
@@ -540,12 +547,12 @@ extension Journal {
 
     /// Appends one command's changes: the one place where counters are given out.
     ///
-    /// - Returns: The group's number in the order of writing.
+    /// - Returns: As it is stored.
     @discardableResult
     func append(
         record: RecordID, createdKind: UInt32?, changes: [Change], writer: inout WriterRow,
         clocks: ClockReading
-    ) throws -> Int64 {
+    ) throws -> OutboxGroup {
         let content = GroupContent(
             createdKind: createdKind, base: try readPull().cursor, written: clocks,
             changes: changes)
@@ -555,7 +562,7 @@ extension Journal {
     @discardableResult
     func append(
         record: RecordID, content: GroupContent, writer: inout WriterRow
-    ) throws -> Int64 {
+    ) throws -> OutboxGroup {
         precondition(!content.changes.isEmpty, "a command changes something")
         // No batch with more would be read, and nothing that waits would go out any more.
         guard content.batchBytes <= JournalLimits.groupBytesMax,
@@ -570,8 +577,11 @@ extension Journal {
             VALUES (?, ?, ?, 0, ?, ?)
             """, .bits(dot.replica.rawValue), .bits(dot.counter), .bytes(record.bytes),
             .bytes(content.bytes(of: record, under: dot)), .bits(writer.chain.value))
-        writer.chain.append(content.group(of: record, at: dot.counter))
-        writer.nextCounter += UInt64(content.changes.count)
-        return connection.lastInsertedRow
+        let group = OutboxGroup(
+            number: connection.lastInsertedRow, replica: dot.replica, counter: dot.counter,
+            record: record, isSettled: false, content: content, chain: writer.chain)
+        writer.chain.append(group.group)
+        writer.nextCounter = group.nextCounter
+        return group
     }
 }

@@ -47,10 +47,12 @@ extension Journal {
                 throw JournalError.missing(field: required)
             }
             try check(given, identity: identity, action: .add, isCreation: true)
-            let (id, group) = try appendOne(
+            let group = try appendOne(
                 to: nil, creating: Kind.need.rawValue, given.changes, clocks: clocks)
-            return try requireNeed(
-                id, context: readContext(ofOwn: identity), firstGroup: group)
+            let context = try readContext(ofOwn: identity)
+            let view = compose(id: group.record, row: nil, groups: [group], context: context)
+            guard let view else { throw JournalError.notFound(group.record.description) }
+            return NeedSnapshot(view, context: context)
         }
     }
 
@@ -334,16 +336,15 @@ extension Journal {
         }
     }
 
-    /// - Returns: The record, and the group's number in the order of writing.
     private func appendOne(
         to record: RecordID?, creating kind: UInt32?, _ changes: [Change], clocks: ClockReading
-    ) throws -> (record: RecordID, group: Int64) {
+    ) throws -> OutboxGroup {
         var writer = try readWriter()
         let id = try record ?? newRecord(writer: &writer, clocks: clocks)
         let group = try append(
             record: id, createdKind: kind, changes: changes, writer: &writer, clocks: clocks)
         try storeWriter(writer)
-        return (id, group)
+        return group
     }
 
     /// Changes fields of a need that is shown, in one transaction with what it was decided on.
@@ -411,8 +412,7 @@ extension Journal {
             }
             switch (field, edit.value) {
             case (.grid, .text(let code)?):
-                let scope = try readScope()
-                if scope.contains(.grid(code)) { continue }
+                if try isAssigned(.grid(code)) { continue }
                 guard TerritoryTree(try readTerritories()).isGrid(code) else {
                     throw JournalError.unknownGrid(code)
                 }

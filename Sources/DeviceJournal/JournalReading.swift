@@ -217,7 +217,7 @@ extension Journal {
     /// The code of a grid given by code or name, or by a part of the name that only it has.
     package func gridCode(matching text: String) throws(JournalError) -> String {
         // Mostly it is the code of a grid of their own, and a banner has hundreds of others.
-        if try reading({ try readScope().contains(.grid(text)) }) { return text }
+        if try reading({ try isAssigned(.grid(text)) }) { return text }
         let grids = try territories().filter { $0.level == .grid }
         let found = try Self.code(
             matching: text, among: grids.map { NamedCode(code: $0.code, name: $0.name) })
@@ -282,11 +282,13 @@ extension Journal {
     /// Asked with every need, so only what contains the code somewhere is read.
     func isNamed(_ code: String, in kind: Kind) throws -> Bool {
         let bytes = Array(code.utf8)
-        let found = try connection.all(
+        return try connection.contains(
             "SELECT state FROM record WHERE kind = ? AND visible = 1 AND instr(state, ?) > 0",
             .integer(Int64(kind.rawValue)), .bytes(bytes)
-        ) { try? RecordState(bytes: $0.bytes(at: 0)) }
-        return found.contains { $0?.winner(TeamField.code.rawValue)?.value == bytes }
+        ) { row in
+            let state = try? RecordState(bytes: row.bytes(at: 0))
+            return state?.winner(TeamField.code.rawValue)?.value == bytes
+        }
     }
 
     /// Whether the device holds any reference data of a kind.
@@ -342,21 +344,17 @@ extension Journal {
         ) { RecordRow(row: $0) } ?? nil
     }
 
-    func need(
-        _ id: RecordID, context: ReadingContext, firstGroup: Int64 = 0
-    ) throws -> NeedSnapshot? {
+    func need(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot? {
         let row = try readRecord(id)
         let view = compose(
             id: id, row: row?.kind == Kind.need.rawValue ? row : nil,
-            groups: try readOutbox(of: id, from: firstGroup), context: context)
+            groups: try readOutbox(of: id), context: context)
         guard let view, view.kind == Kind.need.rawValue else { return nil }
         return NeedSnapshot(view, context: context)
     }
 
-    func requireNeed(
-        _ id: RecordID, context: ReadingContext, firstGroup: Int64 = 0
-    ) throws -> NeedSnapshot {
-        guard let need = try need(id, context: context, firstGroup: firstGroup) else {
+    func requireNeed(_ id: RecordID, context: ReadingContext) throws -> NeedSnapshot {
+        guard let need = try need(id, context: context) else {
             throw JournalError.notFound(id.description)
         }
         return need

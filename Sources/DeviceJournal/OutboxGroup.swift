@@ -144,7 +144,9 @@ struct OutboxGroup {
     var nextCounter: UInt64 { counter + UInt64(content.changes.count) }
 
     var group: ChangeGroup { content.group(of: record, at: counter) }
+}
 
+extension OutboxGroup {
     /// Columns: number, replica, counter, record, state, content, chain.
     ///
     /// - Returns: `nil` when the row is not as it was stored.
@@ -162,9 +164,7 @@ struct OutboxGroup {
         self.record = record
         self.content = content
     }
-}
 
-extension OutboxGroup {
     /// Gives what waits in a journal of an older schema its chains.
     static func storeChains(_ connection: Connection) throws {
         let rows = try connection.all(

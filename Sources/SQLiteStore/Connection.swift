@@ -183,6 +183,16 @@ extension Connection {
         return try statement.all(read: read)
     }
 
+    /// Whether `matches` holds for a row; those behind it are not read.
+    package func contains(
+        _ sql: StaticString, _ values: SQLValue...,
+        where matches: (borrowing Statement) throws -> Bool
+    ) throws -> Bool {
+        let statement = try prepare(sql)
+        try statement.bind(values)
+        return try statement.contains(where: matches)
+    }
+
     /// Calls `read` on each row in turn.
     package func forEach(
         _ sql: StaticString, _ values: SQLValue...,

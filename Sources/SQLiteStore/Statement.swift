@@ -195,6 +195,16 @@ extension Statement {
         return results
     }
 
+    /// Whether `matches` holds for a row; those behind it are not read.
+    package func contains(
+        _ values: SQLValue..., where matches: (borrowing Statement) throws -> Bool
+    ) throws -> Bool {
+        if !values.isEmpty { try bind(values) }
+        defer { reset() }
+        while try step() { if try matches(self) { return true } }
+        return false
+    }
+
     /// Calls `read` on each row in turn.
     package func forEach(
         _ values: SQLValue..., read: (borrowing Statement) throws -> Void
