@@ -59,17 +59,18 @@ struct PushCommand: ParsableCommand {
     var creates = 0
     @Option(help: "Needs to edit, two fields each.")
     var edits = 0
+    @Flag(help: "All edits at one moment instead of some minutes apart.")
+    var atOnce = false
+    @Flag(help: "Edits of all fields instead of urgencies and one field more.")
+    var mixed = false
 
     func run() throws {
         var states = try hub.devices.states()
         let device = WireDevice(states[self.device], workload: hub.workload)
         guard edits <= device.state.needs else { throw BenchError("too few needs to edit") }
         let link = try hub.link()
-        var groups = device.create(creates)
-        groups += (0..<edits).map {
-            let number = UInt64(1 + $0 * device.state.needs / max(1, edits))
-            return device.edit(device.state.record(number), $0)
-        }
+        let groups =
+            device.create(creates) + device.edit(own: edits, atOnce: atOnce, mixed: mixed)
         try device.sync(groups, over: link)
         states[self.device] = device.state
         try hub.devices.save(states)
@@ -287,12 +288,10 @@ struct FrameCommand: ParsableCommand {
     func run() throws {
         let state = try options.states()[self.device]
         let device = WireDevice(state, workload: options.workload.workload)
-        let groups = (0..<edits).map {
-            device.edit(state.record(UInt64(1 + $0 * state.needs / max(1, edits))), $0)
-        }
+        let request = device.request(
+            device.edit(own: edits), pageBytes: Limits.pageBytesStart)
         let frame = try Frame.encode(
-            device.request(groups, pageBytes: Limits.pageBytesStart).encoded(),
-            usesDictionary: true, namesDictionary: true, borders: .request)
+            request.encoded(), usesDictionary: true, namesDictionary: true, borders: .request)
         try TextFile.write(frame, to: file)
         report([("token", .string(state.token)), ("bytes", .integer(frame.count))])
     }

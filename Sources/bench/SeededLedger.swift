@@ -27,19 +27,22 @@ struct SeededLedger {
         self.path = path
         self.workload = workload
         let isNew = TextFile.size(path) == 0
-        if isNew {
-            try Ledger.create(
-                at: path, banner: Self.banner, name: "青草旗", offsetMinutes: 480,
-                clock: Self.wallMilliseconds)
-        }
+        if isNew { try Self.create(path, grids: grids) }
         ledger = try Ledger(opening: path, clock: Self.wallMilliseconds)
-        if isNew {
-            _ = try ledger.importTable(.territory, csv: Self.territory(grids: grids))
-            _ = try ledger.importTable(
-                .categories,
-                csv: "code,name\n"
-                    + Workload.categories.map { "\($0),\($0)" }.joined(separator: "\n") + "\n")
-        }
+    }
+
+    /// Set up before any need was recorded: a stamp is never before what its writer had seen, so
+    /// all would bear the moment of the import.
+    private static func create(_ path: String, grids: Int) throws {
+        let clock = { Workload.beginMilliseconds }
+        try Ledger.create(
+            at: path, banner: banner, name: "青草旗", offsetMinutes: 480, clock: clock)
+        let ledger = try Ledger(opening: path, clock: clock)
+        _ = try ledger.importTable(.territory, csv: territory(grids: grids))
+        _ = try ledger.importTable(
+            .categories,
+            csv: "code,name\n"
+                + Workload.categories.map { "\($0),\($0)" }.joined(separator: "\n") + "\n")
     }
 
     static func wallMilliseconds() -> Int64 { SystemClocks.now().wallMilliseconds }
@@ -139,17 +142,21 @@ struct SeededLedger {
         try device.admit(device.create(count), over: link)
         let edited = count * editedPercent / 100
         guard edited > 0 else { return }
-        // Every third need or so, in order.
+        // Every third need or so, in order, in the time until the next need is recorded.
         let numbers = (0..<edited).map { first + UInt64($0 * count / edited) }
+        let times = Workload.editedMilliseconds(
+            edited, before: Workload.recordedMilliseconds(first + UInt64(count)))
         if let partner {
             try partner.send([], over: link)
-            let contested = numbers.prefix(edited / 20).map {
-                partner.edit(device.state.record($0), Int($0) + 5_000_000)
+            let contested = zip(numbers, times).prefix(edited / 20).map {
+                partner.edit(device.state.record($0), Int($0) + 5_000_000, at: $1 - 30_000)
             }
             try partner.send(contested, over: link)
         }
         // Written before the partner's edits were pulled: concurrent with them.
-        let edits = numbers.map { device.edit(device.state.record($0), Int($0)) }
+        let edits = zip(numbers, times).map {
+            device.edit(device.state.record($0), Int($0), at: $1)
+        }
         try device.admit(edits, over: link)
     }
 

@@ -113,10 +113,29 @@ final class WireDevice {
     }
 
     /// Edits one need, by whoever it was recorded.
-    func edit(_ record: RecordID, _ number: Int) -> ChangeGroup {
+    ///
+    /// - Parameter milliseconds: When; `nil` is now, for devices that work at full speed.
+    func edit(_ record: RecordID, _ number: Int, at milliseconds: Int64? = nil) -> ChangeGroup {
         group(
             record, creating: nil, workload.edit(number, of: record.number),
-            at: SystemClocks.now().wallMilliseconds)
+            at: milliseconds ?? SystemClocks.now().wallMilliseconds)
+    }
+
+    /// Edits needs of its own, from the first to the last of them at equal distances.
+    ///
+    /// - Parameters:
+    ///   - atOnce: All now; else as a person does, some minutes apart until now.
+    ///   - mixed: Of all fields, as often as other edits; else of an urgency and one field more.
+    func edit(own count: Int, atOnce: Bool = false, mixed: Bool = false) -> [ChangeGroup] {
+        let now = SystemClocks.now().wallMilliseconds
+        let times =
+            atOnce
+            ? Array(repeating: now, count: count) : Workload.editedMilliseconds(count, before: now)
+        return times.enumerated().map { index, time in
+            // Needs twenty apart have the same field edited first.
+            let number = 1 + index * state.needs / count + (mixed ? 2 * index : 0)
+            return edit(state.record(UInt64(number)), index, at: time)
+        }
     }
 
     private func group(

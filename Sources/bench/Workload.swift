@@ -56,11 +56,28 @@ struct Workload: Sendable {
         "livestock", "schooling", "documents",
     ]
 
+    /// When the territory was imported, and the devices' days begin. Milliseconds since 1970; long
+    /// ago, so that nothing of the workload lies in the ledger's future.
+    static let beginMilliseconds: Int64 = 1_700_000_000_000
+
     /// When need `number` of a device was recorded: some minutes apart, so an id follows from
-    /// replica and number alone. Milliseconds since 1970.
+    /// replica and number alone; after every thousand a day goes by, in which they are edited.
     static func recordedMilliseconds(_ number: UInt64) -> Int64 {
         var chance = Chance(number)
-        return 1_790_000_000_000 + Int64(number) * 240_000 + Int64(chance.below(200_000))
+        let days = Int64((max(1, number) - 1) / 1_000)
+        return beginMilliseconds + days * 86_400_000 + Int64(number) * 240_000
+            + Int64(chance.below(200_000))
+    }
+
+    /// When a person wrote so many edits, one every few minutes, the last of them shortly before
+    /// a moment.
+    static func editedMilliseconds(_ count: Int, before end: Int64) -> [Int64] {
+        var chance = Chance(0xED17, count)
+        var time = end
+        return (0..<count).map { _ -> Int64 in
+            time -= 60_000 + Int64(chance.below(200_000))
+            return time
+        }.reversed()
     }
 
     /// The fields of a need, sorted by field, as bytes of the protocol.

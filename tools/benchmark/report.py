@@ -59,7 +59,9 @@ def rows(r):
             (f"zstd_bytes_{kind}", "zstd 19"), peers, "B/need"))
     result.append(bytes_row(
         "push of 20 changes on 10 needs", "edit_bytes", 500, ("edit_curl_bytes", "curl POST"),
-        [("Anki", "anki_edit_push_bytes"), ("Fossil", "fossil_edit_bytes")], "B"))
+        [("ours written at one moment", "edit_at_once_bytes"),
+         ("ours of all fields", "edit_mixed_bytes"), ("Anki", "anki_edit_push_bytes"),
+         ("Fossil", "fossil_edit_bytes")], "B"))
     result.append(bytes_row(
         "sync with nothing to say", "empty_bytes", 320, ("empty_curl_bytes", "curl POST"),
         [("Anki", "anki_empty_sync_bytes"), ("Fossil", "fossil_empty_bytes")], "B"))
@@ -118,7 +120,8 @@ def rows(r):
     result.append(Row(
         "its bytes", f"{number(get('pull_bytes'))} B/need", get("pull_bytes"), 40, unit="B/need",
         ratio=f"{times(over('pull_bytes', 'anki_pull_bytes')) or '–'} Anki",
-        beside=[("Anki", text(get("anki_pull_bytes")))]))
+        beside=[("ours with nothing edited", text(get("pull_unedited_bytes"))),
+                ("Anki", text(get("anki_pull_bytes")))]))
     sizes = r.notes["sizes"]
     few, many = sizes[0], sizes[-1]
     instructions = f"pair_instructions_{many}"

@@ -116,6 +116,7 @@ class Bench:
             packed = subprocess.run(["zstd", "-19", "-c"], input=content, capture_output=True,
                                     check=True).stdout
             add(f"zstd_bytes_{text}", len(packed) / FIRST_PUSH_NEEDS)
+        self.other_edit_bytes()
         self.tls_bytes()
 
     def small_bytes(self, common, relay, states):
@@ -141,6 +142,21 @@ class Bench:
         add("empty_bytes", sum(relay.take()))
         add("empty_frame_bytes_up", pushed["frame_bytes_up"])
         add("empty_frame_bytes_down", pushed["frame_bytes_down"])
+
+    def other_edit_bytes(self):
+        """Each in a ledger of its own: nothing was edited there before."""
+        for manner, flag in (("at_once", "--at-once"), ("mixed", "--mixed")):
+            ledger, states, _ = self.ledger(FIRST_PUSH_NEEDS, 1, 1)
+            with self.serve(ledger) as server:
+                relay = Relay(server.port)
+                push = ["push", "--devices", states, "--url", f"http://127.0.0.1:{relay.port}"]
+                # The first change since the server started opens its term, and the answer says so.
+                self.tool(*push, "--creates", 1)
+                relay.take()
+                self.tool(*push, "--edits", 10, flag)
+                self.results.add(f"edit_{manner}_bytes", sum(relay.take()))
+                relay.close()
+            self.remove(ledger, states)
 
     def tls_bytes(self):
         """The real client against a certificate of the server's own, on a new connection."""
@@ -283,6 +299,7 @@ class Bench:
         needs = self.size(2000, 10000)
         if isFirst:
             self.pulled = self.ledger(needs, 2, 1, edited=30)
+            self.unedited_pull_bytes(needs)
         ledger = self.pulled[0]
         with self.serve(ledger) as server:
             journal = self.path("fresh.sqlite")
@@ -293,12 +310,21 @@ class Bench:
             self.results.add("pull_milliseconds", figures["milliseconds"] * 10000 / needs)
             self.remove(journal)
             if isFirst:
-                relay = Relay(server.port)
-                self.tool("pull", "--url", f"http://127.0.0.1:{relay.port}", "--code",
-                          self.invite(ledger, "counted"), journal)
-                self.results.add("pull_bytes", sum(relay.take()) / needs)
-                relay.close()
-                self.remove(journal)
+                self.results.add("pull_bytes", self.pulled_bytes(ledger, server) / needs)
+
+    def unedited_pull_bytes(self, needs):
+        ledger, states, _ = self.ledger(needs, 1, 1)
+        with self.serve(ledger) as server:
+            self.results.add("pull_unedited_bytes", self.pulled_bytes(ledger, server) / needs)
+        self.remove(ledger, states)
+
+    def pulled_bytes(self, ledger, server):
+        relay, journal = Relay(server.port), self.path("fresh.sqlite")
+        self.tool("pull", "--url", f"http://127.0.0.1:{relay.port}", "--code",
+                  self.invite(ledger, "counted"), journal)
+        relay.close()
+        self.remove(journal)
+        return sum(relay.take())
 
     # Size
 
@@ -438,10 +464,9 @@ class Bench:
 
     def fossil_once(self):
         count = self.size(60, 1000)
-        needs = [line.split("\t")
-                 for line in self.tool("workload", "--needs", count).splitlines()]
-        edits = [line.split("\t")
-                 for line in self.tool("workload", "--needs", 0, "--edits", 10).splitlines()]
+        lines = [line.split("\t") for line in
+                 self.tool("workload", "--needs", count, "--edits", 10).splitlines()]
+        needs, edits = lines[:count], lines[count:]
         fossil = Fossil(self.path("fossil"))
         try:
             self.results.add("fossil_idle_memory", fossil.server.memory()[0])
