@@ -39,9 +39,7 @@ struct CellsCommand: ParsableCommand {
                 (record($0), workload.need($0, grid: SeededLedger.grid(0)))
             }
             let began = monotonicNanoseconds()
-            try cells.transaction {
-                for (id, fields) in batch { try cells.insert(id, fields, stamp: began) }
-            }
+            try cells.insert(batch, stamp: began)
             created += monotonicNanoseconds() - began
         }
         var edited: Int64 = 0
@@ -53,9 +51,7 @@ struct CellsCommand: ParsableCommand {
                 (record(number), workload.edit(push * edits + index, of: UInt64(number)))
             }
             let began = monotonicNanoseconds()
-            try cells.transaction {
-                for (id, fields) in batch { try cells.update(id, fields, stamp: began) }
-            }
+            try cells.update(batch, stamp: began)
             edited += monotonicNanoseconds() - began
         }
         report([
@@ -93,9 +89,7 @@ struct CellPairsCommand: ParsableCommand {
                 return (id, workload.edit(pair * 5 + index, of: number))
             }
             let began = monotonicNanoseconds()
-            try cells.transaction {
-                for (id, fields) in batch { try cells.update(id, fields, stamp: began) }
-            }
+            try cells.update(batch, stamp: began)
             for (id, _) in batch {
                 guard cells.read(id) > 0 else { throw BenchError("a row is missing") }
             }
@@ -123,14 +117,12 @@ struct CommitsCommand: ParsableCommand {
         var times: [Int64] = []
         let end = monotonicNanoseconds() + Int64(seconds * 1e9)
         while monotonicNanoseconds() < end {
-            let began = monotonicNanoseconds()
-            try cells.transaction {
-                for number in 1...10 {
-                    let id = RecordID(milliseconds: 1, replica: replica, number: UInt64(number))
-                    try cells.update(
-                        id, workload.edit(times.count + number, of: UInt64(number)), stamp: began)
-                }
+            let batch = (1...10).map { number -> (RecordID, [Change]) in
+                let id = RecordID(milliseconds: 1, replica: replica, number: UInt64(number))
+                return (id, workload.edit(times.count + number, of: UInt64(number)))
             }
+            let began = monotonicNanoseconds()
+            try cells.update(batch, stamp: began)
             times.append(monotonicNanoseconds() - began)
         }
         report([

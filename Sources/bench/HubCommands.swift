@@ -18,8 +18,8 @@ struct HubOptions: ParsableArguments {
     func links(_ count: Int) throws -> [Link] {
         if let url { return try (0..<count).map { _ in try Link(url: url) } }
         guard let ledger else { throw ValidationError("give --url or --ledger") }
-        let link = Link(try Ledger(opening: ledger, clock: SeededLedger.wallMilliseconds))
-        return Array(repeating: link, count: count)
+        let opened = try Ledger(opening: ledger, clock: SeededLedger.wallMilliseconds)
+        return (0..<count).map { _ in Link(opened) }
     }
 
     func link() throws -> Link { try links(1)[0] }
@@ -69,6 +69,7 @@ struct PushCommand: ParsableCommand {
         let device = WireDevice(states[self.device], workload: hub.workload)
         guard edits <= device.state.needs else { throw BenchError("too few needs to edit") }
         let link = try hub.link()
+        link.isMeasured = true
         let groups =
             device.create(creates) + device.edit(own: edits, atOnce: atOnce, mixed: mixed)
         try device.sync(groups, over: link)
@@ -105,6 +106,7 @@ struct MergeCommand: ParsableCommand {
         let (opened, done) = try hub.atOnce(clients) { device, link, gate in
             // Opens the connection and, if it is the first, the ledger's term.
             try device.send(device.create(1), over: link)
+            link.isMeasured = true
             let before = link.waitedNanoseconds
             var ended: Int64 = 0
             if clients == 1 {
@@ -164,6 +166,7 @@ struct EditsCommand: ParsableCommand {
         let links = try hub.links(2)
         let (link, partnersLink) = (links[0], links[1])
         try device.send([], over: link)
+        link.isMeasured = true
         var chance = Chance(hub.workload.seed, device.state.needs)
         var waited: Int64 = 0
         for push in 0..<pushes {
@@ -250,10 +253,8 @@ struct PairsCommand: ParsableCommand {
         let partner = WireDevice(states[1], workload: hub.workload)
         try device.send([], over: link)
         try partner.send([], over: partnersLink)
-        func waited() -> Int64 {
-            link.waitedNanoseconds
-                + (link === partnersLink ? 0 : partnersLink.waitedNanoseconds)
-        }
+        (link.isMeasured, partnersLink.isMeasured) = (true, true)
+        func waited() -> Int64 { link.waitedNanoseconds + partnersLink.waitedNanoseconds }
         var times: [Int64] = []
         for pair in 0..<pairs {
             let groups = (0..<5).map {

@@ -264,6 +264,8 @@ final class Link {
     }
 
     private let way: Way
+    /// Whether what comes now is of the figure, and not set up for it or another's.
+    var isMeasured = false
     /// From the first byte sent to the last received, without making and reading the frames.
     private(set) var waitedNanoseconds: Int64 = 0
     private(set) var roundTrips = 0
@@ -307,17 +309,31 @@ final class Link {
             frameBytesDown += response.body.count
             return response.body
         case .inProcess(let ledger):
-            let request = try SyncRequest(decoding: Frame.decode(frame).message)
-            let answers = try ledger.sync([
-                (device: device.device, request: request, frame: frame)
-            ]).answers
-            guard let answer = answers.first else { throw BenchError("no answer") }
-            let body = try Frame.encode(
-                try answer.get().encoded(for: request), usesDictionary: true,
-                borders: .answer)
+            let body = try (isMeasured ? Self.measuredAnswer : Self.answer)(ledger, frame, device)
             frameBytesDown += body.count
             return body
         }
+    }
+
+    /// Callgrind counts what this function does, so it stays one.
+    @inline(never)
+    private static func measuredAnswer(
+        _ ledger: Ledger, _ frame: [UInt8], _ device: DeviceState
+    ) throws -> [UInt8] {
+        try answer(ledger, frame, device)
+    }
+
+    /// The hub's side.
+    private static func answer(
+        _ ledger: Ledger, _ frame: [UInt8], _ device: DeviceState
+    ) throws -> [UInt8] {
+        let request = try SyncRequest(decoding: Frame.decode(frame).message)
+        let answers = try ledger.sync([
+            (device: device.device, request: request, frame: frame)
+        ]).answers
+        guard let answer = answers.first else { throw BenchError("no answer") }
+        return try Frame.encode(
+            try answer.get().encoded(for: request), usesDictionary: true, borders: .answer)
     }
 }
 

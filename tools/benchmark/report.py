@@ -243,11 +243,12 @@ def write(r, folder):
         lines.append("")
     lines += ["What stands in the way of each, and what was tried, is kept by hand in "
               "[NOTES.md](NOTES.md).", "", "## Where the time goes", "",
-              "Instructions by function (callgrind), of one process that plays both sides without "
-              "HTTP; the journal's side and the shell's command by themselves.", ""]
+              "Instructions by function (callgrind), only of what the figure is of: the hub's side "
+              "is counted from the frame that came to the frame that goes, without HTTP; the "
+              "device's and the command's with all they do.", ""]
     for job, told in r.notes["profile"].items():
         parts = ", ".join(f"{name} {share:.0f} %" for share, name in told["parts"] if share >= 0.5)
-        lines += [f"**{job}**: {parts}.", "",
+        lines += [f"**{job}**: {instructions_of(told)}. Of ours: {parts}.", "",
                   "| % | ours, with all that it calls | % | any, by itself |", "|---|---|---|---|"]
         for index in range(max(len(told["ours"]), len(told["functions"]))):
             cells = []
@@ -306,8 +307,38 @@ def short(name):
     return name if len(name) <= 80 else name[:77] + "…"
 
 
+def instructions_of(told):
+    """What one thing of a profile costs, beside its floor."""
+    text = f"{told['instructions'] / told['count']:,.0f} instructions"
+    if "floor" in told:
+        name, floor = told["floor"]
+        text += f", {name} {floor / told['count']:,.0f}"
+    return text
+
+
+# Which profile tells of which figure.
+PROFILES = {
+    "merge of new needs": ["a new need, the hub's side"],
+    "merge of edits, 600": ["an edit, 600 a push, the hub's side"],
+    "merge of edits, 110": ["an edit, 110 a push, the hub's side"],
+    "one need in process": ["one need in process"],
+    "`waystation need add`": ["`waystation need add`"],
+    "fresh device": ["a need of a fresh pull, the hub's side",
+                     "a need of a fresh pull, the device's side"],
+}
+
+
 def detail(r, row):
     """What the run itself knows of a figure's parts."""
+    text = parts_of(r, row)
+    for start, jobs in PROFILES.items():
+        if row.name.startswith(start):
+            for job in jobs:
+                text += f" {job[0].upper()}{job[1:]}: {instructions_of(r.notes['profile'][job])}."
+    return text
+
+
+def parts_of(r, row):
     get = r.get
     if row.name.startswith("first push"):
         kind = "free" if "free" in row.name else "phrases"
@@ -322,7 +353,7 @@ def detail(r, row):
                 f"{number(get('empty_frame_bytes_down'))} B of it; the rest is headers.")
     if row.name.endswith("1 client"):
         return (f" The server's processor time is {number(get('merge_cpu_share'))} of the time "
-                "waited; see the profile below.")
+                "waited.")
     return ""
 
 

@@ -20,6 +20,8 @@ from peers import Anki, Fossil, peer_versions, write_anki_environment
 
 GRID = "152921100001001"
 FIRST_PUSH_NEEDS = 1000
+NEED_ADD = ["need", "add", "东头路灯不亮，晚上老人出门不安全", "--category", "lighting", "--grid", GRID,
+            "--resident", "王秀英", "--phone", "13900000001", "--address", "平房8排"]
 # Two devices a grid, so that some of the edits are concurrent everywhere; the first has three.
 COUNTY_GRIDS = 363
 COUNTY_DEVICES = 2 * COUNTY_GRIDS + 1
@@ -28,6 +30,13 @@ OUR_MODULES = tuple(
     f"$s{len(name)}{name}" for name in
     ["SyncCore", "NeedModel", "WireFormat", "SQLiteStore", "DeviceJournal", "HubLedger",
      "DeviceSync", "TerminalUI", "waystation"])
+# The parts that figures are of, as callgrind finds them; what stands around them is not counted.
+HUBS_SIDE = "$s5bench4LinkC14measuredAnswer*"
+CELLS_INSERTED = "$s5bench8RawCellsC6insert_*"
+CELLS_EDITED = "$s5bench8RawCellsC6update_*"
+NEED_ADDED = "$s13DeviceJournal0B0C7addNeed_*Error*YKF"
+NEED_INSERTED = "$s5bench8RawCellsC10insertNeed_*"
+FRESH_PULL = "$s10DeviceSync0B6ClientC6enroll_*"
 
 
 class Bench:
@@ -264,23 +273,13 @@ class Bench:
             environment = {**os.environ, "WAYSTATION_HOME": str(home)}
             run([self.binaries / "waystation", "enroll", server.url, self.invite(ledger, "shell")],
                 env=environment)
-        database = self.path("floor.sqlite")
-        run(["sqlite3", database, "PRAGMA journal_mode = WAL;"
-             "CREATE TABLE need (id INTEGER PRIMARY KEY, text, category, grid, resident, phone,"
-             " address, urgency, latitude, longitude, household, source, wished)"])
-        pragmas = ["-cmd", "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 128;", "-cmd",
-                   ".dbconfig no_ckpt_on_close on", "-cmd", ".filectrl persist_wal 1"]
-        values = "'东头路灯不亮，晚上老人出门不安全','lighting','%s','王秀英','13900000001','平房8排'" % GRID
+        database = self.database_of_rows()
         ours, floor, memory, floor_memory = [], [], [], []
         for _ in range(self.size(15, 60)):
-            spent, peak = self.time(["sqlite3", *pragmas, database, "INSERT INTO need VALUES (NULL,"
-                                  f"{values},1,41100000,108500000,3,'visit',20700)"], environment)
+            spent, peak = self.time(["sqlite3", *self.row_inserted(database)], environment)
             floor.append(spent)
             floor_memory.append(peak)
-            spent, peak = self.time(
-                [self.binaries / "waystation", "need", "add", "东头路灯不亮，晚上老人出门不安全",
-                 "--category", "lighting", "--grid", GRID, "--resident", "王秀英", "--phone",
-                 "13900000001", "--address", "平房8排"], environment)
+            spent, peak = self.time([self.binaries / "waystation", *NEED_ADD], environment)
             ours.append(spent)
             memory.append(peak)
         add("shell_milliseconds", sorted(ours)[len(ours) // 2])
@@ -288,6 +287,21 @@ class Bench:
         add("shell_memory", max(memory))
         add("shell_floor_memory", max(floor_memory))
         self.remove(ledger, states, database)
+
+    def database_of_rows(self):
+        database = self.path("floor.sqlite")
+        run(["sqlite3", database, "PRAGMA journal_mode = WAL;"
+             "CREATE TABLE need (id INTEGER PRIMARY KEY, text, category, grid, resident, phone,"
+             " address, urgency, latitude, longitude, household, source, wished)"])
+        return database
+
+    @staticmethod
+    def row_inserted(database):
+        """What sqlite3's program is told for one need: same pragmas and close as ours."""
+        values = "'东头路灯不亮，晚上老人出门不安全','lighting','%s','王秀英','13900000001','平房8排'" % GRID
+        return ["-cmd", "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 128;", "-cmd",
+                ".dbconfig no_ckpt_on_close on", "-cmd", ".filectrl persist_wal 1", database,
+                f"INSERT INTO need VALUES (NULL,{values},1,41100000,108500000,3,'visit',20700)"]
 
     def time(self, command, environment):
         spent, kilobytes = run([self.timed, *command], env=environment).split()[-2:]
@@ -348,7 +362,9 @@ class Bench:
                        (database, small_database))
             self.remove(database)
             few, many = 10, 30
-            counted = [self.instructions(ledger, states, count) for count in (few, many)]
+            counted = [
+                self.instructions("pairs", "--devices", states, "--ledger", ledger, "--pairs", count)
+                for count in (few, many)]
             self.results.add(f"pair_instructions_{needs}",
                              (counted[1] - counted[0]) / (many - few))
         self.results.notes["sizes"] = sizes
@@ -384,15 +400,23 @@ class Bench:
                     told = self.tool("cell-pairs", database, "--pairs", pairs)
                     self.results.add(f"{name}_milliseconds_{needs}", told["median_milliseconds"])
 
-    def instructions(self, ledger, states, pairs):
-        done = subprocess.run(
-            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-             self.plain, "pairs", "--devices", states, "--ledger", ledger,
-             "--pairs", str(pairs)], capture_output=True, timeout=300)
-        found = re.search(rb"Collected : (\d+)", done.stderr)
-        if done.returncode != 0 or not found:
-            raise RuntimeError("callgrind: " + done.stderr.decode(errors="replace")[-400:])
-        return int(found.group(1))
+    def instructions(self, *arguments, **options):
+        out = self.callgrind(arguments, **options)
+        total = self.total(out)
+        out.unlink()
+        return total
+
+    @staticmethod
+    def total(out):
+        return int(re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.M).group(1))
+
+    def callgrind(self, arguments, program=None, part=None, environment=None):
+        """Counts a whole process, or a part of it: what the functions of that name do."""
+        out = self.path("callgrind")
+        run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
+             *([f"--toggle-collect={part}"] if part else []), program or self.plain, *arguments],
+            env=environment)
+        return out
 
     def memory(self, ledger, states):
         empty, _, _ = self.ledger(0, 1, 1)
@@ -482,36 +506,67 @@ class Bench:
     # Where the time goes
 
     def profile(self):
-        """Instructions by function, from callgrind, of the great jobs and of one command."""
-        needs = self.size(600, 3000)
+        """Instructions by function, from callgrind, of what the figures are of, and of the floors
+        that are programs of ours."""
+        jobs = self.results.notes["profile"] = {}
+
+        def job(name, count, arguments, floor=None, **options):
+            """Each of `count` things; a floor has a name, arguments and options."""
+            jobs[name] = {**self.functions(arguments, **options), "count": count}
+            if floor:
+                words, arguments, options = floor
+                jobs[name]["floor"] = words, self.instructions(*arguments, **options)
+
+        def cells(*arguments):
+            return ["cells", self.path("cells.sqlite"), *arguments]
+
+        frames, edited = self.size(2, 10), self.size(1000, 20000)
         ledger, states, _ = self.ledger(0, 2, 1)
-        jobs = {}
-        jobs["new needs"] = self.functions(
-            ["seed", ledger, "--devices", states, "--needs", needs, "--count", 2])
-        jobs["pushes of 600 edits"] = self.functions(
-            ["edits", "--devices", states, "--ledger", ledger, "--pushes", self.size(2, 10)])
-        jobs["10 changes pushed and pulled"] = self.functions(
-            ["pairs", "--devices", states, "--ledger", ledger, "--pairs", 200])
         with self.serve(ledger) as server:
-            jobs["fresh pull, the device's side"] = self.functions(
-                ["pull", "--url", server.url, "--code", self.invite(ledger, "profile"),
-                 self.path("profiled.sqlite")])
+
+            def added(name):
+                directory = self.path("journal")
+                directory.mkdir()
+                return ["need", "--url", server.url, "--code", self.invite(ledger, name), directory,
+                        "--count", 200]
+
+            job("one need in process", 200, added("one"),
+                ("plain SQLite", added("floor"), {"part": NEED_INSERTED}), part=NEED_ADDED)
             program = self.work / "waystation-without-debug-information"
             run(["strip", "--strip-debug", "-o", program, self.binaries / "waystation"])
             environment = {**os.environ, "WAYSTATION_HOME": str(self.path("home"))}
-            run([program, "enroll", server.url, self.invite(ledger, "profile 2")],
-                env=environment)
-            jobs["`waystation need add`"] = self.functions(
-                ["need", "add", "东头路灯不亮", "--grid", GRID], program, environment)
+            run([program, "enroll", server.url, self.invite(ledger, "shell")], env=environment)
+            job("`waystation need add`", 1, NEED_ADD,
+                ("sqlite3 program", self.row_inserted(self.database_of_rows()),
+                 {"program": "sqlite3"}), program=program, environment=environment)
+        hub = ["--devices", states, "--ledger", ledger]
+        job("a new need, the hub's side", frames * 1000, ["merge", *hub, "--frames", frames],
+            ("raw cells", cells("--needs", frames * 1000), {"part": CELLS_INSERTED}),
+            part=HUBS_SIDE)
+        for edits in (600, 110):
+            pushes = self.size(600, 6000) // edits
+            flags = ["--pushes", pushes, "--edits", edits]
+            job(f"an edit, {edits} a push, the hub's side", pushes * edits, ["edits", *hub, *flags],
+                ("raw cells", cells("--needs", edited, *flags), {"part": CELLS_EDITED}),
+                part=HUBS_SIDE)
+        job("10 changes pushed and pulled, the hub's side", 200, ["pairs", *hub, "--pairs", 200],
+            part=HUBS_SIDE)
         self.remove(ledger, states)
-        self.results.notes["profile"] = jobs
+        needs = self.size(600, 3000)
+        ledger, states, _ = self.ledger(needs, 3, 1, edited=30)
+        job("a need of a fresh pull, the hub's side", needs,
+            ["push", "--devices", states, "--ledger", ledger, "--device", 2], part=HUBS_SIDE)
+        with self.serve(ledger) as server:
+            job("a need of a fresh pull, the device's side", needs,
+                ["pull", "--url", server.url, "--code", self.invite(ledger, "profile"),
+                 self.path("profiled.sqlite")], part=FRESH_PULL)
+        self.remove(ledger, states)
 
-    def functions(self, arguments, program=None, environment=None):
-        out = self.path("callgrind")
-        run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}",
-             program or self.plain, *arguments], env=environment)
-        own = list(self.annotated(out))
-        whole = list(self.annotated(out, "--inclusive=yes"))
+    def functions(self, arguments, **options):
+        out = self.callgrind(arguments, **options)
+        total = self.total(out)
+        own = list(self.annotated(out, total))
+        whole = list(self.annotated(out, total, "--inclusive=yes"))
         out.unlink()
         functions, parts, ours = {}, {}, {}
         for share, name, library in own:
@@ -525,19 +580,19 @@ class Bench:
             if name.startswith(OUR_MODULES) and "U_" not in name and "T" not in name[-3:]:
                 ours.setdefault(name, min(share, 100))
         return {
-            "parts": sorted(((share, part) for part, share in parts.items()), reverse=True),
+            "instructions": total, "parts": sorted(((share, part) for part, share in parts.items()), reverse=True),
             "functions": self.demangled(functions, 8), "ours": self.demangled(ours, 16)}
 
     @staticmethod
-    def annotated(out, *flags):
-        """(per cent, function, library) of each function that matters, greatest first."""
-        listing = run(["callgrind_annotate", "--threshold=99", "--show-percs=yes", *flags, out])
+    def annotated(out, total, *flags):
+        """(per cent, function, library) of each function, greatest first."""
+        listing = run(["callgrind_annotate", "--threshold=100", "--show-percs=no", *flags, out])
         for line in listing.splitlines():
-            found = re.match(
-                r"\s*[\d,]+ \(\s*([\d.]+)%\)\s+\S*?:(.*?)(?: \[(\S+)\])?$", line)
+            found = re.match(r"\s*([\d,]+)\s+\S*?:(.*?)(?: \[(\S+)\])?$", line)
             if found and "PROGRAM" not in line:
                 library = pathlib.Path(found.group(3) or "").name.split(".so")[0]
-                yield float(found.group(1)), found.group(2).split("'")[0], library
+                share = 100 * int(found.group(1).replace(",", "")) / total
+                yield share, found.group(2).split("'")[0], library
 
     @staticmethod
     def demangled(functions, most):
