@@ -93,6 +93,8 @@ struct SeedCommand: ParsableCommand {
     @Option var grids = 1
     @Option(help: "Per cent of the needs that are edited later.")
     var edited = 0
+    @Option(help: "Needs of one frame.")
+    var frame = 1_000
 
     func run() throws {
         var states = access(options.devices, F_OK) == 0 ? try options.states() : []
@@ -100,7 +102,7 @@ struct SeedCommand: ParsableCommand {
             path: ledger, grids: grids, workload: options.workload.workload)
         try seeded.enroll(&states, to: count, grids: grids)
         let began = monotonicNanoseconds()
-        try seeded.fill(&states, to: needs, editedPercent: edited)
+        try seeded.fill(&states, to: needs, of: frame, editedPercent: edited)
         let spent = monotonicNanoseconds() - began
         try seeded.fold()
         try options.save(states)

@@ -93,11 +93,16 @@ struct SeededLedger {
         }
     }
 
-    /// Adds needs until there are so many, in frames of a thousand, and edits as lifelike.
+    /// Adds needs until there are so many, and edits as lifelike.
     ///
-    /// - Parameter editedPercent: Of the needs, each edited once; 5 % of the edits are concurrent
-    ///   with one of another device to the same field, in each grid that has two.
-    func fill(_ states: inout [DeviceState], to needs: Int, editedPercent: Int) throws {
+    /// - Parameters:
+    ///   - frame: Needs of one frame.
+    ///   - editedPercent: Of the needs, each edited once; 5 % of the edits of a frame, rounded
+    ///     down, are concurrent with one of another device to the same field, in each grid that
+    ///     has two.
+    func fill(
+        _ states: inout [DeviceState], to needs: Int, of frame: Int, editedPercent: Int
+    ) throws {
         let link = Link(ledger)
         let devices = states.map { WireDevice($0, workload: workload) }
         defer { states = devices.map(\.state) }
@@ -116,7 +121,7 @@ struct SeededLedger {
         var turn = 1
         while total < needs {
             let device: WireDevice
-            var count = min(1_000, needs - total)
+            var count = min(frame, needs - total)
             if writers.count == 1 {
                 device = writers[0]
             } else if writers[0].state.needs < Self.quietNeeds {

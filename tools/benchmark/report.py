@@ -156,7 +156,8 @@ def rows(r):
         unit="B", ratio=f"{times(over('ledger_bytes', 'content_bytes_phrases'))} the plain content",
         beside=[("plain content", text(get("content_bytes_phrases"))),
                 (f"raw cells of {many:,} needs, nothing edited", text(get(f"cells_bytes_{many}"))),
-                (f"ours of {many:,} needs", text(get("ledger_bytes_large")))]))
+                (f"ours of {many:,} needs", text(get("ledger_bytes_large"))),
+                ("ours in frames of ten needs", text(get("ledger_bytes_small_frames")))]))
     speed("empty syncs, 32 connections", "sync_requests_per_second", 0.6,
           "echo_requests_per_second", "bare echo")
     return result
@@ -179,7 +180,7 @@ def head(title, notes):
     today = datetime.date.today().isoformat()
     peers = f", {notes['peers']}" if "peers" in notes else ""
     return [f"# {title}", "",
-            f"`{notes['command']}`, {today}. {machine()}{peers}.", ""]
+            f"`{notes['command']}` of commit {notes['commit']}, {today}. {machine()}{peers}.", ""]
 
 
 def write(r, folder):
@@ -218,13 +219,26 @@ def write(r, folder):
         "- The pulled ledger and the growing one have 30 % of their needs edited, 5 % of the edits "
         "in conflict. Of the growing one the pair of devices works in a grid of 200 needs, whatever "
         "lies elsewhere; the instructions are of both sides. Frames are of 1,000 needs; a ledger "
-        "filled ten needs at a time is larger ([SCALE.md](SCALE.md)).",
+        "filled ten needs at a time is larger.",
         "- The compression dictionary has words that such needs use, 7 of the workload's 24 "
-        "problems and 9 of its 12 codes of categories among them; zlib and zstd have none.",
-        "- *curl POST*: the very frame, sent by curl with the fewest headers to a server that "
-        "answers with none, over TLS with the same certificate; *zstd 19*, *zlib 9*: the same "
-        "content as lines of text, packed whole.",
-        "- *bare echo*: Hummingbird as it comes, and nothing behind it; wrk, one thread.",
+        "problems, one of its places and one of its effects, 9 of its 12 codes of categories, 23 "
+        "of its 24 surnames and 20 of the 30 characters of its given names among them; zlib and "
+        "zstd have none.",
+        "- *curl POST*: a frame of the same content "
+        f"({number(r.get('edit_curl_frame_bytes'))} B of edits where ours is "
+        f"{number(r.get('edit_frame_bytes_up'))}, {number(r.get('empty_curl_frame_bytes'))} B of "
+        f"nothing where ours is {number(r.get('empty_frame_bytes_up'))}), sent by curl with the "
+        "fewest headers to a server that answers 200 with one header and no body, over TLS with "
+        "the same certificate; *zstd 19*, *zlib 9*: the same content as lines of text, packed "
+        "whole.",
+        "- The ten edits of the push set an urgency and one field more each (Fossil's the same, "
+        "Anki's the urgency and a digit of the address), written some minutes apart. Beside them "
+        "stand ten at one moment, and ten of all fields, each as often as in other edits.",
+        "- *bare echo*: HummingbirdCore's server, with neither router nor date, gives the body "
+        "back; wrk, one thread.",
+        "- A fresh pull is ours from the first byte of the enrolment, at a server that has just "
+        "started, to the last need stored; Anki's is the download by a client that has logged in, "
+        "at a server that has served.",
         "- *Anki*: its sync server from PyPI, a note for a need, 1,000 a sync; its times are of "
         "whole syncs, the client's part too. *Fossil*: Debian's, a ticket for a need.",
         "- What has none: Anki's server keeps a collection for each user and lets one client at it "

@@ -73,10 +73,10 @@ class Bench:
                   env={**os.environ, **(environment or {})})
         return json.loads(out) if out.startswith("{") else out
 
-    def ledger(self, needs, devices, grids, edited=0, free=False):
+    def ledger(self, needs, devices, grids, edited=0, free=False, frame=1000):
         ledger, states = self.path("ledger.sqlite"), self.path("devices")
         figures = self.tool("seed", ledger, "--devices", states, "--needs", needs, "--count",
-                            devices, "--grids", grids, "--edited", edited,
+                            devices, "--grids", grids, "--edited", edited, "--frame", frame,
                             *(["--free"] if free else []))
         return ledger, states, figures
 
@@ -372,9 +372,11 @@ class Bench:
         self.memory(ledger, states)
         self.remove(ledger, states, small, small_states, small_database)
         # Two devices in one grid, so that 5 % of the edits are concurrent.
-        ledger, states, figures = self.ledger(self.size(5000, 50000), 2, 1, edited=30)
-        self.results.add("ledger_bytes", figures["bytes"] / figures["needs"])
-        self.remove(ledger, states)
+        for name, needs, frame in (("ledger_bytes", self.size(5000, 50000), 1000),
+                                   ("ledger_bytes_small_frames", self.size(1000, 10000), 10)):
+            ledger, states, figures = self.ledger(needs, 2, 1, edited=30, frame=frame)
+            self.results.add(name, figures["bytes"] / figures["needs"])
+            self.remove(ledger, states)
 
     def pairs(self, needs, large, small, databases):
         """10 changes in the large ledger and in the smallest, and as raw cells, in turns."""
@@ -700,6 +702,12 @@ class Bench:
         self.results.notes["county"] = figures
 
 
+def commit():
+    """What is measured: the newest commit, which is the one before the report's own."""
+    changed = run(["git", "status", "--porcelain", "--", ".", ":!tools/bench-report"]).strip()
+    return run(["git", "rev-parse", "--short", "HEAD"]).strip() + (" with changes" if changed else "")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench")
     parser.add_argument("what", choices=["all", "scale"])
@@ -720,6 +728,7 @@ def main():
         if with_peers:
             bench.results.notes["peers"] = peer_versions(arguments.anki)
         bench.results.notes["command"] = arguments.command
+        bench.results.notes["commit"] = commit()
         if arguments.what == "scale":
             bench.scale()
             told = report.write_scale(bench.results, arguments.report)
