@@ -23,15 +23,20 @@ struct CellsCommand: ParsableCommand {
     var edits = 600
     @Option(help: "clustered or indexed.")
     var layout = RawCells.Layout.clustered
+    @Option(help: "Devices that recorded the needs in the same days, a transaction each in turn.")
+    var writers = 1
 
     func run() throws {
         let cells = try RawCells(path: path, layout: layout)
         let workload = workload.workload
-        let replica = ReplicaID(truncating: workload.seed &+ 0xF100)
         func record(_ number: Int) -> RecordID {
-            RecordID(
-                milliseconds: Workload.recordedMilliseconds(UInt64(number)), replica: replica,
-                number: UInt64(number))
+            let turn = (number - 1) / perTransaction
+            let replica = ReplicaID(
+                truncating: workload.seed &+ 0xF100 &+ UInt64(turn % writers))
+            // Of its own needs, so that the ids of several devices interleave.
+            let own = UInt64(number - (turn - turn / writers) * perTransaction)
+            return RecordID(
+                milliseconds: Workload.recordedMilliseconds(own), replica: replica, number: own)
         }
         var created: Int64 = 0
         for start in stride(from: 1, through: needs, by: perTransaction) {

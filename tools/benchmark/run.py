@@ -223,6 +223,20 @@ class Bench:
             add("merge4_per_second", figures["needs_per_second"])
         self.remove(ledger, states)
 
+    def merges_in_turn(self):
+        """Frames of many devices, whose needs are of the same days: no ids in order."""
+        writers = self.size(5, 100)
+        self.results.notes["writers"] = writers
+        ledger, states, _ = self.ledger(0, 1 + writers, COUNTY_GRIDS)
+        with self.serve(ledger) as server:
+            figures = self.tool("merge", "--devices", states, "--url", server.url, "--frames",
+                                writers, "--writers", writers)
+            self.results.add("merge_in_turn_per_second", figures["needs_per_second"])
+        database = self.path("cells.sqlite")
+        figures = self.tool("cells", database, "--needs", writers * 1000, "--writers", writers)
+        self.results.add("cells_in_turn_per_second", figures["needs_per_second"])
+        self.remove(ledger, states, database)
+
     def edits(self):
         add = self.results.add
         needs = self.size(3000, 20000)
@@ -658,6 +672,8 @@ class Bench:
             self.say(f"round {number + 1} of {rounds}")
             # Peers and floors stand between our own, so that all meet the same hours.
             self.merges()
+            if number == 0:
+                self.merges_in_turn()
             if with_peers and (number == 0 or not self.quick):
                 self.say("peers")
                 self.peers(isFirst=number == 0)
