@@ -1,12 +1,14 @@
 """Turns figures into tools/bench-report: tables in Markdown, plots in SVG."""
 
 import datetime
+import json
 import pathlib
 import platform
 import re
 import subprocess
 
 import plots
+from machinery import median
 from plots import number
 
 
@@ -380,6 +382,15 @@ COUNTIES = 2_843
 WORKERS = 4_500_000
 
 
+def memory_of_great_ledger(folder):
+    """MB of a server under load and needs in its ledger, of the report beside; None without it."""
+    try:
+        told = json.loads((folder / "figures.json").read_text())
+    except FileNotFoundError:
+        return None
+    return median(told["values"]["load_memory"]), told["notes"]["sizes"][-1]
+
+
 def write_scale(r, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
@@ -387,10 +398,14 @@ def write_scale(r, folder):
     seconds = county["milliseconds"] / 1000
     syncs, needs, days = county["syncs"], county["needs"], county["days"]
     up, down = county["bytes_up"] / needs, county["bytes_down"] / needs
+    handshake = r.notes["handshake_bytes"]
+    sync_bytes = (up + down) * county["needs_per_device"] + handshake
     stored = county["ledger_growth"] / needs
     processor = county["server_cpu_seconds"] / syncs
     national = WORKERS * county["needs_per_device"]
     rate = syncs / seconds
+    back = county["back"]
+    memory, held = memory_of_great_ledger(folder) or (county["server_memory"], needs)
     # Half of a day's syncs within one evening hour.
     peak = 0.5 * WORKERS / 3600
     lines = head("How a county and a country fit", r.notes)
@@ -405,35 +420,42 @@ def write_scale(r, folder):
         + " / ".join(number(county[f"latency_{name}_milliseconds"])
                      for name in ("p50", "p90", "p99", "p999", "max")) + " ms |",
         f"| HTTP bytes of a need, up / down | {up:.0f} / {down:.0f} |",
+        f"| bytes of a TLS handshake beside | {handshake:,.0f} |",
         f"| ledger bytes of a need | {stored:.0f} |",
         f"| server processor time of a sync | {processor * 1000:.2f} ms |",
-        f"| server memory at the peak | {county['server_memory']:.0f} MB |", "",
+        f"| server memory at the peak | {county['server_memory']:.0f} MB |",
+        f"| a device back from {days} days away, after {syncs:,} syncs of others | "
+        f"{number(back['waited_milliseconds'])} ms, "
+        f"{back['round_trips']} round trip{'s' * (back['round_trips'] != 1)} |", "",
         "![Latency of a sync](county.svg)", "",
+        f"Of a sync's processor time the greater part goes through the frames that came since the "
+        f"device's last one, a day's {county['devices']:,} here, for what it may hold; so it "
+        "follows how long a device was away and how many others write. What is known of the "
+        "parts, and of longer absences, is in [NOTES.md](NOTES.md).", "",
         f"## The country, on paper", "",
         f"{WORKERS:,} grid workers, {COUNTIES:,} county-level ledgers that know nothing of each "
-        "other, the same ten needs a worker and day. Syncs come when signal comes; half of a "
-        "day's are put into one hour.", "",
+        "other, the same ten needs a worker and day. Syncs come when signal comes, each over a new "
+        "connection with TLS; half of a day's are put into one hour.", "",
         "| what | of one county | of the country |", "|---|---|---|",
         f"| needs a day | {national / COUNTIES:,.0f} | {national:,} |",
         f"| syncs a second, peak hour | {peak / COUNTIES:.2f} | {peak:,.0f} |",
         f"| processor cores busy, peak hour | {peak / COUNTIES * processor:.5f} | "
         f"{peak * processor:.1f} |",
-        f"| bandwidth in and out, peak hour | "
-        f"{peak / COUNTIES * (up + down) * county['needs_per_device'] * 8 / 1000:.1f} kbit/s | "
-        f"{peak * (up + down) * county['needs_per_device'] * 8 / 1e6:.0f} Mbit/s |",
-        f"| traffic a day | {national / COUNTIES * (up + down) / 1e6:.1f} MB | "
-        f"{national * (up + down) / 1e9:.1f} GB |",
+        f"| bandwidth in and out, peak hour | {peak / COUNTIES * sync_bytes * 8 / 1000:.1f} kbit/s "
+        f"| {peak * sync_bytes * 8 / 1e6:.0f} Mbit/s |",
+        f"| traffic a day | {WORKERS / COUNTIES * sync_bytes / 1e6:.1f} MB | "
+        f"{WORKERS * sync_bytes / 1e9:.1f} GB |",
         f"| disk a year | {national / COUNTIES * stored * 365 / 1e9:.1f} GB | "
         f"{national * stored * 365 / 1e12:.1f} TB |",
-        f"| memory, one server a ledger | {county['server_memory']:.0f} MB | "
-        f"{county['server_memory'] * COUNTIES / 1000:.0f} GB |", "",
+        f"| memory, one server a ledger of {held:,} needs | {memory:.0f} MB | "
+        f"{memory * COUNTIES / 1000:.0f} GB |", "",
         f"So a county needs a small share of one machine, and the country, with one server process "
-        f"a ledger, fits {max(2, -(-int(county['server_memory'] * COUNTIES / 1000) // 48))} "
+        f"a ledger, fits {max(2, -(-int(memory * COUNTIES / 1000) // 48))} "
         f"machines of 64 GB by memory (48 GB of it used) and {max(1, -(-int(peak * processor) // 8))} "
         "of 8 cores by processor; twice as many for a standby of each. The bytes down and the "
         "processor time include what the others of a grid (4.4 devices share one) had recorded. "
-        "TLS handshakes (a millisecond of processor each, by assumption), edits and backups come "
-        "on top; they are not in these figures.", ""]
+        "The processor time of handshakes (a millisecond each, by assumption), edits and backups "
+        "come on top; they are not in these figures.", ""]
     (folder / "SCALE.md").write_text("\n".join(lines))
     (folder / "county.svg").write_text(plots.bars(
         "Latency of a sync in a county's day", [("all devices, ms", [

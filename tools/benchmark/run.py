@@ -207,7 +207,7 @@ class Bench:
             figures = self.tool("cells", database, "--needs", frames * 1000, "--layout", layout)
             add(f"cells_{layout}_per_second", figures["needs_per_second"])
             self.remove(database)
-        ledger, states, _ = self.ledger(0, 4, 363)
+        ledger, states, _ = self.ledger(0, 4, COUNTY_GRIDS)
         with self.serve(ledger) as server:
             before = server.cpu_seconds()
             figures = self.tool("merge", "--devices", states, "--url", server.url, "--frames",
@@ -216,7 +216,7 @@ class Bench:
             add("merge_cpu_share", (server.cpu_seconds() - before)
                 / (figures["milliseconds"] / 1000))
         self.remove(ledger, states)
-        ledger, states, _ = self.ledger(0, 4, 363)
+        ledger, states, _ = self.ledger(0, 4, COUNTY_GRIDS)
         with self.serve(ledger) as server:
             figures = self.tool("merge", "--devices", states, "--url", server.url, "--frames",
                                 max(2, frames // 3), "--clients", 4)
@@ -698,24 +698,36 @@ class Bench:
         """A county's days against one server."""
         devices, needs = self.size(100, 1600), 10
         days = self.size(2, 5)
+        self.say("bytes")
+        self.bytes()
         self.say(f"enrolling {devices} devices")
-        ledger, states, _ = self.ledger(0, devices, 363)
+        ledger, states, _ = self.ledger(0, devices + 1, COUNTY_GRIDS)
+        # The last one is away all these days.
+        away = self.path("away")
+        lines = states.read_text().splitlines(keepends=True)
+        states.write_text("".join(lines[:devices]))
+        away.write_text(lines[devices])
         before = ledger.stat().st_size
         with self.serve(ledger) as server:
             # A first pull of the territory is no part of a day.
             self.tool("county", "--devices", states, "--url", server.url, "--days", 0)
+            self.tool("push", "--devices", away, "--url", server.url)
             processor = server.cpu_seconds()
             self.say(f"{days} days of {devices} devices")
             figures = self.tool("county", "--devices", states, "--url", server.url, "--needs",
                                 needs, "--days", days)
             figures["server_cpu_seconds"] = server.cpu_seconds() - processor
             figures["server_memory"] = server.memory()[1]
+            figures["back"] = self.tool("push", "--devices", away, "--url", server.url)
         self.tool("seed", ledger, "--devices", states, "--needs", 0, "--count", devices,
-                  "--grids", 363)
+                  "--grids", COUNTY_GRIDS)
         figures["ledger_growth"] = ledger.stat().st_size - before
         figures["days"] = days
         figures["needs_per_device"] = needs
         self.results.notes["county"] = figures
+        # Each sync is a connection of its own.
+        self.results.notes["handshake_bytes"] = (
+            self.results.get("empty_tls_bytes") - self.results.get("empty_bytes"))
 
 
 def commit():
