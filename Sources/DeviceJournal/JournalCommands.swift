@@ -51,7 +51,7 @@ extension Journal {
                 to: nil, creating: Kind.need.rawValue, given.changes, clocks: clocks)
             let context = try readContext(ofOwn: identity)
             let view = compose(id: group.record, row: nil, groups: [group], context: context)
-            guard let view else { throw JournalError.notFound(group.record.description) }
+            guard let view else { preconditionFailure("what was created is shown") }
             return NeedSnapshot(view, context: context)
         }
     }

@@ -243,7 +243,8 @@ extension Journal {
     private static func code(
         matching text: String, among entries: [NamedCode]
     ) throws(JournalError) -> String? {
-        if entries.contains(where: { $0.code == text }) { return text }
+        // Its own bytes, however the text is composed.
+        if let entry = entries.first(where: { $0.code == text }) { return entry.code }
         for candidates in [
             entries.filter { $0.name == text },
             text.isEmpty ? [] : entries.filter { $0.name.contains(text) },

@@ -15,10 +15,14 @@ final class SimulatedHub {
     /// Of an earlier release, as it were.
     static let olderSchema = SchemaLevel(
         number: 0, kinds: SchemaLevel.current.kinds.subtracting([.note]))
+    struct Copy {
+        var image: Disk.Image
+        var times: HubTimes
+    }
     /// The operator's newest backup.
-    var backup: Disk.Image?
+    var backup: Copy?
     /// What that had replaced, the last time.
-    var replaced: Disk.Image?
+    var replaced: Copy?
 
     private(set) var openings = 0
     /// Whether, since the ledger was last checked, every write ended and none was lost.
@@ -28,8 +32,6 @@ final class SimulatedHub {
     private var knownRecords: [Int64: (mark: UInt64, record: KnownRecord)] = [:]
     /// Where each record ever lay, also in ledgers that were lost.
     private var everIn: [RecordID: Set<Bucket>] = [:]
-    /// Those that one request may have moved, and another of the same commit once more.
-    private var everAnywhere: Set<RecordID> = []
     /// What each device may hold, by its number, as of the last reading.
     private var rightfulHoldings: [Int64: RightfulHolding] = [:]
 
@@ -109,20 +111,41 @@ final class SimulatedHub {
         return records
     }
 
-    /// Notes that requests share a commit, between which nobody looks where records lie.
+    /// Notes where needs may lie for a moment, between requests that share a commit, when nobody
+    /// looks.
     func noteShared(_ requests: [SyncRequest]) {
         for request in requests {
-            everAnywhere.formUnion(request.groups.map(\.record))
-            everAnywhere.formUnion(request.recovery?.records.map(\.id) ?? [])
+            for group in request.groups {
+                for change in group.changes { note(change.field, change.value, of: group.record) }
+            }
+            for record in request.recovery?.records ?? [] {
+                for version in record.versions {
+                    guard case .bytes(let bytes) = version.value else { continue }
+                    note(version.field, bytes, of: record.id)
+                }
+            }
+        }
+    }
+
+    private func note(_ field: UInt32, _ value: [UInt8]?, of record: RecordID) {
+        guard let value else { return }
+        switch NeedField(rawValue: field) {
+        case .grid:
+            everIn[record, default: []].insert(.grid(String(decoding: value, as: UTF8.self)))
+        case .dispatch:
+            if case .dispatch(let dispatch) = FieldValue(.dispatch, bytes: value) {
+                everIn[record, default: []].insert(.team(dispatch.team))
+            }
+        default: break
         }
     }
 
     /// Whether a record ever lay, or may have lain, in one of these buckets.
     func wasEver(_ id: RecordID, in buckets: Set<Bucket>) throws -> Bool {
-        if !buckets.isDisjoint(with: everIn[id] ?? []) || everAnywhere.contains(id) { return true }
+        if !buckets.isDisjoint(with: everIn[id] ?? []) { return true }
         // A note goes where its need goes.
         let need = try records().first { $0.id == id }?.need
-        return need.map(everAnywhere.contains) ?? false
+        return need.map { !buckets.isDisjoint(with: everIn[$0] ?? []) } ?? false
     }
 
     /// What a device may hold, as of now.

@@ -60,6 +60,8 @@ package final class World {
     var territoryVersion = 0
     /// With clones.
     let devicesMax: Int
+    /// Whether a person's command takes a value as it lies there, and types none.
+    var usesWhatIsThere = false
     /// Whether there are no categories at first. Until they come people invent their own; who has
     /// not heard of them by then is refused, and whatever builds on it.
     let beginsWithoutCategories: Bool

@@ -185,11 +185,11 @@ extension World {
     func restoreHub() throws {
         if hub.ledger == nil { try restartHub() }
         let isPutBack = hub.replaced != nil && chance.happens(0.3)
-        guard let image = isPutBack ? hub.replaced : hub.backup else {
+        guard let copy = isPutBack ? hub.replaced : hub.backup else {
             // With or without the process that has the term open.
             let isOnline = chance.happens(0.5)
             if !isOnline { hub.stop() }
-            hub.backup = hub.disk.snapshot()
+            hub.backup = .init(image: hub.disk.snapshot(), times: hubTimes)
             trace.note("the hub makes a backup")
             if !isOnline { try restartHub() }
             return
@@ -202,12 +202,12 @@ extension World {
         try commands.noteReplaced(ledger: try ledgerGroups())
         hubRestores += 1
         hub.stop()
-        let former = hub.disk.snapshot()
-        hub.disk.restore(image)
+        let former = SimulatedHub.Copy(image: hub.disk.snapshot(), times: hubTimes)
+        hub.disk.restore(copy.image)
         hub.replaced = isPutBack ? nil : former
         // The same backup may be needed once more.
         if !isPutBack, chance.happens(0.5) { hub.backup = nil }
-        hubTimes.forgetHeads()
+        hubTimes.goBack(to: copy.times)
         try restartHub()
         trace.note(
             isPutBack ? "the hub's newer ledger is put back" : "the hub goes back to its backup")

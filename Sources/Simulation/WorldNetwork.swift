@@ -149,7 +149,6 @@ extension World {
         }
         guard !calls.isEmpty else { return }
         let headBefore = try ledger.head()
-        for call in calls { outcomes.noteCall(call.request, head: headBefore) }
         if calls.count > 1 { hub.noteShared(calls.map(\.request)) }
         let isStruck = beginOperation(hub.disk, isHub: true)
         defer { endOperation(hub.disk, isHub: true) }
@@ -193,7 +192,7 @@ extension World {
             }
             answers.append((call.index, call.request, answer))
             try check(
-                answer, to: call.request, of: devices[call.index],
+                answer, to: call.request, of: devices[call.index], headBefore: headBefore,
                 isLast: offset == calls.count - 1)
         }
         hubTimes.noteHead(try ledger.head())
@@ -207,9 +206,9 @@ extension World {
     /// - Parameter isLast: Whether the ledger is as it was when the page was served.
     func check(
         _ answer: SyncAnswer, to request: SyncRequest, of device: SimulatedDevice,
-        isLast: Bool
+        headBefore: UInt64, isLast: Bool
     ) throws {
-        try outcomes.check(request, answer)
+        try outcomes.check(request, answer, headBefore: headBefore)
         let holding = try hub.rightfulHolding(of: device.number)
         pulls.noteScope(holding.scope, of: device)
         guard isLast else { return }
@@ -255,7 +254,14 @@ extension World {
     func noteInterrupted(
         _ device: SimulatedDevice, _ answer: SyncAnswer?, isFormer: Bool
     ) throws {
-        device.pulled = nil
+        if let former = device.pulled, let inspection = try device.inspect() {
+            if inspection.cursor == answer?.page?.cursor {
+                device.pulled = (inspection.cursor, inspection.records)
+            } else if inspection.cursor != former.cursor {
+                throw Violation(
+                    invariant: 14, what: "\(device.name) woke up at \(inspection.cursor)")
+            }
+        }
         // If it is durable, what its writers have sent again counts here too.
         if answer?.recovered != nil { device.newestShown = [:] }
         guard let answer, answer.recovered == nil || isFormer else { return }

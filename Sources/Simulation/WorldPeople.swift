@@ -20,6 +20,7 @@ extension World {
         let isStruck = beginOperation(device.disk, isHub: false)
         defer { endOperation(device.disk, isHub: false) }
         let clocks = device.clocks(now: now)
+        usesWhatIsThere = false
         var refused: [CommandKey] = []
         do {
             let deed = try nextDeed(at: device, clocks, refused: &refused)
@@ -67,8 +68,8 @@ extension World {
     private func isOfWhatIsThere(_ error: JournalError, _ device: SimulatedDevice) throws -> Bool {
         switch error {
         case .invalid:
-            // A value to keep or to offer anew, of a later program or as a disk has made it.
-            return device.isNewer || !device.everAltered.isEmpty
+            // Of a later program, or as a disk has made it.
+            return usesWhatIsThere && (device.isNewer || !device.everAltered.isEmpty)
         case .notFound(let id):
             // The hub has a note under the id of a need: a restored journal whose clock stands
             // still gives one out twice.
@@ -115,6 +116,7 @@ extension World {
         let name = id.digits.suffix(6)
         if let conflict = chance.choose(conflicts(of: need, for: device)), chance.happens(0.6) {
             let number = 1 + chance.below(conflict.versions.count)
+            usesWhatIsThere = true
             _ = try journal.settle(id, conflict.field, keep: .number(number), clocks: clocks)
             return "settles \(conflict.field.name) of \(name)"
         }
@@ -260,6 +262,7 @@ extension World {
         let replacing: [FieldEdit] =
             entry.code == .unknownCategory && chance.happens(0.5)
             ? [FieldEdit(.category, chance.happens(0.5) ? nil : .text(newCategory()))] : []
+        usesWhatIsThere = true
         // What a disk made of a command is what the person wants now.
         for entry in refused where entry.isDamaged { schemas.willWrite(entry.changes) }
         let count = try journal.retry(entry.number, replacing: replacing, clocks: clocks)
@@ -341,9 +344,8 @@ extension JournalError {
     /// Whether it tells a person why something cannot be done, and nothing of the journal.
     fileprivate var isAboutDeed: Bool {
         switch self {
-        case .notAllowed, .wrongState, .notYourJob, .nothingToSettle, .noSuchVersion,
-            .formerOrder, .notRefused, .tooDamaged, .unknownTeam, .unknownCategory,
-            .outsideTerritory, .unknownGrid:
+        case .wrongState, .notYourJob, .formerOrder, .tooDamaged, .unknownTeam, .unknownCategory,
+            .unknownGrid:
             true
         default: false
         }

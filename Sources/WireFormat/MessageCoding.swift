@@ -630,6 +630,9 @@ extension Page {
             wire.versionSequences.count == changes.count,
             wire.versionStamps.count == changes.count
         else { throw .malformed("page columns of different lengths") }
+        guard wire.replicas.count <= changes.count else {
+            throw .malformed("more writers than versions")
+        }
         var contested: [UInt32: [UInt32]] = [:]
         for entry in wire.contested { contested[entry.recordIndex] = entry.fields }
         var threads = VersionThreads()

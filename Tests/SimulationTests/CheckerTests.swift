@@ -72,9 +72,12 @@ struct CheckerTests {
         times.noteReading(20)
         times.noteHead(5)
         #expect([1, 3, 4, 5, 6].map { times.newest(at: $0) } == [10, 10, 20, 20, 30])
-        times.forgetHeads()
-        times.noteHead(2)
-        #expect(times.newest(at: 1) == 30)
+        let former = times
+        times.noteReading(40)
+        times.noteHead(6)
+        times.goBack(to: former)
+        #expect(times.newest(at: 4) == 20)
+        #expect(times.newest(at: 6) == 40)
     }
 
     @Test func seenThatWasNeverPulledIsNoticed() throws {
@@ -116,10 +119,8 @@ struct CheckerTests {
             groups: [group], chain: nil, ancestors: [])
         let answer = SyncAnswer(
             attempt: 1, hubMilliseconds: 0,
-            outcomes: Outcomes(settledCounter: group.nextCounter), page: nil)
-        outcomes.noteCall(request, head: 9)
-        #expect(try giveUp(cursor: 9, outcomes) == 1)
-        try outcomes.check(request, answer)
+            outcomes: Outcomes(settledCounter: group.nextCounter, firstSequence: 10), page: nil)
+        try outcomes.check(request, answer, headBefore: 9)
         #expect(try giveUp(cursor: 9, outcomes) == 8)
         #expect(try giveUp(cursor: 10, outcomes) == nil)
     }

@@ -157,17 +157,17 @@ final class CommandChecker {
         // What one copy of a journal has created is there when the other creates it.
         if let outcomes, !copiedDevices.contains(device.number) {
             for key in device.unsettled.subtracting(own.waitingKeys).subtracting(own.refusedKeys) {
-                guard let head = outcomes.headBefore(key) else {
+                guard let sequence = outcomes.pullsBringing[key] else {
                     throw Violation(
                         invariant: 1,
                         what: "\(device.name) gave up a command for \(key.record) that was not "
                             + "decided")
                 }
-                guard head < cursor else {
+                guard cursor >= sequence else {
                     throw Violation(
                         invariant: 8,
                         what: "\(device.name) gave up a command for \(key.record) that no pull "
-                            + "had brought: admitted after \(head), pulled up to \(cursor)")
+                            + "had brought: decided by \(sequence), pulled up to \(cursor)")
                 }
             }
         }
@@ -255,6 +255,8 @@ final class CommandChecker {
     /// has applied the other may have refused, and nobody looks for that.
     func noteReplaced(ledger: [InspectedGroup]) throws {
         try checkScopes(ledger)
+        try checkCovers(ledger)
+        try checkValues(ledger)
         for entry in ledger where entry.isApplied {
             formerlyApplied.insert(CommandKey(entry.group))
         }
@@ -300,21 +302,30 @@ final class CommandChecker {
         }
     }
 
+    /// The hub has what was stored when the command was told as done.
+    private func checkValues(_ ledger: [InspectedGroup]) throws {
+        for entry in ledger where entry.device != nil {
+            let key = CommandKey(entry.group)
+            guard let command = commands[key] else { continue }
+            guard command.offered.contains(Array(entry.group.changes)) else {
+                throw Violation(
+                    invariant: 2, what: "a command for \(key.record) is another at the hub")
+            }
+        }
+    }
+
     func checkOutcomes(
         ledger: [InspectedGroup], brought: [InspectedBrought],
         journals: [(SimulatedDevice, JournalInspection)]
     ) throws {
         try checkCovers(ledger)
         try checkScopes(ledger)
+        try checkValues(ledger)
         var applied: [CommandKey: Int] = [:]
         var rejected: [CommandKey: Int] = [:]
         var creationsRefused: Set<CommandKey> = []
         for entry in ledger where entry.device != nil {
             let key = CommandKey(entry.group)
-            if let command = commands[key], !command.offered.contains(Array(entry.group.changes)) {
-                throw Violation(
-                    invariant: 2, what: "a command for \(key.record) is another at the hub")
-            }
             switch entry.outcome {
             case .applied: applied[key, default: 0] += 1
             case .rejected(let code, _, _):

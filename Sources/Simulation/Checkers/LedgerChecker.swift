@@ -54,6 +54,14 @@ struct LedgerChecker {
             // Then two say of one position that other versions were live there.
             if restores.happened, restores.staleRows.contains(record.id) { continue }
             try restores.checkUndecided(record, known: known)
+            let strange = record.fields.first {
+                $0.field != LateAnswers.field && histories[record.id]?[$0.field] == nil
+            }
+            if let strange {
+                throw Violation(
+                    invariant: 2,
+                    what: "field \(strange.field) of \(record.id) was never admitted")
+            }
             for (field, history) in histories[record.id] ?? [:] {
                 try restores.checkCovers(history, record: record.id, field: field)
                 let history = restores.happened ? inheriting(history) : history
@@ -232,8 +240,13 @@ struct HubTimes {
         newestSinceHead = .min
     }
 
-    /// Another ledger takes the place, and when it admitted what is not known any more.
-    mutating func forgetHeads() { heads = [] }
+    /// A copy of the ledger takes its place.
+    ///
+    /// - Parameter former: As they were when the copy was made.
+    mutating func goBack(to former: HubTimes) {
+        heads = former.heads
+        newestSinceHead = newestEver
+    }
 
     func newest(at sequence: UInt64) -> Int64 {
         heads.first { $0.head >= sequence }?.newest ?? newestEver

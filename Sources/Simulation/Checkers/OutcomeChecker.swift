@@ -10,25 +10,13 @@ struct OutcomeChecker {
         var group: ChangeGroup
     }
     private var known: [Key: String] = [:]
-    /// Of each command that came to the hub, the ledger's head before that. It may have been
-    /// admitted by a hub that died before it answered.
-    private var headsBefore: [CommandKey: UInt64] = [:]
-    private var decided: Set<CommandKey> = []
+    /// Of each command that was decided, how far a pull reaches at least that brings it.
+    private(set) var pullsBringing: [CommandKey: UInt64] = [:]
 
-    /// - Returns: The ledger's head before a command was decided, `nil` when it is not.
-    func headBefore(_ command: CommandKey) -> UInt64? {
-        decided.contains(command) ? headsBefore[command] : nil
-    }
-
-    /// Notes what the hub is about to decide.
-    mutating func noteCall(_ request: SyncRequest, head: UInt64) {
-        for group in request.groups {
-            let command = CommandKey(group)
-            headsBefore[command] = min(headsBefore[command] ?? head, head)
-        }
-    }
-
-    mutating func check(_ request: SyncRequest, _ answer: SyncAnswer) throws {
+    /// - Parameter headBefore: The ledger's, before the request.
+    mutating func check(
+        _ request: SyncRequest, _ answer: SyncAnswer, headBefore: UInt64
+    ) throws {
         // Unless the answer sends the device elsewhere, or what was lost comes back first, it
         // decides on every group, whatever becomes of those before it.
         let end = request.groups.last?.nextCounter
@@ -46,7 +34,11 @@ struct OutcomeChecker {
         for group in request.groups where group.nextCounter <= outcomes.settledCounter {
             let refusal = outcomes.refusals.first { $0.firstCounter == group.firstCounter }
             let superseded = outcomes.superseded.first { $0.firstCounter == group.firstCounter }
-            decided.insert(CommandKey(group))
+            // What was admitted before is told with a page of the same moment, as what is new is.
+            let command = CommandKey(group)
+            if pullsBringing[command] == nil {
+                pullsBringing[command] = max(headBefore, outcomes.firstSequence)
+            }
             let outcome = "\(refusal.map { "\($0)" } ?? "") \(superseded.map { "\($0)" } ?? "")"
             let key = Key(
                 replica: request.replica, counter: group.firstCounter, group: group)

@@ -72,25 +72,32 @@ struct PullChecker {
             device.pulled = (cursor, inspection.records)
             return
         }
-        // Another line of terms may put a device back.
-        guard let pulled = device.pulled, answer.line.isEmpty, answer.recovered == nil else {
-            device.pulled = nil
-            return
-        }
+        guard let pulled = device.pulled else { return }
         guard inspection.cursor == pulled.cursor else {
             throw Violation(
                 invariant: 14,
                 what: "\(device.name) stands at \(inspection.cursor) before its pull is complete")
         }
         guard device.altered.isEmpty else { return }
-        for (id, record) in inspection.records where record.isVisible {
-            guard let former = pulled.records[id], former.isVisible,
-                record.isSame(as: former)
-                    || Fingerprint.of(record) == device.fingerprint(of: id, former)
+        for id in Set(inspection.records.keys).union(pulled.records.keys) {
+            func shown(_ record: JournalInspection.Record?) -> JournalInspection.Record? {
+                record?.isVisible == true ? record : nil
+            }
+            let (now, former) = (shown(inspection.records[id]), shown(pulled.records[id]))
+            guard let now, let former else {
+                if now == nil, former == nil { continue }
+                throw Violation(
+                    invariant: 10,
+                    what: "\(device.name) \(now == nil ? "hides" : "shows") \(id) before its pull "
+                        + "is complete")
+            }
+            guard
+                now.isSame(as: former)
+                    || Fingerprint.of(now) == device.fingerprint(of: id, former)
             else {
                 throw Violation(
                     invariant: 10,
-                    what: "\(device.name) shows \(id) before its pull is complete")
+                    what: "\(device.name) shows \(id) otherwise before its pull is complete")
             }
         }
     }
