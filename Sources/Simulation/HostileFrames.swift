@@ -71,7 +71,7 @@ extension World {
     }
 
     /// Random bytes, a bomb, or a frame without fault around a message that has some.
-    func hostileFrame(from message: [UInt8]) throws -> [UInt8] {
+    private func hostileFrame(from message: [UInt8]) throws -> [UInt8] {
         let kind = chance.below(16)
         if kind == 0 {
             let bomb = Self.bomb(length: chance.below(2 * Limits.inflatedBytesMax))
@@ -113,7 +113,7 @@ extension World {
     }()
 
     /// See `Frame.swift`; here the checksum is right, whatever the rest is.
-    static func frame(form: UInt8, length: Int, _ body: [UInt8]) -> [UInt8] {
+    private static func frame(form: UInt8, length: Int, _ body: [UInt8]) -> [UInt8] {
         let checked = [0, 8, 16].map { UInt8(truncatingIfNeeded: length >> $0) } + [form] + body
         let sum = crc32(0, checked, UInt32(checked.count))
         let checksum = [0, 8, 16, 24].map { UInt8(truncatingIfNeeded: sum >> $0) }

@@ -1,7 +1,6 @@
 import DeviceJournal
 import HubLedger
 import NeedModel
-import SimulatedDisk
 import SyncCore
 
 // Checks that need the world.

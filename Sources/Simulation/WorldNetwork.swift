@@ -1,6 +1,5 @@
 import DeviceJournal
 import HubLedger
-import NeedModel
 import SimulatedDisk
 import SyncCore
 import WireFormat
@@ -18,7 +17,7 @@ extension World {
         try follow(directives, index)
     }
 
-    func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
+    private func follow(_ directives: [DeviceSession.Directive], _ index: Int) throws {
         let device = devices[index]
         for directive in directives {
             switch directive {
@@ -204,7 +203,7 @@ extension World {
     }
 
     /// - Parameter isLast: Whether the ledger is as it was when the page was served.
-    func check(
+    private func check(
         _ answer: SyncAnswer, to request: SyncRequest, of device: SimulatedDevice,
         headBefore: UInt64, isLast: Bool
     ) throws {
@@ -218,7 +217,7 @@ extension World {
             isHealing: isHealing)
     }
 
-    func send(_ answer: SyncAnswer, to request: SyncRequest, of index: Int) throws {
+    private func send(_ answer: SyncAnswer, to request: SyncRequest, of index: Int) throws {
         let message = answer.encoded(for: request)
         let frame = try Frame.encode(message, usesDictionary: true, borders: .answer)
         try SizeChecker.check(answer, message, frame)
@@ -251,7 +250,7 @@ extension World {
     }
 
     /// The answer may be durable although nobody was told.
-    func noteInterrupted(
+    private func noteInterrupted(
         _ device: SimulatedDevice, _ answer: SyncAnswer?, isFormer: Bool
     ) throws {
         if let former = device.pulled, let inspection = try device.inspect() {

@@ -162,7 +162,7 @@ extension World {
     }
 
     /// Those that the person may settle.
-    func conflicts(
+    private func conflicts(
         of need: NeedSnapshot, for device: SimulatedDevice
     ) -> [ConflictSnapshot] {
         need.conflicts.filter { device.role.mayWrite(.need, field: $0.field.rawValue) }
@@ -318,7 +318,7 @@ extension World {
         hubTimes.noteHead(try ledger.head())
     }
 
-    func operate(_ ledger: Ledger) throws {
+    private func operate(_ ledger: Ledger) throws {
         if beginsWithoutCategories, chance.happens(0.1) {
             try SimulatedHub.importCategories(ledger)
             trace.note("the operator imports categories")

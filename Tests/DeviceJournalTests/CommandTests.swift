@@ -29,6 +29,20 @@ import WireFormat
         }
     }
 
+    @Test func aNewNeedIsToldAsItIsShownThen() throws {
+        let bench = try Bench()
+        _ = try bench.add()
+        let told = try bench.journal.addNeed(
+            [
+                FieldEdit(.text, .text("路灯不亮")), FieldEdit(.grid, .text(Bench.grid)),
+                FieldEdit(.urgency, .integer(3)),
+                FieldEdit(.location, .location(latitude: 41_000_000, longitude: 111_000_000)),
+            ], clocks: bench.now)
+        #expect(try bench.journal.snapshot(of: told.id) == told)
+        try bench.reopen()
+        #expect(try bench.journal.snapshot(of: told.id) == told)
+    }
+
     @Test(arguments: [
         (FieldEdit(.text, .text("")), "empty"),
         (FieldEdit(.text, .text(String(repeating: "长", count: 2_731))), "longer than 8192 bytes"),

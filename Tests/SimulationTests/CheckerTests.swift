@@ -7,10 +7,10 @@ import WireFormat
 
 @testable import Simulation
 
-/// A checker that cannot fail proves nothing: each is shown what breaks its rule.
+/// A checker that cannot fail proves nothing: these are shown what breaks their rule.
 struct CheckerTests {
-    private func world(devices: Int? = nil) throws -> World {
-        let world = try World(SimulationOptions(seed: 1, devices: devices, faults: []))
+    private func world() throws -> World {
+        let world = try World(SimulationOptions(seed: 1, faults: []))
         try world.run()
         return world
     }
@@ -146,6 +146,13 @@ struct CheckerTests {
         device.pulled = (ahead, pulled.records)
         #expect(check(nil) == 14)
         device.pulled = (pulled.cursor, [:])
+        #expect(check(nil) == 10)
+        // And what is hidden.
+        var records = pulled.records
+        let id = try #require(records.first { $0.value.isVisible }?.key)
+        records[RecordID(milliseconds: 1, replica: ReplicaID(truncating: 1), number: 1)] =
+            records[id]
+        device.pulled = (pulled.cursor, records)
         #expect(check(nil) == 10)
     }
 

@@ -1,4 +1,3 @@
-import HubLedger
 import SyncCore
 import WireFormat
 

@@ -1,5 +1,4 @@
 import DeviceJournal
-import HubLedger
 import NeedModel
 import SyncCore
 import WireFormat
