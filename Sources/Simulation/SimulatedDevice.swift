@@ -45,7 +45,11 @@ final class SimulatedDevice {
     var newestShown: [RecordID: JournalInspection.Record] = [:]
 
     /// What was there at the end of its newest complete pull; `nil` when nobody can tell.
-    var pulled: (cursor: Position, records: [RecordID: JournalInspection.Record])?
+    var pulled: Pulled?
+    /// What a power cut may bring back: a program that was killed between writing and syncing
+    /// leaves what can be read and is not durable.
+    var pulledBefore: Pulled?
+    typealias Pulled = (cursor: Position, records: [RecordID: JournalInspection.Record])
 
     /// Commands that were told as done here and have no outcome yet that the checker saw.
     var unsettled: Set<CommandKey> = []

@@ -28,6 +28,9 @@ extension World {
                     throw Violation(invariant: 25, what: "\(device.name): \(findings)")
                 }
             }
+            if let before = device.pulledBefore, try device.inspect()?.cursor == before.cursor {
+                device.pulled = before
+            }
             let own = try journal.inspectCommands()
             try commands.checkDurable(device, own)
             if !isCalm { try checkOwnWrites(device, own) }

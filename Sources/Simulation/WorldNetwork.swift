@@ -255,6 +255,7 @@ extension World {
     ) throws {
         if let former = device.pulled, let inspection = try device.inspect() {
             if inspection.cursor == answer?.page?.cursor {
+                device.pulledBefore = former
                 device.pulled = (inspection.cursor, inspection.records)
             } else if inspection.cursor != former.cursor {
                 throw Violation(

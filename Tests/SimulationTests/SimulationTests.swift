@@ -85,6 +85,8 @@ struct SimulationTests {
         // left a scope that a restore had made the ledger forget stayed; an older copy of a journal
         // used the counters that a restore had lost, and a fork seemed to have seen it.
         (seed: 2_232, events: 300), (seed: 30_214, events: 300), (seed: 1_041_099, events: 300),
+        // Checkers: a cursor that a power cut took back, what a disk had refused and kept.
+        (seed: 9_766, events: 300), (seed: 12_432, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))

@@ -186,7 +186,11 @@ struct LedgerChecker {
                         && $0.stamp.milliseconds == version.stamp.milliseconds - 1
                 })
             {
-                throw Violation(invariant: 4, what: "a stamp later than the ledger's now")
+                throw Violation(
+                    invariant: 4,
+                    what: "a stamp later than the ledger's now: sequence \(version.sequence) has "
+                        + "\(version.stamp.milliseconds), the clock had shown "
+                        + "\(times.newest(at: version.sequence))")
             }
         }
     }
@@ -232,11 +236,9 @@ struct HubTimes {
 
     /// Notes how far the ledger is after an operation.
     mutating func noteHead(_ head: UInt64) {
-        if let last = heads.last {
-            if head > last.head { heads.append((head, newestSinceHead)) }
-        } else {
-            heads.append((head, newestEver))
-        }
+        // A disk that failed may have kept what it refused: it counts until the ledger has grown.
+        if let last = heads.last, head <= last.head { return }
+        heads.append((head, heads.isEmpty ? newestEver : newestSinceHead))
         newestSinceHead = .min
     }
 

@@ -69,6 +69,7 @@ struct PullChecker {
                     what: "\(device.name) pulled \(cursor) and stands at \(inspection.cursor)")
             }
             device.pulled = (cursor, inspection.records)
+            device.pulledBefore = nil
             return
         }
         guard let pulled = device.pulled else { return }
