@@ -49,7 +49,11 @@ final class SimulatedDevice {
     /// What a power cut may bring back: a program that was killed between writing and syncing
     /// leaves what can be read and is not durable.
     var pulledBefore: Pulled?
-    typealias Pulled = (cursor: Position, records: [RecordID: JournalInspection.Record])
+    struct Pulled {
+        var cursor: Position
+        /// The fingerprints of the records that are shown.
+        var held: [RecordID: UInt64]
+    }
 
     /// Commands that were told as done here and have no outcome yet that the checker saw.
     var unsettled: Set<CommandKey> = []
@@ -146,6 +150,20 @@ final class SimulatedDevice {
         let value = Fingerprint.of(record)
         fingerprints[id] = (record, value)
         return value
+    }
+
+    /// The fingerprints of the records that are shown.
+    func held(in inspection: JournalInspection) -> [RecordID: UInt64] {
+        var held: [RecordID: UInt64] = [:]
+        held.reserveCapacity(inspection.records.count)
+        for (id, record) in inspection.records where record.isVisible {
+            held[id] = fingerprint(of: id, record)
+        }
+        return held
+    }
+
+    func pulled(in inspection: JournalInspection) -> Pulled {
+        Pulled(cursor: inspection.cursor, held: held(in: inspection))
     }
 
     func ownGrids() throws(JournalError) -> [String] {

@@ -38,7 +38,7 @@ package final class World {
     var hubTimes = HubTimes()
     private(set) var hub: SimulatedHub!
     var devices: [SimulatedDevice] = []
-    var rates: [Fault: Double] = [:]
+    private var rates: [Fault: Double] = [:]
     private(set) var isHealing = false
     var messages: [Message] = []
     var messageCount = 0
@@ -176,7 +176,7 @@ package final class World {
         try device.open(creating: true)
         try device.journal?.enroll(
             server: "http://hub", token: "token", pin: nil, authority: nil, answer: answer)
-        device.pulled = try device.inspect().map { ($0.cursor, $0.records) }
+        device.pulled = try device.inspect().map(device.pulled(in:))
         devices.append(device)
         trace.note("\(device.name) is a \(role.name) of \(role == .team ? team : territory)")
     }
@@ -197,7 +197,7 @@ package final class World {
         try checkAtRest()
     }
 
-    func step() throws {
+    private func step() throws {
         // Short enough that most answers come in time, and sometimes an hour, in which whole syncs
         // go by. Otherwise a sync is seldom done before something else happens.
         let isHour = chance.happens(0.03)

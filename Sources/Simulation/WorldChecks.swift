@@ -126,32 +126,12 @@ extension World {
         }
     }
 
-    /// What a ledger holds is sound, and follows from its history.
-    func check(
-        _ ledger: Ledger
-    ) throws -> (
-        records: [InspectedRecord], groups: [InspectedGroup], brought: [InspectedBrought]
-    ) {
-        let findings = try ledger.check()
-        guard findings.isEmpty else {
-            throw Violation(invariant: 25, what: "\(findings)")
-        }
-        let inspected = try (
-            records: ledger.inspectRecords(), groups: ledger.inspectGroups(),
-            brought: ledger.inspectBrought()
-        )
-        try LedgerChecker(
-            records: inspected.records, groups: inspected.groups, brought: inspected.brought,
-            restores: restores, head: try ledger.head(), times: hubTimes
-        ).check()
-        return inspected
-    }
-
     func checkAtRest() throws {
         guard let ledger = hub.ledger else {
             throw Violation(invariant: 22, what: "the hub is down after healing")
         }
-        let (records, groups, brought) = try check(ledger)
+        let inspected = try LedgerChecker.check(ledger, restores: restores, times: hubTimes)
+        let (records, groups, brought) = (inspected.records, inspected.groups, inspected.brought)
         let known = records.map { KnownRecord($0) }
         var inspections: [(SimulatedDevice, JournalInspection)] = []
         for device in devices {

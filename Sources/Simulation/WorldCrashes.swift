@@ -199,10 +199,10 @@ extension World {
         }
         if let ledger = hub.ledger {
             // Nobody will see it again.
-            _ = try check(ledger)
-            try restores.noteRestore(of: ledger, devices)
+            let inspected = try LedgerChecker.check(ledger, restores: restores, times: hubTimes)
+            try restores.noteRestore(of: inspected, devices)
+            try commands.noteReplaced(ledger: inspected.groups)
         }
-        try commands.noteReplaced(ledger: try ledgerGroups())
         hubRestores += 1
         hub.stop()
         let former = SimulatedHub.Copy(image: hub.disk.snapshot(), times: hubTimes)

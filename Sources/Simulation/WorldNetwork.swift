@@ -161,12 +161,7 @@ extension World {
                 trace.note("the hub dies in a request")
                 return hubDies()
             }
-            guard isStruck, error.isOfDisk else {
-                throw Violation(invariant: 21, what: "the hub fails requests: \(error)")
-            }
-            trace.note("the hub's disk fails a request")
-            hub.isCalm = false
-            return
+            return try noteFailed(error, isStruck: isStruck)
         }
         if hub.disk.isDown { return hubDies() }
         endOperation(hub.disk, isHub: true)
@@ -180,13 +175,7 @@ extension World {
             do {
                 answer = try result.get()
             } catch let error as LedgerError {
-                guard isStruck, error.isOfDisk else {
-                    throw Violation(
-                        invariant: 21,
-                        what: "the hub fails \(devices[call.index].name): \(error)")
-                }
-                trace.note("the hub's disk fails a request")
-                hub.isCalm = false
+                try noteFailed(error, isStruck: isStruck)
                 continue
             }
             answers.append((call.index, call.request, answer))
@@ -200,6 +189,15 @@ extension World {
             return
         }
         for (index, request, answer) in answers { try send(answer, to: request, of: index) }
+    }
+
+    /// A disk that was struck may fail a request; nothing else may.
+    private func noteFailed(_ error: LedgerError, isStruck: Bool) throws {
+        guard isStruck, error.isOfDisk else {
+            throw Violation(invariant: 21, what: "the hub fails a request: \(error)")
+        }
+        trace.note("the hub's disk fails a request")
+        hub.isCalm = false
     }
 
     /// - Parameter isLast: Whether the ledger is as it was when the page was served.
@@ -256,7 +254,7 @@ extension World {
         if let former = device.pulled, let inspection = try device.inspect() {
             if inspection.cursor == answer?.page?.cursor {
                 device.pulledBefore = former
-                device.pulled = (inspection.cursor, inspection.records)
+                device.pulled = device.pulled(in: inspection)
             } else if inspection.cursor != former.cursor {
                 throw Violation(
                     invariant: 14, what: "\(device.name) woke up at \(inspection.cursor)")

@@ -44,29 +44,52 @@ struct DeltaDecoder {
 /// its thread, since an edit has little in common with the creation beside it, and much with the
 /// edit before.
 struct VersionThreads {
+    /// In wrapping arithmetic, as ``DeltaEncoder`` has it.
     struct Point {
         var counter: UInt64 = 0
         var sequence: UInt64 = 0
         var stamp: UInt64 = 0
+
+        static func &- (point: Point, other: Point) -> Point {
+            Point(
+                counter: point.counter &- other.counter,
+                sequence: point.sequence &- other.sequence, stamp: point.stamp &- other.stamp)
+        }
+
+        static func &+ (point: Point, difference: Point) -> Point {
+            Point(
+                counter: point.counter &+ difference.counter,
+                sequence: point.sequence &+ difference.sequence,
+                stamp: point.stamp &+ difference.stamp)
+        }
     }
 
     /// By thread; threads are as many as twice the writers of the page.
     private var points: [Point?] = []
     private var newest = Point()
 
+    /// How far a version lies from the one before it in its thread, which goes on from there.
+    mutating func difference(to point: Point, in thread: UInt32) -> Point {
+        defer { advance(thread, to: point) }
+        return point &- last(of: thread)
+    }
+
+    /// The inverse of ``difference(to:in:)``.
+    mutating func point(at difference: Point, in thread: UInt32) -> Point {
+        let point = last(of: thread) &+ difference
+        advance(thread, to: point)
+        return point
+    }
+
     /// The thread's last version; of one that begins, the version before it in the page.
-    func last(of thread: UInt32) -> Point {
+    private func last(of thread: UInt32) -> Point {
         Int(thread) < points.count ? points[Int(thread)] ?? newest : newest
     }
 
-    /// - Returns: What the thread's last version was.
-    @discardableResult
-    mutating func advance(_ thread: UInt32, to point: Point) -> Point {
-        let before = last(of: thread)
+    private mutating func advance(_ thread: UInt32, to point: Point) {
         while points.count <= Int(thread) { points.append(nil) }
         points[Int(thread)] = point
         newest = point
-        return before
     }
 }
 

@@ -589,11 +589,11 @@ extension Page {
                 let point = VersionThreads.Point(
                     counter: version.stamp.dot.counter, sequence: version.sequence,
                     stamp: UInt64(bitPattern: version.stamp.milliseconds))
-                let before = threads.advance(thread, to: point)
+                let difference = threads.difference(to: point, in: thread)
                 versionThreads.append(thread)
-                versionCounters.append(Int64(bitPattern: point.counter &- before.counter))
-                versionSequences.append(Int64(bitPattern: point.sequence &- before.sequence))
-                versionStamps.append(Int64(bitPattern: point.stamp &- before.stamp))
+                versionCounters.append(Int64(bitPattern: difference.counter))
+                versionSequences.append(Int64(bitPattern: difference.sequence))
+                versionStamps.append(Int64(bitPattern: difference.stamp))
                 let value: SizedValue =
                     switch version.value {
                     case .asSent: .marker(0)
@@ -659,12 +659,11 @@ extension Page {
                 guard thread / 2 < replicas.count else {
                     throw .malformed("a version without a writer")
                 }
-                let before = threads.last(of: thread)
-                let point = VersionThreads.Point(
-                    counter: before.counter &+ UInt64(bitPattern: versionCounters[position]),
-                    sequence: before.sequence &+ UInt64(bitPattern: versionSequences[position]),
-                    stamp: before.stamp &+ UInt64(bitPattern: versionStamps[position]))
-                threads.advance(thread, to: point)
+                let difference = VersionThreads.Point(
+                    counter: UInt64(bitPattern: versionCounters[position]),
+                    sequence: UInt64(bitPattern: versionSequences[position]),
+                    stamp: UInt64(bitPattern: versionStamps[position]))
+                let point = threads.point(at: difference, in: thread)
                 let change = changes[position]
                 let value: PageRecord.Value =
                     change.length < ValueSpan.cleared

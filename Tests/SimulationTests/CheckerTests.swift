@@ -49,17 +49,16 @@ struct CheckerTests {
         let world = try world()
         defer { withExtendedLifetime(world) {} }
         let ledger = try #require(world.hub.ledger)
-        func check(_ records: [InspectedRecord], newest: Int64) throws -> Int? {
+        var inspected = try InspectedLedger(ledger)
+        func check(newest: Int64) -> Int? {
             let checker = LedgerChecker(
-                records: records, groups: try ledger.inspectGroups(), brought: [],
-                restores: RestoreChecker(), head: try ledger.head(),
-                times: HubTimes(newest: newest))
+                ledger: inspected, restores: RestoreChecker(), times: HubTimes(newest: newest))
             return violation { try checker.check() }
         }
-        let records = try ledger.inspectRecords()
-        #expect(try check(records, newest: .max) == nil)
-        #expect(try check(records.dropLast(), newest: .max) == 2)
-        #expect(try check(records, newest: 0) == 4)
+        #expect(check(newest: .max) == nil)
+        #expect(check(newest: 0) == 4)
+        inspected.records.removeLast()
+        #expect(check(newest: .max) == 2)
     }
 
     @Test func timesOfTheHubAreThoseOfItsHeads() {
@@ -145,16 +144,14 @@ struct CheckerTests {
         var ahead = pulled.cursor
         ahead.sequence += 1
         #expect(check(ahead) == 14)
-        device.pulled = (ahead, pulled.records)
+        device.pulled?.cursor = ahead
         #expect(check(nil) == 14)
-        device.pulled = (pulled.cursor, [:])
+        device.pulled = .init(cursor: pulled.cursor, held: [:])
         #expect(check(nil) == 10)
         // And what is hidden.
-        var records = pulled.records
-        let id = try #require(records.first { $0.value.isVisible }?.key)
-        records[RecordID(milliseconds: 1, replica: ReplicaID(truncating: 1), number: 1)] =
-            records[id]
-        device.pulled = (pulled.cursor, records)
+        device.pulled = pulled
+        device.pulled?.held[
+            RecordID(milliseconds: 1, replica: ReplicaID(truncating: 1), number: 1)] = 1
         #expect(check(nil) == 10)
     }
 

@@ -596,7 +596,8 @@ class Bench:
             if name.startswith(OUR_MODULES) and "U_" not in name and "T" not in name[-3:]:
                 ours.setdefault(name, min(share, 100))
         return {
-            "instructions": total, "parts": sorted(((share, part) for part, share in parts.items()), reverse=True),
+            "instructions": total,
+            "parts": sorted(((share, part) for part, share in parts.items()), reverse=True),
             "functions": self.demangled(functions, 8), "ours": self.demangled(ours, 16)}
 
     @staticmethod

@@ -54,9 +54,8 @@ final class CommandChecker {
     private struct Command {
         let written: Written
         var device: Int64
-        var changes: [Change]
-        /// All that was written under its key: a retry may offer several commands on one record at
-        /// once.
+        /// All that was written under its key, the newest last: a retry may offer several commands
+        /// on one record at once.
         var offered: [[Change]]
         var count: Int
         var isLost = false
@@ -65,6 +64,8 @@ final class CommandChecker {
         /// Whether its device's disk had altered what it is about: brought it back, for instance,
         /// when it had left.
         var isOnAltered: Bool
+
+        var changes: [Change] { offered[offered.count - 1] }
     }
 
     private var commands: [CommandKey: Command] = [:]
@@ -115,7 +116,7 @@ final class CommandChecker {
             ? changes.first { $0.field == NoteField.need.rawValue }?.value : nil
         let subjects = [group.record, need.flatMap { RecordID(bytes: $0) }]
         commands[key] = Command(
-            written: written, device: device.number, changes: changes,
+            written: written, device: device.number,
             offered: (commands[key]?.offered ?? []) + [changes], count: count,
             isOnAltered: subjects.contains { $0.map(device.everAltered.contains) ?? false })
         device.unsettled.insert(key)

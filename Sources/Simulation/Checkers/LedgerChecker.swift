@@ -2,14 +2,42 @@ import HubLedger
 import NeedModel
 import SyncCore
 
-/// Invariants 3, 4, 6, 7, 12, 13 and 17, from the ledger's whole history.
+/// All that a ledger holds.
+struct InspectedLedger {
+    var records: [InspectedRecord]
+    var groups: [InspectedGroup]
+    var brought: [InspectedBrought]
+    var head: UInt64
+
+    init(_ ledger: Ledger) throws {
+        records = try ledger.inspectRecords()
+        groups = try ledger.inspectGroups()
+        brought = try ledger.inspectBrought()
+        head = try ledger.head()
+    }
+}
+
+/// Invariants 3, 4, 6, 7, 12, 13 and 17, from the ledger's whole history; and its own check (25).
 struct LedgerChecker {
-    let records: [InspectedRecord]
-    let groups: [InspectedGroup]
-    let brought: [InspectedBrought]
+    let ledger: InspectedLedger
     let restores: RestoreChecker
-    let head: UInt64
     let times: HubTimes
+
+    private var groups: [InspectedGroup] { ledger.groups }
+    private var brought: [InspectedBrought] { ledger.brought }
+
+    /// What a ledger holds is sound, and follows from its history.
+    static func check(
+        _ ledger: Ledger, restores: RestoreChecker, times: HubTimes
+    ) throws -> InspectedLedger {
+        let findings = try ledger.check()
+        guard findings.isEmpty else {
+            throw Violation(invariant: 25, what: "the ledger: \(findings)")
+        }
+        let inspected = try InspectedLedger(ledger)
+        try LedgerChecker(ledger: inspected, restores: restores, times: times).check()
+        return inspected
+    }
 
     /// Every field's admitted changes, by record and field.
     static func histories(
@@ -45,12 +73,12 @@ struct LedgerChecker {
         try checkCounters()
         let histories = Self.histories(groups: groups, brought: brought)
         let known = restores.happened ? knownLate : []
-        let rows = Set(records.map(\.id))
+        let rows = Set(ledger.records.map(\.id))
         if let missing = histories.keys.filter({ !rows.contains($0) }).min() {
             throw Violation(
                 invariant: 2, what: "the ledger admitted \(missing) and has no row of it")
         }
-        for record in records {
+        for record in ledger.records {
             // Then two say of one position that other versions were live there.
             if restores.happened, restores.staleRows.contains(record.id) { continue }
             try restores.checkUndecided(record, known: known)
@@ -151,7 +179,7 @@ struct LedgerChecker {
             }
             sequence = entry.sequence + UInt64(entry.group.changes.count) - 1
         }
-        guard sequence <= head else {
+        guard sequence <= ledger.head else {
             throw Violation(invariant: 13, what: "changes beyond the head")
         }
     }

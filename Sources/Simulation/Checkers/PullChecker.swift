@@ -68,7 +68,7 @@ struct PullChecker {
                     invariant: 14,
                     what: "\(device.name) pulled \(cursor) and stands at \(inspection.cursor)")
             }
-            device.pulled = (cursor, inspection.records)
+            device.pulled = device.pulled(in: inspection)
             device.pulledBefore = nil
             return
         }
@@ -79,27 +79,19 @@ struct PullChecker {
                 what: "\(device.name) stands at \(inspection.cursor) before its pull is complete")
         }
         guard device.altered.isEmpty else { return }
-        for id in Set(inspection.records.keys).union(pulled.records.keys) {
-            func shown(_ record: JournalInspection.Record?) -> JournalInspection.Record? {
-                record?.isVisible == true ? record : nil
-            }
-            let (now, former) = (shown(inspection.records[id]), shown(pulled.records[id]))
-            guard let now, let former else {
-                if now == nil, former == nil { continue }
-                throw Violation(
-                    invariant: 10,
-                    what: "\(device.name) \(now == nil ? "hides" : "shows") \(id) before its pull "
-                        + "is complete")
-            }
-            guard
-                now.isSame(as: former)
-                    || Fingerprint.of(now) == device.fingerprint(of: id, former)
-            else {
-                throw Violation(
-                    invariant: 10,
-                    what: "\(device.name) shows \(id) otherwise before its pull is complete")
-            }
-        }
+        let held = device.held(in: inspection)
+        if held == pulled.held { return }
+        let difference = Self.difference(held, pulled.held)
+        throw Violation(
+            invariant: 10,
+            what: "\(device.name) shows \(difference.count) records otherwise before its pull is "
+                + "complete, one of them \(difference.min()!)")
+    }
+
+    private static func difference(
+        _ held: [RecordID: UInt64], _ expected: [RecordID: UInt64]
+    ) -> Set<RecordID> {
+        Set(held.keys).union(expected.keys).filter { held[$0] != expected[$0] }
     }
 
     /// - Parameter mayDiffer: Whether a disk altered a record.
@@ -111,9 +103,9 @@ struct PullChecker {
         guard let cursor = answer.page?.cursor,
             let expected = expected[Key(attempt: answer.attempt, cursor: cursor)]
         else { return false }
-        let held = Self.held(inspection, by: device)
+        let held = device.held(in: inspection)
         if held == expected { return true }
-        let difference = Set(held.keys).union(expected.keys).filter { held[$0] != expected[$0] }
+        let difference = Self.difference(held, expected)
         guard let first = difference.filter({ !mayDiffer($0) }).min() else { return false }
         let what =
             held[first] == nil
@@ -128,13 +120,12 @@ struct PullChecker {
         wasRestored: Bool = false
     ) throws {
         let expected = holding.fingerprints
-        let held = Self.held(inspection, by: device)
-        let difference = Set(held.keys).union(expected.keys)
-            .filter { id in
-                // What a restored hub was sent again has other stamps; a row that a disk brings
-                // back from before has the same dots and values, and so the same digest.
-                held[id] != expected[id] && !(wasRestored && device.everAltered.contains(id))
-            }
+        let held = device.held(in: inspection)
+        let difference = Self.difference(held, expected).filter { id in
+            // What a restored hub was sent again has other stamps; a row that a disk brings back
+            // from before has the same dots and values, and so the same digest.
+            !(wasRestored && device.everAltered.contains(id))
+        }
         guard difference.isEmpty else {
             throw Violation(
                 invariant: 5,
@@ -144,16 +135,5 @@ struct PullChecker {
         if let hidden = inspection.records.first(where: { !$0.value.isVisible }) {
             throw Violation(invariant: 15, what: "\(device.name) still keeps \(hidden.key)")
         }
-    }
-
-    private static func held(
-        _ inspection: JournalInspection, by device: SimulatedDevice
-    ) -> [RecordID: UInt64] {
-        var held: [RecordID: UInt64] = [:]
-        held.reserveCapacity(inspection.records.count)
-        for (id, record) in inspection.records where record.isVisible {
-            held[id] = device.fingerprint(of: id, record)
-        }
-        return held
     }
 }

@@ -154,12 +154,11 @@ struct RestoreChecker {
         return result
     }
 
-    mutating func noteRestore(of ledger: Ledger, _ devices: [SimulatedDevice]) throws {
+    mutating func noteRestore(of ledger: InspectedLedger, _ devices: [SimulatedDevice]) throws {
         happened = true
-        let (groups, brought) = try (ledger.inspectGroups(), ledger.inspectBrought())
+        let (records, groups, brought) = (ledger.records, ledger.groups, ledger.brought)
         formerlyBrought.formUnion(brought.map { Field(record: $0.record, field: $0.field) })
         var live: Set<Held> = []
-        let records = try ledger.inspectRecords()
         for record in records {
             for entry in record.fields where entry.field != LateAnswers.field {
                 for version in entry.register.versions {

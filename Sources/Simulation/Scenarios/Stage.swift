@@ -79,7 +79,7 @@ final class Stage {
 
     /// Puts an older copy of the hub's disk in place, and goes on from there.
     func restoreHub(_ image: Disk.Image) throws {
-        try restores.noteRestore(of: ledger, devices.map(\.machine))
+        try restores.noteRestore(of: InspectedLedger(ledger), devices.map(\.machine))
         hub.stop()
         hub.disk.restore(image)
         try hub.open()
@@ -181,17 +181,11 @@ final class Stage {
             }
         }
         let ledger = try ledger
-        let findings = try ledger.check()
-        try expect(findings.isEmpty, "\(findings)")
-        let records = try ledger.inspectRecords()
-        let groups = try ledger.inspectGroups()
-        let brought = try ledger.inspectBrought()
-        try LedgerChecker(
-            records: records, groups: groups, brought: brought, restores: restores,
-            head: try ledger.head(), times: HubTimes(newest: now)
-        ).check()
-        try restores.check(records: records, groups: groups, brought: brought)
-        let known = records.map { KnownRecord($0) }
+        let inspected = try LedgerChecker.check(
+            ledger, restores: restores, times: HubTimes(newest: now))
+        try restores.check(
+            records: inspected.records, groups: inspected.groups, brought: inspected.brought)
+        let known = inspected.records.map { KnownRecord($0) }
         for device in devices {
             let inspection = try device.journal.inspect()
             try expect(inspection.outbox.isEmpty, "\(device.name) still waits")
