@@ -340,7 +340,7 @@ extension Journal {
         to record: RecordID?, creating kind: UInt32?, _ changes: [Change], clocks: ClockReading
     ) throws -> OutboxGroup {
         var writer = try readWriter()
-        let id = try record ?? newRecord(writer: &writer, clocks: clocks)
+        let id = try record ?? newRecord(of: kind ?? 0, writer: &writer, clocks: clocks)
         let group = try append(
             record: id, createdKind: kind, changes: changes, writer: &writer, clocks: clocks)
         try storeWriter(writer)
@@ -356,10 +356,6 @@ extension Journal {
             let identity = try requireIdentity()
             let context = try readContext()
             let need = try requireNeed(id, context: context)
-            // What the hub has under this id is another record, see ``RecordRow/own(_:)``.
-            if let row = try readRecord(id), row.kind != Kind.need.rawValue {
-                throw JournalError.notFound(id.description)
-            }
             let edits = try edits(need, identity)
             guard !edits.isEmpty else { return need }
             try check(edits, identity: identity, action: action, isCreation: false)
@@ -433,12 +429,18 @@ extension Journal {
         }
     }
 
-    /// Gives out a record's name.
-    func newRecord(writer: inout WriterRow, clocks: ClockReading) throws -> RecordID {
-        guard writer.nextRecord <= RecordID.numberMask else { throw JournalError.exhausted }
-        defer { writer.nextRecord += 1 }
+    /// Gives out a record's name. Those of different kinds differ, even if the journal was restored
+    /// under a clock that stands still.
+    ///
+    /// - SeeAlso: `protocol/SPEC.md` §2, *Record id*.
+    func newRecord(
+        of kind: UInt32, writer: inout WriterRow, clocks: ClockReading
+    ) throws -> RecordID {
+        let number = writer.nextRecord &+ (UInt64(kind) &- writer.nextRecord) % RecordID.kindsApart
+        guard number <= RecordID.numberMask else { throw JournalError.exhausted }
+        writer.nextRecord = number + 1
         return RecordID(
             milliseconds: try readBoots().corrected(clocks).milliseconds,
-            replica: writer.replica, number: writer.nextRecord)
+            replica: writer.replica, number: number)
     }
 }

@@ -62,16 +62,6 @@ extension RecordRow {
         isVisible = row.bool(at: 3)
         self.state = state
     }
-
-    /// Those of the own groups under the same id that are about this record, and not about another
-    /// one that this journal made: once restored, and with its clock standing still, it may give an
-    /// id out again. The hub refuses that creation; until then each is shown as what it is.
-    func own(_ groups: [OutboxGroup]) -> [OutboxGroup] {
-        let areAll = groups.allSatisfy { $0.content.createdKind ?? kind == kind }
-        if areAll { return groups }
-        // Of the two only a need is changed once it is made.
-        return kind == Kind.need.rawValue ? groups.filter { $0.content.createdKind == nil } : []
-    }
 }
 
 extension Journal {
@@ -404,7 +394,6 @@ extension Journal {
         // who did. Until it does, the person is shown what they wrote.
         if let row, !row.isVisible, creation?.content.createdKind != row.kind { return nil }
         let row = row?.isVisible == true ? row : nil
-        let groups = row?.own(groups) ?? groups
         guard let kind = row?.kind ?? creation?.content.createdKind else { return nil }
         let created =
             row.map { ShownTime(milliseconds: $0.created, isApproximate: false) }

@@ -97,7 +97,8 @@ extension Journal {
             if entry.createdKind != nil, entry.code == .recordExists || isForeign {
                 // The name is taken, as it can be after a copy of the journal was in use, or was
                 // given by somebody else.
-                record = try newRecord(writer: &writer, clocks: clocks)
+                record = try newRecord(
+                    of: entry.createdKind ?? 0, writer: &writer, clocks: clocks)
                 try rename(entry.record, to: record)
             }
             // What a disk has made of an id names nothing that the hub could have.

@@ -17,6 +17,8 @@ struct UnseenVersions {
     private var oldestContested: UInt64?
     private var oldestOrder: UInt64?
     private var oldestLate: UInt64?
+    /// Of all that field 64 keeps, by the field that it came from.
+    private var oldestKept: [UInt32: UInt64] = [:]
 
     init(in page: PageRecord) {
         guard page.kind == Kind.need.rawValue else { return }
@@ -30,8 +32,11 @@ struct UnseenVersions {
             case NeedField.withdrawal.rawValue: oldestDelete = oldest
             case NeedField.dispatch.rawValue: oldestOrder = oldest
             case LateAnswers.field:
-                for version in field.versions
-                where LateAnswers.open(version.value.bytes, currentOrder: order) != nil {
+                for version in field.versions {
+                    guard let source = version.value.bytes?.first.map(UInt32.init) else { continue }
+                    oldestKept[source] = min(oldestKept[source] ?? .max, version.sequence)
+                    guard LateAnswers.open(version.value.bytes, currentOrder: order) != nil
+                    else { continue }
                     late.insert(version.stamp.dot)
                     oldestLate = min(oldestLate ?? .max, version.sequence)
                 }
@@ -50,7 +55,10 @@ struct UnseenVersions {
         switch field {
         case NeedField.withdrawal.rawValue: sequences.append(oldestContested)
         case NeedField.dispatch.rawValue: sequences.append(oldestLate)
-        case NeedField.answer.rawValue, NeedField.rating.rawValue, LateAnswers.field:
+        case NeedField.answer.rawValue, NeedField.rating.rawValue:
+            // It goes to what was kept too, which others may have covered here and not there.
+            if late.contains(version.stamp.dot) { sequences += [oldestOrder, oldestKept[field]] }
+        case LateAnswers.field:
             if late.contains(version.stamp.dot) { sequences.append(oldestOrder) }
         default: break
         }

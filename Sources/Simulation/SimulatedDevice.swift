@@ -46,9 +46,9 @@ final class SimulatedDevice {
 
     /// What was there at the end of its newest complete pull; `nil` when nobody can tell.
     var pulled: Pulled?
-    /// What a power cut may bring back: a program that was killed between writing and syncing
-    /// leaves what can be read and is not durable.
-    var pulledBefore: Pulled?
+    /// What a power cut may bring back: programs that were killed between writing and syncing
+    /// leave what can be read and is not durable.
+    var pulledBefore: [Pulled] = []
     struct Pulled {
         var cursor: Position
         /// The fingerprints of the records that are shown.

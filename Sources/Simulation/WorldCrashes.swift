@@ -28,7 +28,8 @@ extension World {
                     throw Violation(invariant: 25, what: "\(device.name): \(findings)")
                 }
             }
-            if let before = device.pulledBefore, try device.inspect()?.cursor == before.cursor {
+            let cursor = try device.inspect()?.cursor
+            if let before = device.pulledBefore.last(where: { $0.cursor == cursor }) {
                 device.pulled = before
             }
             let own = try journal.inspectCommands()
@@ -134,6 +135,7 @@ extension World {
         device.written = device.writtenInBackup
         device.newestShown = [:]
         device.pulled = nil
+        device.pulledBefore = []
         device.unsettled = []
         commands.copiedDevices.insert(device.number)
         try commands.forgetUnsent(of: device.number, ledger: before)

@@ -253,7 +253,7 @@ extension World {
     ) throws {
         if let former = device.pulled, let inspection = try device.inspect() {
             if inspection.cursor == answer?.page?.cursor {
-                device.pulledBefore = former
+                device.pulledBefore.append(former)
                 device.pulled = device.pulled(in: inspection)
             } else if inspection.cursor != former.cursor {
                 throw Violation(

@@ -50,6 +50,25 @@ import WireFormat
         #expect(try bench.add("四").replica == after.replica)
     }
 
+    /// Once restored, a journal gives out again what it has given out since. A hub that was restored
+    /// too takes what it hears of first: a need and a note with one id would shut each other out.
+    @Test func copiesUnderAClockThatStandsStillNameKindsApart() throws {
+        let bench = try Bench()
+        let need = try bench.add()
+        let copy = try bench.copy(random: 5)
+        let still = bench.now
+        for _ in 1...4 {
+            _ = try bench.journal.addNeed(
+                [FieldEdit(.text, .text("路灯")), FieldEdit(.grid, .text(Bench.grid))],
+                clocks: still)
+            _ = try copy.note(need, text: "看过", clocks: still)
+        }
+        let first = try bench.journal.inspectCommands().outbox.map(\.group.record)
+        let notes = try copy.inspectCommands().outbox.map(\.group.record).filter { $0 != need }
+        #expect(Set(first + notes).count == 1 + 4 + 4)
+        #expect(Set((first + notes).map(\.replica)).count == 1)
+    }
+
     @Test func onlyWhatIsBehindTheForkMoves() throws {
         let bench = try Bench()
         try bench.add("一")

@@ -200,30 +200,6 @@ import WireFormat
         #expect(notes.allSatisfy { !$0.isWaiting && !$0.created.isApproximate })
     }
 
-    /// A journal that was restored, on a machine whose clock stands still, gives an id out again.
-    @Test func oneIDForANoteAndANeedShowsBoth() throws {
-        let bench = try Bench()
-        let told = try bench.add("原来")
-        try bench.sync()
-        let copy = try bench.copy(random: 5)
-        let instant = bench.now
-        let note = try bench.journal.note(told, text: "已经联系", clocks: instant)
-        let sent = try bench.request().groups
-
-        bench.journal = copy
-        let need = try bench.journal.addNeed(
-            [FieldEdit(.text, .text("新的")), FieldEdit(.grid, .text(Bench.grid))], clocks: instant)
-        #expect(need.id == note.id)
-        let request = try bench.request()
-        try bench.absorb(
-            request, outcomes: Outcomes(settledCounter: 3, forkCounter: 3),
-            page: bench.lastPage([bench.echo(sent[0], replica: request.replica, asSent: false)]))
-        #expect(try bench.journal.needs().map(\.text) == ["原来", "新的"])
-        #expect(try bench.shown(need.id).text == "新的")
-        #expect(try bench.journal.notes(of: told).map(\.text) == ["已经联系"])
-        #expect(try bench.journal.notes(of: need.id).isEmpty)
-    }
-
     @Test func historyHoldsLiveVersionsAndOwnChanges() throws {
         let bench = try Bench()
         let id = try bench.add("原来")

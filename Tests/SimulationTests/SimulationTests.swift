@@ -87,6 +87,12 @@ struct SimulationTests {
         (seed: 2_232, events: 300), (seed: 30_214, events: 300), (seed: 1_041_099, events: 300),
         // Checkers: a cursor that a power cut took back, what a disk had refused and kept.
         (seed: 9_766, events: 300), (seed: 12_432, events: 300),
+        // The same through several deaths.
+        (seed: 32_858, events: 300),
+        // An answer that had come too late came back as if it had seen another.
+        (seed: 31_287, events: 300),
+        // A restored journal gave a need's id to a note, and a restored hub knew the note first.
+        (seed: 35_960, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))
@@ -103,6 +109,8 @@ struct SimulationTests {
                 seed: 24_347, events: 243,
                 faults: [.answerLost, .territoryChanged, .tombstones, .hubRestored]
             ),
+            // A checker: what is offered anew within a command's millisecond has an older base.
+            (seed: 41_917, events: 300, faults: [.olderHub]),
         ] as [(seed: UInt64, events: Int, faults: Set<Fault>)])
     func seedOfThePastHoldsUnderFewFaults(seed: UInt64, events: Int, faults: Set<Fault>) {
         holds(SimulationOptions(seed: seed, events: events, faults: faults))

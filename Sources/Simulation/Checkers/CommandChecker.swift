@@ -70,6 +70,8 @@ final class CommandChecker {
 
     private var commands: [CommandKey: Command] = [:]
     private var order: [CommandKey] = []
+    /// Those that stand for others, which a hub had refused for their kind.
+    private var offeredAnew: Set<CommandKey> = []
     /// When commands were given in which the device died.
     private var interrupted: Set<ClockReading> = []
     /// Devices of which copies were in use: each copy is a writer of its own, so what waited when
@@ -93,7 +95,10 @@ final class CommandChecker {
             throw Violation(invariant: 1, what: "\(device.name): a command left nothing")
         }
         for entry in own.outbox where entry.group.written == clocks {
-            if let pulled = device.pulled, entry.group.base != pulled.cursor {
+            // What was offered anew in the same millisecond has the base that it had.
+            if let pulled = device.pulled, entry.group.base != pulled.cursor,
+                !offeredAnew.contains(CommandKey(entry.group))
+            {
                 throw Violation(
                     invariant: 7,
                     what: "\(device.name) claims to have seen \(entry.group.base), and pulled "
@@ -196,6 +201,7 @@ final class CommandChecker {
             commands[former]?.isReplaced = true
             retryingDevices.insert(device.number)
             device.unsettled.remove(former)
+            offeredAnew.insert(key)
             add(key, device, group, own)
         }
     }

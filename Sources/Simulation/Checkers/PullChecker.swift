@@ -69,7 +69,7 @@ struct PullChecker {
                     what: "\(device.name) pulled \(cursor) and stands at \(inspection.cursor)")
             }
             device.pulled = device.pulled(in: inspection)
-            device.pulledBefore = nil
+            device.pulledBefore = []
             return
         }
         guard let pulled = device.pulled else { return }
