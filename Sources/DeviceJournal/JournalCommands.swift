@@ -429,14 +429,15 @@ extension Journal {
         }
     }
 
-    /// Gives out a record's name. Those of different kinds differ, even if the journal was restored
+    /// Gives out a record's name. That of a need is no note's, even if the journal was restored
     /// under a clock that stands still.
     ///
     /// - SeeAlso: `protocol/SPEC.md` §2, *Record id*.
     func newRecord(
         of kind: UInt32, writer: inout WriterRow, clocks: ClockReading
     ) throws -> RecordID {
-        let number = writer.nextRecord &+ (UInt64(kind) &- writer.nextRecord) % RecordID.kindsApart
+        guard writer.nextRecord <= RecordID.numberMask else { throw JournalError.exhausted }
+        let number = writer.nextRecord + (UInt64(kind) &- writer.nextRecord) % RecordID.kindsApart
         guard number <= RecordID.numberMask else { throw JournalError.exhausted }
         writer.nextRecord = number + 1
         return RecordID(

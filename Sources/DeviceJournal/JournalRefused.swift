@@ -94,11 +94,10 @@ extension Journal {
             let isForeign =
                 try !entry.record.isWellFormed
                 || !readLineage().contains { $0.replica == entry.record.replica }
-            if entry.createdKind != nil, entry.code == .recordExists || isForeign {
+            if let kind = entry.createdKind, entry.code == .recordExists || isForeign {
                 // The name is taken, as it can be after a copy of the journal was in use, or was
                 // given by somebody else.
-                record = try newRecord(
-                    of: entry.createdKind ?? 0, writer: &writer, clocks: clocks)
+                record = try newRecord(of: kind, writer: &writer, clocks: clocks)
                 try rename(entry.record, to: record)
             }
             // What a disk has made of an id names nothing that the hub could have.

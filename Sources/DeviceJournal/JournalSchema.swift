@@ -2,8 +2,8 @@ import SQLiteStore
 
 // The journal: one SQLite database, `journal.sqlite`, mode 0600 since it holds the token.
 //
-//     writer     one row: the replica, the counter and record number that come next, and the hash
-//                chain of all that it wrote
+//     writer     one row: the replica, the counter that comes next, the least record number that
+//                may, and the hash chain of all that it wrote
 //     lineage    every replica that this journal ever was; `shared` is the last counter that the
 //                successor has in common with it, NULL for the present one, and `chain` that of
 //                all up to there

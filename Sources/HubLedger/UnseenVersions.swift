@@ -3,9 +3,9 @@ import SyncCore
 import WireFormat
 
 /// What a device that brings back a need knows across its fields: which versions had not seen each
-/// other. Of the others is claimed that they had seen whatever is older; that does no harm, since
-/// only the winner of a delete or of an order is ever compared with another field, and of these two
-/// all that somebody had to decide is known.
+/// other. Of the others is claimed that they had seen whatever is older; that does no harm: only
+/// the winner of a delete or of an order, and what goes to the late answers, is ever compared with
+/// another field, and of these all that somebody had to decide is known.
 ///
 /// - SeeAlso: `protocol/SPEC.md` §6, *A restored hub*.
 struct UnseenVersions {
@@ -19,6 +19,8 @@ struct UnseenVersions {
     private var oldestLate: UInt64?
     /// Of all that field 64 keeps, by the field that it came from.
     private var oldestKept: [UInt32: UInt64] = [:]
+    /// Fields with one version.
+    private var standAlone: Set<UInt32> = []
 
     init(in page: PageRecord) {
         guard page.kind == Kind.need.rawValue else { return }
@@ -28,6 +30,7 @@ struct UnseenVersions {
         let order = LateAnswers.order(ofDispatch: dispatch?.value.bytes)
         for field in fields {
             let oldest = field.versions.map(\.sequence).min()
+            if field.versions.count == 1 { standAlone.insert(field.field) }
             switch field.field {
             case NeedField.withdrawal.rawValue: oldestDelete = oldest
             case NeedField.dispatch.rawValue: oldestOrder = oldest
@@ -56,8 +59,10 @@ struct UnseenVersions {
         case NeedField.withdrawal.rawValue: sequences.append(oldestContested)
         case NeedField.dispatch.rawValue: sequences.append(oldestLate)
         case NeedField.answer.rawValue, NeedField.rating.rawValue:
-            // It goes to what was kept too, which others may have covered here and not there.
-            if late.contains(version.stamp.dot) { sequences += [oldestOrder, oldestKept[field]] }
+            // It may go to what was kept, now or later, which those beside it may have covered here
+            // alone. One that stands alone had seen all.
+            if !standAlone.contains(field) { sequences.append(oldestKept[field]) }
+            if late.contains(version.stamp.dot) { sequences.append(oldestOrder) }
         case LateAnswers.field:
             if late.contains(version.stamp.dot) { sequences.append(oldestOrder) }
         default: break

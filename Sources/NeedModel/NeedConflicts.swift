@@ -161,7 +161,7 @@ package enum LateAnswers {
 /// Which fields of a need somebody must decide.
 package enum NeedConflicts {
     /// The fields whose versions tell which of a need's versions had not seen each other: a
-    /// contested delete and what contests it, and the order for which answers came too late.
+    /// contested delete and what contests it, the late answers and the order that they missed.
     ///
     /// - Parameters:
     ///   - contested: See ``SyncCore/Tombstone``.
@@ -169,7 +169,7 @@ package enum NeedConflicts {
     package static func fieldsThatTell(contested: [UInt32], hasLate: Bool) -> Set<UInt32> {
         var fields = Set(contested)
         if !contested.isEmpty { fields.insert(NeedField.withdrawal.rawValue) }
-        if hasLate { fields.insert(NeedField.dispatch.rawValue) }
+        if hasLate { fields.formUnion([NeedField.dispatch.rawValue, LateAnswers.field]) }
         return fields
     }
 

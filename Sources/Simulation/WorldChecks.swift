@@ -23,9 +23,6 @@ extension World {
         guard !last.isEmpty else { return }
         let needs = try device.needs()
         for need in needs {
-            // A restored journal whose clock stands still may give a need's id to a note, and then
-            // both write the same fields.
-            if let kind = missing[need.id], kind != Kind.need.rawValue { continue }
             missing[need.id] = nil
             for (field, value) in last[need.id] ?? [:]
             where need.record.value(field) != value {

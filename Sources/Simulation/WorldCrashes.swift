@@ -28,8 +28,10 @@ extension World {
                     throw Violation(invariant: 25, what: "\(device.name): \(findings)")
                 }
             }
-            let cursor = try device.inspect()?.cursor
-            if let before = device.pulledBefore.last(where: { $0.cursor == cursor }) {
+            if !isCalm, !device.pulledBefore.isEmpty, let cursor = try device.inspect()?.cursor,
+                cursor != device.pulled?.cursor,
+                let before = device.pulledBefore.last(where: { $0.cursor == cursor })
+            {
                 device.pulled = before
             }
             let own = try journal.inspectCommands()

@@ -52,7 +52,7 @@ extension World {
                 device.stop()
                 try reopen(device)
             } else {
-                guard try error.isAboutDeed || isOfWhatIsThere(error, device) else {
+                guard error.isAboutDeed || isOfWhatIsThere(error, device) else {
                     throw Violation(invariant: 1, what: "\(device.name) cannot work: \(error)")
                 }
                 // Nothing was done.
@@ -65,19 +65,10 @@ extension World {
     }
 
     /// Whether a command fails for what a device holds and no person has written.
-    private func isOfWhatIsThere(_ error: JournalError, _ device: SimulatedDevice) throws -> Bool {
-        switch error {
-        case .invalid:
-            // Of a later program, or as a disk has made it.
-            return usesWhatIsThere && (device.isNewer || !device.everAltered.isEmpty)
-        case .notFound(let id):
-            // The hub has a note under the id of a need: a restored journal whose clock stands
-            // still gives one out twice.
-            return try device.inspect()?.records.contains {
-                $0.key.description == id && $0.value.kind != Kind.need.rawValue
-            } ?? false
-        default: return false
-        }
+    private func isOfWhatIsThere(_ error: JournalError, _ device: SimulatedDevice) -> Bool {
+        guard case .invalid = error else { return false }
+        // Of a later program, or as a disk has made it.
+        return usesWhatIsThere && (device.isNewer || !device.everAltered.isEmpty)
     }
 
     /// Has a person do something. Nobody holds the journal longer than that: it must be closed when

@@ -82,7 +82,8 @@ package struct RecordID: Hashable, Comparable, Sendable, CustomStringConvertible
 
     package static let numberBitCount = 26
     package static let numberMask: UInt64 = (1 << 26) - 1
-    /// A device's record numbers leave the remainder of the record's kind by this.
+    /// A device's record numbers leave the remainder of the record's kind by this, so kinds that
+    /// devices create should differ in it.
     package static let kindsApart: UInt64 = 4
     /// Odd, so that multiplying modulo 2^26 can be undone.
     private static let mixer: UInt64 = 0x1B8_735B

@@ -70,6 +70,8 @@ final class CommandChecker {
 
     private var commands: [CommandKey: Command] = [:]
     private var order: [CommandKey] = []
+    /// Of all records that people made.
+    private var kinds: [RecordID: UInt32] = [:]
     /// Those that stand for others, which a hub had refused for their kind.
     private var offeredAnew: Set<CommandKey> = []
     /// When commands were given in which the device died.
@@ -104,7 +106,17 @@ final class CommandChecker {
                     what: "\(device.name) claims to have seen \(entry.group.base), and pulled "
                         + "\(pulled.cursor)")
             }
+            try checkKind(of: entry.group)
             add(CommandKey(entry.group), device, entry.group, own)
+        }
+    }
+
+    /// Copies of a journal may give an id twice; of two kinds a hub could not keep both.
+    private func checkKind(of group: ChangeGroup) throws {
+        guard let kind = group.createdKind else { return }
+        if let other = kinds.updateValue(kind, forKey: group.record), other != kind {
+            throw Violation(
+                invariant: 2, what: "\(group.record) is of kind \(kind), and was of kind \(other)")
         }
     }
 
