@@ -84,11 +84,16 @@ import Testing
 
     @Test func neighboursDifferInTheirLastDigits() {
         let replica = ReplicaID(truncating: 0x1234_5678_9abc)
-        let ends = stride(from: UInt64(1), to: 4_096, by: Int(RecordID.kindsApart)).map {
-            RecordID(milliseconds: 0, replica: replica, number: $0).digits.suffix(3)
+        func ends(of numbers: some Sequence<UInt64>, digits: Int) -> Set<Substring> {
+            Set(
+                numbers.map {
+                    RecordID(milliseconds: 0, replica: replica, number: $0).digits.suffix(digits)
+                })
         }
-        // Multiplying by an odd number permutes the low 12 bits too.
-        #expect(Set(ends).count == 1_024)
+        // Multiplying by an odd number permutes the low 8 bits too, and the low 12.
+        #expect(ends(of: 1...256, digits: 2).count == 256)
+        let ofOneKind = stride(from: UInt64(1), to: 4_096, by: Int(RecordID.kindsApart))
+        #expect(ends(of: ofOneKind, digits: 3).count == 1_024)
     }
 
     @Test func replicasAreNeverDrawnAsNone() {
