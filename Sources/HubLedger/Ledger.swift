@@ -23,7 +23,8 @@ package final class Ledger {
     private var random: RandomSource
     /// Keeps the file from being replaced; `nil` where it is in no file system.
     private let use: LedgerUse?
-    /// Whether this process has opened its term; it does so with its first admitted change.
+    /// Whether this process has opened its term; it does so with its first admitted change, and
+    /// again with the first after a commit that failed.
     private var hasTerm = false
     /// Last-sync times that are not stored yet: an empty sync is not worth a commit of its own.
     private var pendingSyncNotes: SyncNotes = [:]
@@ -133,17 +134,24 @@ package final class Ledger {
     }
 
     private func write<R>(_ body: (Session) throws -> R) throws -> R {
-        var opened = false
-        let result = try storage.transaction {
-            let session = Session(
-                terms: try storage.terms(), head: try storage.head(), now: clock(),
-                settings: try storage.settings())
-            let result = try body(session)
-            opened = session.openedTerm
+        var ended: Session?
+        do {
+            let result = try storage.transaction {
+                let session = Session(
+                    terms: try storage.terms(), head: try storage.head(), now: clock(),
+                    settings: try storage.settings())
+                let result = try body(session)
+                ended = session
+                return result
+            }
+            if let ended, ended.openedTerm { hasTerm = true }
             return result
+        } catch {
+            // What a disk has refused can lie on it whole, and be in a copy that is made of it
+            // before the next commit. What that one stores must not have the same positions.
+            if ended != nil { hasTerm = false }
+            throw error
         }
-        if opened { hasTerm = true }
-        return result
     }
 
     /// Opens this process's term unless it has one: an event of its own in the sequence, so that

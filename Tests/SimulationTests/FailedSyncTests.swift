@@ -1,4 +1,6 @@
 import DeviceJournal
+import HubLedger
+import NeedModel
 import SimulatedDisk
 import SyncCore
 import Testing
@@ -62,6 +64,39 @@ struct FailedSyncTests {
                 #expect((4..<100).contains(failures))
             }
             try stage.settle()
+        }
+    }
+
+    /// A copy of the hub's disk may hold a commit that failed just before; what was stored in its
+    /// place has other positions, so it is known to be missing there.
+    @Test func whatFollowsAFailedCommitOutlivesACopyThatHoldsIt() throws {
+        try Stage.play { stage in
+            let office = try stage.office("office")
+            let worker = try stage.worker("worker", in: "v1")
+            let disk = stage.hub.disk
+            disk.failedSyncDropsWrites = false
+            var failures = 0
+            while failures < 100 {
+                let need = try office.record("路灯不亮", in: "g1")
+                try stage.settle()
+                // One change each, so that they would take the same place.
+                try worker.set(.address, of: need, to: "桥头")
+                disk.failNext(after: failures + 1, with: .ioError)
+                let isAdmitted = (try? worker.sync()) != nil
+                disk.cancelFaults()
+                if isAdmitted { break }
+                failures += 1
+                let copy = disk.snapshot()
+                try stage.ledger.dispatch(need, team: "t1", due: nil)
+                try office.sync()
+                try #require(office.shown(need)?.dispatch != nil)
+
+                try stage.restoreHub(copy)
+                try stage.settle()
+                #expect(try office.shown(need)?.dispatch?.team == "t1", "step \(failures)")
+                #expect(try office.shown(need)?.address == "桥头")
+            }
+            #expect((2..<100).contains(failures))
         }
     }
 }

@@ -93,6 +93,8 @@ struct SimulationTests {
         (seed: 31_287, events: 300),
         // A restored journal gave a need's id to a note, and a restored hub knew the note first.
         (seed: 35_960, events: 300),
+        // A backup held a commit that had failed, and what was stored in its place seemed to be there.
+        (seed: 110_579, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))
