@@ -134,28 +134,29 @@ package final class Ledger {
     }
 
     private func write<R>(_ body: (Session) throws -> R) throws -> R {
-        var ended: Session?
+        var opened = false
         do {
             let result = try storage.transaction {
                 let session = Session(
                     terms: try storage.terms(), head: try storage.head(), now: clock(),
                     settings: try storage.settings())
                 let result = try body(session)
-                ended = session
+                opened = session.openedTerm
                 return result
             }
-            if let ended, ended.openedTerm { hasTerm = true }
+            if opened { hasTerm = true }
             return result
         } catch {
-            // What a disk has refused can lie on it whole, and be in a copy that is made of it
-            // before the next commit. What that one stores must not have the same positions.
-            if ended != nil { hasTerm = false }
+            // A copy that is made of the disk before the next commit may hold this one. What that
+            // stores must not have the same positions.
+            if storage.mayHoldFailedCommit { hasTerm = false }
             throw error
         }
     }
 
     /// Opens this process's term unless it has one: an event of its own in the sequence, so that
-    /// no two starts of a ledger, one of them from a backup, ever give out the same position.
+    /// no two starts of a ledger, one of them from a backup, ever give out the same position; nor
+    /// do a commit that failed, and lies in a backup, and the next one.
     private func openTerm(_ session: Session) throws {
         if hasTerm || session.openedTerm { return }
         let term = TermID.random(using: &random)
@@ -1363,7 +1364,7 @@ package final class Ledger {
                     BroughtRow.all(of: brought, by: bringer, inBatch: batch.number) { _ in 0 }
                     .reduce(0) { $0 &+ $1.row.hash }
             }
-            // A start of the ledger, and a recorder who came after the need, are events.
+            // A term that opens, and a recorder who came after the need, are events.
             if groups.isEmpty && brought.isEmpty
                 && (opened.contains(sequence) || StoredContent.isBrought(batch.content))
             {

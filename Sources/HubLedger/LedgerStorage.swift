@@ -10,6 +10,9 @@ protocol LedgerStorage: AnyObject {
     /// Runs a body that sees one consistent state and whose writes become durable together, when
     /// it returns; if it throws, nothing of it remains.
     func transaction<R>(_ body: () throws -> R) throws -> R
+    /// Whether the last transaction ended with a commit that failed, of which a copy of the disk
+    /// may hold everything all the same, until the next one.
+    var mayHoldFailedCommit: Bool { get }
     /// Runs a body that only reads one consistent state, and holds up no writer meanwhile.
     func snapshot<R>(_ body: () throws -> R) throws -> R
     /// A part of a transaction: a failure undoes only this part.

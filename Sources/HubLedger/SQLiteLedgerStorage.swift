@@ -25,6 +25,7 @@ class SQLiteLedgerStorage: LedgerStorage {
     /// The key where a record was last sought and none found in the transaction under way: whoever
     /// creates a record has looked for it just before.
     private var freeKey: Int64?
+    private(set) var mayHoldFailedCommit = false
 
     /// - Parameter creates: Whether the file must not exist yet; otherwise it must.
     init(
@@ -78,11 +79,19 @@ class SQLiteLedgerStorage: LedgerStorage {
     func transaction<R>(_ body: () throws -> R) throws -> R {
         freeKey = nil
         greatestKey = nil
+        mayHoldFailedCommit = false
         defer { storedRecords.removeAll() }
+        var commits = false
         do {
-            return try connection.transaction(.immediate, body)
+            return try connection.transaction(.immediate) {
+                let result = try body()
+                commits = true
+                return result
+            }
         } catch {
             forgetReplicas()
+            // A full disk cuts the commit's last frame short, which makes all of it void.
+            mayHoldFailedCommit = commits && (error as? SQLiteError)?.kind != .full
             throw Self.translated(error)
         }
     }

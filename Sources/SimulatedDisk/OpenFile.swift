@@ -76,7 +76,9 @@ extension OpenFile {
         if let fault = disk.beginStep() {
             let firstSector = offset / Disk.sectorByteCount
             let sectors = (offset + bytes.count - 1) / Disk.sectorByteCount - firstSector + 1
-            let end = (firstSector + disk.draw(below: sectors + 1)) * Disk.sectorByteCount
+            // What a full disk refuses is never there whole.
+            let endings = if case .full = fault { sectors } else { sectors + 1 }
+            let end = (firstSector + disk.draw(below: endings)) * Disk.sectorByteCount
             _ = put(bytes, offset: offset, count: min(max(end - offset, 0), bytes.count))
             return disk.fail(fault, ioError: ExtendedCode.write, full: SQLITE_FULL)
         }

@@ -34,7 +34,8 @@ package struct ReplicaID: Hashable, Comparable, Sendable, CustomStringConvertibl
     }
 }
 
-/// The hub's replica is its term: each start of a ledger for writing opens one.
+/// The hub's replica is its term: each start of a ledger for writing opens one, and so does what
+/// follows a commit that failed.
 package typealias TermID = ReplicaID
 
 /// The name of a change: its writer and the writer's counter, which starts at 1 without holes.

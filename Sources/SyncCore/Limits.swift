@@ -31,7 +31,7 @@ package enum Limits {
     package static let ancestorsMax = 64
     /// Places that a device remembers its pulls to have ended at, one a term, the newest.
     package static let reachedMax = 64
-    /// Names by which one place of a lost part is known: a hub seldom starts more often between a
+    /// Names by which one place of a lost part is known: a hub seldom opens more terms between a
     /// backup and its loss.
     package static let formerPositionsMax = 4
     /// Live versions of one field that a device brings back.
