@@ -221,10 +221,13 @@ class Results:
     def get(self, name):
         return median(self.values.get(name, []))
 
-    def ratio(self, above, below):
-        """The median of the rounds' own ratios, so that a slow hour hits both sides."""
+    def ratios(self, above, below):
+        """Each round's own, so that a slow hour hits both sides."""
         pairs = list(zip(self.values.get(above, []), self.values.get(below, [])))
-        return median([a / b for a, b in pairs if b])
+        return [a / b for a, b in pairs if b]
+
+    def ratio(self, above, below):
+        return median(self.ratios(above, below))
 
     def save(self, path):
         pathlib.Path(path).write_text(

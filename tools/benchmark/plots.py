@@ -37,7 +37,7 @@ def number(value):
         return "–"
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
+    return f"{value:.3g}"
 
 
 def targets(title, rows):

@@ -24,6 +24,8 @@ NEED_ADD = ["need", "add", "东头路灯不亮，晚上老人出门不安全", "
             "--resident", "王秀英", "--phone", "13900000001", "--address", "平房8排"]
 # Two devices a grid, so that some of the edits are concurrent everywhere; the first has three.
 COUNTY_GRIDS = 363
+# Syncs at a time.
+COUNTY_CLIENTS = 8
 COUNTY_DEVICES = 2 * COUNTY_GRIDS + 1
 # As Swift writes them before each of their functions: the length of the name, and the name.
 OUR_MODULES = tuple(
@@ -716,7 +718,7 @@ class Bench:
             processor = server.cpu_seconds()
             self.say(f"{days} days of {devices} devices")
             figures = self.tool("county", "--devices", states, "--url", server.url, "--needs",
-                                needs, "--days", days)
+                                needs, "--days", days, "--threads", COUNTY_CLIENTS)
             figures["server_cpu_seconds"] = server.cpu_seconds() - processor
             figures["server_memory"] = server.memory()[1]
             figures["back"] = self.tool("push", "--devices", away, "--url", server.url)
@@ -725,6 +727,7 @@ class Bench:
         figures["ledger_growth"] = ledger.stat().st_size - before
         figures["days"] = days
         figures["needs_per_device"] = needs
+        figures["clients"] = COUNTY_CLIENTS
         self.results.notes["county"] = figures
         # Each sync is a connection of its own.
         self.results.notes["handshake_bytes"] = (
