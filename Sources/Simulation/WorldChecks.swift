@@ -34,10 +34,11 @@ extension World {
             case .need: throw fail("need \(id)")
             case .note:
                 let fields = last[id] ?? [:]
-                // With its need it is out of sight.
+                // With its need it is out of sight; and what a disk made of a text can be none.
                 guard let bytes = fields[NoteField.need.rawValue] ?? nil,
                     let need = RecordID(bytes: bytes), needs.contains(where: { $0.id == need }),
-                    let text = fields[NoteField.text.rawValue] ?? nil
+                    let text = fields[NoteField.text.rawValue] ?? nil,
+                    String(validating: text, as: UTF8.self) != nil
                 else { continue }
                 let shown = try device.journal?.notes(of: need) ?? []
                 guard shown.contains(where: { $0.id == id && Array($0.text.utf8) == text }) else {

@@ -89,6 +89,8 @@ struct SimulationTests {
         (seed: 9_766, events: 300), (seed: 12_432, events: 300),
         // The same through several deaths.
         (seed: 32_858, events: 300),
+        // The same: a note's text that a disk had made unreadable, offered anew.
+        (seed: 159_865, events: 300),
         // An answer that had come too late came back as if it had seen another.
         (seed: 31_287, events: 300),
         // A restored journal gave a need's id to a note, and a restored hub knew the note first.
