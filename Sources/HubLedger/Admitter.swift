@@ -47,6 +47,8 @@ final class Admitter {
     var brought: [BroughtChange] = []
     /// The same by the record.
     var broughtNow: [RecordID: BroughtHistory] = [:]
+    /// Of reference data, what it created.
+    var codesBrought: Set<ReferenceCode> = []
     lazy var earlierBrought = BroughtChanges(storage: storage)
     /// Of what is brought back, what is here by itself.
     var admittedBefore: [NamedChange: AdmittedBefore] = [:]

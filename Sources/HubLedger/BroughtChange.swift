@@ -489,6 +489,9 @@ extension Admitter {
             device: try storage.replica(page.id.replica)?.device,
             parent: kind == .note ? try parent(of: page) : nil)
         noteRecorder(of: touched)
+        if let row = ReferenceImport.Row(of: page, kind: kind) {
+            codesBrought.insert(ReferenceCode(table: row.table, code: row.code))
+        }
         touched.record.createdMilliseconds =
             page.createdMilliseconds ?? version.stamp.milliseconds
         touched.record.firstSequence = version.sequence
@@ -502,13 +505,13 @@ extension Admitter {
         return try loadReadable(need)?.record
     }
 
-    /// Whether reference data came anew under another id, because the operator imported it again.
+    /// Whether reference data came anew under another id, because the operator imported it again;
+    /// or stands in the same request under another, because a disk has brought back what had left.
     private func isCodeTaken(_ page: PageRecord, kind: Kind) throws -> Bool {
         guard kind.isReference else { return false }
-        guard let row = ReferenceImport.Row(kind: kind, text: { page.winner($0) }) else {
-            return true
-        }
-        return try storage.referenceKey(row.table, code: row.code) != nil
+        guard let row = ReferenceImport.Row(of: page, kind: kind) else { return true }
+        return try codesBrought.contains(ReferenceCode(table: row.table, code: row.code))
+            || storage.referenceKey(row.table, code: row.code) != nil
     }
 
     /// Follows with the ledger's own tables what was brought back of the reference data.
@@ -533,7 +536,18 @@ extension PageRecord {
     }
 }
 
+/// What an entry of the reference data is called, whatever its record's id.
+struct ReferenceCode: Hashable {
+    var table: ReferenceTable
+    var code: String
+}
+
 extension ReferenceImport.Row {
+    /// The row that a device brings back; `nil` of another kind, or when fields are missing.
+    fileprivate init?(of page: PageRecord, kind: Kind) {
+        self.init(kind: kind, text: { page.winner($0) })
+    }
+
     /// The row that a record of reference data stands for; `nil` when fields are missing.
     init?(kind: Kind, text bytes: (UInt32) -> [UInt8]?) {
         func text(_ field: UInt32) -> String? {

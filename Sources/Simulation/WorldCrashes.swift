@@ -82,6 +82,8 @@ extension World {
                 hub.isCalm = true
             }
             try hub.ledger.map { hubTimes.noteHead(try $0.head()) }
+            // Where a request that it died in had put a need, until the next one.
+            _ = try hub.records()
             trace.note("the hub is up")
         } catch let error as LedgerError {
             throw Violation(invariant: 25, what: "the ledger cannot open: \(error)")

@@ -832,4 +832,29 @@ import WireFormat
         #expect(try copy.storage.snapshot { try copy.storage.team("C")?.name } == "丙队")
         #expect(try copy.storage.snapshot { try copy.storage.team("D")?.name } == "新丁队")
     }
+
+    /// A disk can bring back to a journal what had taken the place of what was lost before.
+    @Test("of two records that bear one code, one comes back", arguments: [true, false])
+    func twinsOfReferenceData(together: Bool) throws {
+        try hub.ledger.backup(to: hub.scratch.path("copy"))
+        _ = try hub.ledger.importTable(.teams, csv: "id,name,territory\nD,丁队,b\nE,戊队,b\n")
+        try office.sync()
+        let copy = try hub.opening("copy", seed: 5)
+        let confirmed = try #require(try copy.sync(office, office.request(groups: [])).recovered)
+        let teams = office.held(beyond: confirmed.sequence).filter {
+            $0.kind == Kind.team.rawValue
+        }
+        try #require(teams.count == 2)
+        let team = teams[0]
+        var twin = teams[1]
+        for index in twin.fields.indices {
+            twin.fields[index].versions[0].value = team.fields[index].versions[0].value
+        }
+        for parts in together ? [[team, twin]] : [[team], [twin]] {
+            try bring(parts, beyond: confirmed, to: copy)
+        }
+        #expect(try copy.record(team.id) != nil)
+        #expect(try copy.record(twin.id) == nil)
+        #expect(try copy.ledger.check() == [])
+    }
 }

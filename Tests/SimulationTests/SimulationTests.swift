@@ -97,6 +97,8 @@ struct SimulationTests {
         (seed: 35_960, events: 300),
         // A backup held a commit that had failed, and what was stored in its place seemed to be there.
         (seed: 110_579, events: 300),
+        // A disk brought back a team under its former id, and both ids came to a restored hub.
+        (seed: 203_271, events: 300),
     ])
     func seedOfThePastHolds(seed: UInt64, events: Int) {
         holds(SimulationOptions(seed: seed, events: events))
@@ -115,6 +117,8 @@ struct SimulationTests {
             ),
             // A checker: what is offered anew within a command's millisecond has an older base.
             (seed: 41_917, events: 300, faults: [.olderHub]),
+            // A checker: where a request that the hub died in had put a need.
+            (seed: 233_583, events: 300, faults: [.hubKilled, .journalCorrupted]),
         ] as [(seed: UInt64, events: Int, faults: Set<Fault>)])
     func seedOfThePastHoldsUnderFewFaults(seed: UInt64, events: Int, faults: Set<Fault>) {
         holds(SimulationOptions(seed: seed, events: events, faults: faults))
